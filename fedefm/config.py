@@ -1,0 +1,199 @@
+"""The run file (written by the data scientist) and the site file (owned by the hospital).
+
+Both are YAML, frozen once read, and refuse unknown keys; every mistake of a file is reported at once.
+Where the two speak of the same thing, the stricter one wins, and a run file can name neither code nor
+paths of a site.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from fedefm.errors import ConfigError, all_problems
+
+Name = str
+
+
+class Section(BaseModel, frozen=True, extra="forbid"):
+    """A part of a file: immutable, and any key that it does not know is a mistake."""
+
+
+class ModelConfig(Section):
+    """Which foundation model every site builds, from the same seed."""
+
+    backbone: str = "vit_micro"
+    image_size: int = Field(64, ge=16, le=1024)  # pixels; frames are resized to a square
+    head: Literal["trainable", "frozen"] = "frozen"  # frozen: orthogonal, the same at all sites
+    classes: tuple[Name, ...] = ()  # union of labels; empty: collected from local sites
+
+
+class TrainingConfig(Section):
+    """What one site does with its own images; the same for every algorithm."""
+
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(0.03, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)  # kept at the site, never reset
+    decay_at: float = Field(0.6, gt=0, le=1)  # share of the rounds after which the rate drops
+    decay_to: float = Field(0.3, gt=0, le=1)  # factor of the drop
+    gradient_norm: float = Field(5.0, gt=0)  # clip of a step's gradient, for stability, not privacy
+    absent_penalty: float = Field(1.5, ge=0)  # lowers logits of labels absent at the site; 0: plain
+    average_decay: float = Field(0.85, ge=0, lt=1)  # weight average over rounds; 0: last weights
+    augment: Literal["none", "light"] = "light"
+
+
+class FederationConfig(Section):
+    """Who trains with whom, how often, and when a round counts."""
+
+    scenario: Literal["decentralized", "client_server", "local", "centralized"] = "decentralized"
+    algorithm: Literal["fedefm", "gossip", "fedavg", "none"] = "fedefm"
+    update: Literal["swap", "mixed", "literal"] = "swap"  # of fedefm
+    topology: str = "ring"  # ring, star, complete, mst, or a GML / edge-list file
+    schedule: Literal[
+        "neighbors", "matchings", "random_matchings", "hypercube", "one_peer_exponential"
+    ] = "matchings"
+    rounds: int = Field(60, ge=1)
+    local_steps: int = Field(5, ge=1)
+    host_steps: int = Field(5, ge=1)
+    expert_every: int = Field(3, ge=1)  # swap: an expert round every so many rounds
+    quorum: float = Field(0.5, gt=0, le=1)  # share of the sites that must take part in a round
+    deadline_s: float = Field(120.0, gt=0)  # how long a site waits for one exchange
+
+    @model_validator(mode="after")
+    def _algorithm_fits_scenario(self) -> "FederationConfig":
+        fitting = {
+            "decentralized": ("fedefm", "gossip"),
+            "client_server": ("fedavg",),
+            "local": ("none",),
+            "centralized": ("none",),
+        }[self.scenario]
+        if self.algorithm not in fitting:
+            raise ValueError(
+                f"algorithm {self.algorithm!r} does not run in scenario {self.scenario!r}; "
+                f"use {' or '.join(fitting)}"
+            )
+        return self
+
+
+class DistillConfig(Section):
+    """How returned experts teach (paper, eq. 11) and how their agreement is measured (eq. 3)."""
+
+    beta: float = Field(0.0, ge=0, le=1)  # share of the teachers' part; 0: labels only
+    temperature: float = Field(2.0, gt=0)
+    weights: Literal["emd", "uniform"] = "emd"
+    node_weights: Literal["cross", "uniform"] = "cross"
+    gradient: Literal["detach", "through"] = "detach"  # through: EMD weights teach, too
+    pool: int | None = Field(4, ge=1)  # token grid pooled to pool x pool; null: all tokens
+
+
+class PrivacyConfig(Section):
+    """Differential privacy and secure sums; both off here means that the report says so."""
+
+    dp: None = None
+    secagg: None = None
+
+
+class FinetuneConfig(Section):
+    """Segmentation from the foundation model after pre-training."""
+
+    dataset: Name = "segmentation"
+    num_classes: int = Field(3, ge=2)
+    steps: int = Field(300, ge=1)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(0.01, gt=0)
+    label_fraction: float = Field(1.0, gt=0, le=1)
+
+
+class RunConfig(Section):
+    """One run file."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    seed: int = Field(1, ge=0)
+    dataset: Name = "pretraining"
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    federation: FederationConfig = FederationConfig()
+    distill: DistillConfig = DistillConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    finetune: FinetuneConfig | None = None
+
+
+class DatasetEntry(Section):
+    """What one dataset name means at this site."""
+
+    manifest: Path  # relative to the site file
+    unit: Literal["patient", "image"] = "patient"
+
+
+class PolicyConfig(Section):
+    """What the site allows; no job can relax it."""
+
+    require_dp: bool = False
+    min_cohort: int = Field(2, ge=1)
+    require_encryption: bool = True
+    allowed_metrics: tuple[str, ...] = ("loss", "accuracy", "images", "seconds")
+    epsilon_cap: float | None = Field(None, gt=0)
+    delta: float = Field(1e-5, gt=0, lt=1)
+
+
+class SiteConfig(Section):
+    """One site file, ``fedefm_site.yaml``."""
+
+    datasets: dict[Name, DatasetEntry]
+    policy: PolicyConfig = PolicyConfig()
+    ledger: Path | None = None
+    device: str = "cpu"
+
+
+FileModel = TypeVar("FileModel", bound=Section)
+
+
+def read_run(path: Path) -> RunConfig:
+    """The run file at ``path``. Raises ConfigError with every mistake of the file."""
+    return _read(path, RunConfig, "run file")
+
+
+def read_site(path: Path) -> SiteConfig:
+    """The site file at ``path``. Raises ConfigError with every mistake of the file."""
+    return _read(path, SiteConfig, "site file")
+
+
+def parse(data: Any, model: type[FileModel], what: str) -> FileModel:
+    """``data`` as ``model``. Raises ConfigError with every mistake."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = [_sentence(dict(detail)) for detail in error.errors()]
+        raise ConfigError(all_problems(what, problems)) from None
+
+
+def dump(config: Section) -> str:
+    """The YAML text that reads back as ``config``."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _read(path: Path, model: type[FileModel], what: str) -> FileModel:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{what} {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{what} {path} holds no settings; it must be a mapping of names to values"
+        )
+    return parse(data, model, f"{what} {path}")
+
+
+def _sentence(detail: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in detail["loc"]) or "file"
+    if detail["type"] == "extra_forbidden":
+        return f"{where} is not a known setting"
+    reason = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return f"{where}: {reason}"
+    return f"{where} = {detail.get('input')!r}: {reason[0].lower()}{reason[1:]}"

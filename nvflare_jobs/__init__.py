@@ -1,0 +1,1 @@
+"""The only code that imports NVIDIA FLARE at run time, and the command line."""
