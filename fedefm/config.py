@@ -1,8 +1,8 @@
 """The run file (written by the data scientist) and the site file (owned by the hospital).
 
-Both are YAML, frozen once read, and refuse unknown keys; every mistake of a file is reported at once.
-Where the two speak of the same thing, the stricter one wins, and a run file can name neither code nor
-paths of a site.
+Both are YAML, frozen once read, and refuse unknown keys; every mistake of a file is reported at
+once. Where the two speak of the same thing, the stricter one wins, and a run file can name neither
+code nor paths of a site.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """One stream of events per run: what happened, when, at which site.
 
-Everything that a person sees of a run (progress display, ``metrics.csv``, TensorBoard, the report) is
-made from this stream, so a run can be looked at again without being run again.
+Everything that a person sees of a run (progress display, ``metrics.csv``, TensorBoard, the report)
+is made from this stream, so a run can be looked at again without being run again.
 """
 
 import json
@@ -22,7 +22,7 @@ class EventLog:
         self._listeners = listeners
 
     def emit(self, kind: str, **fields: Any) -> None:
-        """Record one event. ``fields`` hold numbers and names, never images or patient identifiers."""
+        """Record one event. ``fields``: numbers and names, never images or patient identifiers."""
         event: Event = {"time": round(time.time(), 3), "event": kind, **fields}
         if self._file:
             self._file.write(json.dumps(event, sort_keys=False) + "\n")

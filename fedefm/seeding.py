@@ -1,8 +1,8 @@
 """Every random stream of a run, found by its name.
 
-A stream depends on nothing but ``(seed, site, round, purpose)``: not on the number of sites, the order
-in which they run or what was drawn before. That is what makes a resumed run equal to an uninterrupted
-one, and FLARE's simulator equal to the in-process one.
+A stream depends on nothing but ``(seed, site, round, purpose)``: not on the number of sites, the
+order in which they run or what was drawn before. That is what makes a resumed run equal to an
+uninterrupted one, and FLARE's simulator equal to the in-process one.
 
 Secrets and differential-privacy noise never come from here.
 """
