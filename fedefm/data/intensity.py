@@ -1,0 +1,50 @@
+"""Stored pixel values to gray in [0, 1]."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PERCENTILES = (0.5, 99.5)
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
+
+
+def to_unit(values: NDArray[Any], reference: NDArray[Any] | None = None) -> NDArray[np.float32]:
+    """``values`` (H, W) or (H, W, 3 or 4) as float32 (H, W) in [0, 1].
+
+    Args:
+        values: as stored; a fourth channel (alpha) is left out.
+        reference: where percentiles are taken from; ``values`` itself if None.
+    """
+    if values.ndim == 3:
+        return luminance(values[..., :3])
+    if values.dtype.kind == "b":
+        return values.astype(np.float32)
+    if values.dtype == np.uint8:
+        return rescale(values, 0, 255)
+    source = values if reference is None else reference
+    if source.dtype.kind == "f" and source.min() >= 0 and source.max() <= 1:
+        return values.astype(np.float32)
+    low, high = _window(source)
+    return rescale(values, low, high)
+
+
+def luminance(color: NDArray[Any]) -> NDArray[np.float32]:
+    """(H, W, 3) colors as (H, W) luminance in [0, 1]."""
+    gray: NDArray[np.float32] = color.astype(np.float32) @ LUMINANCE
+    return gray / np.float32(255) if color.dtype == np.uint8 else to_unit(gray)
+
+
+def rescale(values: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
+    """Linear from [low, high] to [0, 1], clipped; zeros where the range is empty."""
+    if high <= low:
+        return np.zeros(values.shape, np.float32)
+    scaled = (values.astype(np.float64) - low) / (high - low)
+    return np.clip(scaled, 0, 1).astype(np.float32)
+
+
+def _window(values: NDArray[Any]) -> tuple[float, float]:
+    low, high = np.percentile(values, PERCENTILES)
+    if high <= low:  # nearly all pixels alike, such as one thin line on black
+        low, high = values.min(), values.max()
+    return float(low), float(high)

@@ -1,0 +1,229 @@
+"""The manifest: one CSV row an image or frame, and the checks that keep it honest.
+
+Columns: ``path,frame,patient_id,corpus,label,mask_path,split,sha256``. Paths are relative to the
+manifest's folder and may not leave it, also not through a symbolic link. ``patient_id`` is a
+pseudonym. Rows are counted as a spreadsheet shows them: the header is row 1. Messages name row and
+path, never a patient.
+"""
+
+import csv
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from fedefm.errors import DataError, all_problems
+
+SPLITS = ("train", "validation", "test")
+FIRST_ROW = 2  # the header is row 1
+LARGEST_BYTES = 512 * 1024 * 1024  # some four million rows; more is not a manifest
+
+
+@dataclass(frozen=True)
+class Row:
+    """One frame; an empty string stands for what is not known."""
+
+    path: str
+    frame: int = 0
+    patient_id: str = ""
+    corpus: str = ""
+    label: str = ""
+    mask_path: str = ""
+    split: str = ""
+    sha256: str = ""  # of the whole file at ``path``
+
+    @property
+    def target(self) -> str:
+        """The label that a model learns: ``label`` or, where that is empty, ``corpus``."""
+        return self.label or self.corpus
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of one manifest and the folder that its paths start from."""
+
+    folder: Path
+    rows: tuple[Row, ...]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All labels that occur, sorted: the classes of a model for this manifest alone."""
+        return tuple(sorted({row.target for row in self.rows}))
+
+    def of_split(self, split: str | None) -> tuple[int, ...]:
+        """Positions of the rows in ``split``; of all rows if ``split`` is None."""
+        return tuple(i for i, row in enumerate(self.rows) if split is None or row.split == split)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at ``path``, with its structure checked.
+
+    Raises DataError with all problems at once: columns, types, splits, duplicates, a patient in two
+    splits, paths that leave the folder, files that do not exist. What is inside the images is
+    looked at by ``fedefm.data.check.check_manifest``.
+    """
+    manifest, problems = parse_manifest(path)
+    if problems:
+        raise DataError(all_problems(f"manifest {path}", problems))
+    return manifest
+
+
+def parse_manifest(path: Path) -> tuple[Manifest, list[str]]:
+    """The rows that could be read and everything that is wrong with the others.
+
+    Raises DataError where there is no table at all: missing, binary, too large, wrong columns,
+    empty.
+    """
+    rows: list[Row] = []
+    problems: list[str] = []
+    for number, cells in enumerate(_table(path), start=FIRST_ROW):
+        row, faults = _row(cells)
+        problems += [f"row {number}: {fault}" for fault in faults]
+        rows.append(row)
+    if not rows:
+        raise DataError(f"manifest {path} lists no images; it has a header and no rows")
+    manifest = Manifest(path.resolve().parent, tuple(rows))
+    return manifest, problems + structure_problems(manifest)
+
+
+def structure_problems(manifest: Manifest) -> list[str]:
+    """What is wrong between the rows of a manifest, and between it and its folder."""
+    return [*_path_problems(manifest), *_duplicates(manifest.rows), *_split_leaks(manifest.rows)]
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+    """Write ``rows`` to ``path``, whole or not at all."""
+    handle, name = tempfile.mkstemp(prefix=".manifest-", suffix=".csv", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(astuple(row) for row in rows)
+        Path(name).chmod(0o644)  # mkstemp makes it private; a manifest is as open as its images
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def where(position: int, row: Row) -> str:
+    """How a message names the row at ``position``."""
+    return f"row {position + FIRST_ROW} ({row.path})"
+
+
+def _table(path: Path) -> Iterator[list[str]]:
+    """The cells of each row, after the header was found to be ours."""
+    lines = csv.reader(_text(path).splitlines(keepends=True), strict=True)
+    try:
+        header = tuple(cell.strip() for cell in next(lines, ()))
+        if header != COLUMNS:
+            raise DataError(
+                f"manifest {path} has the columns {_shown(','.join(header))}; "
+                f"they must be {','.join(COLUMNS)}"
+            )
+        yield from (cells for cells in lines if cells)
+    except csv.Error as error:
+        raise DataError(f"manifest {path} is not CSV: line {lines.line_num}: {error}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise DataError(f"manifest {path} is larger than 512 MiB; split it by corpus")
+        content = path.read_bytes()
+        if b"\0" in content:
+            raise DataError(f"manifest {path} is a binary file; a manifest is UTF-8 text in CSV")
+        return content.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"manifest {path} does not exist") from None
+    except IsADirectoryError:
+        raise DataError(f"manifest {path} is a folder; name the CSV file inside it") from None
+    except OSError as error:
+        raise DataError(f"manifest {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"manifest {path} is not UTF-8 text; save it as CSV in UTF-8") from None
+
+
+def _row(cells: list[str]) -> tuple[Row, list[str]]:
+    """A row and its faults; a cell that cannot be used is left empty."""
+    if len(cells) != len(COLUMNS):
+        return Row(""), [f"has {len(cells)} cells instead of {len(COLUMNS)}"]
+    path, frame, patient, corpus, label, mask, split, digest = (cell.strip() for cell in cells)
+    faults = [
+        f"{name} is empty"
+        for name, cell in zip(COLUMNS, cells, strict=True)
+        if not cell.strip() and name in ("path", "patient_id", "corpus")
+    ]
+    if not (frame == "" or (frame.isascii() and frame.isdigit() and len(frame) < 10)):
+        faults.append(f"frame {_shown(frame)} is not a whole number from 0")
+        frame = ""
+    if split and split not in SPLITS:
+        faults.append(f"split {_shown(split)} is not {', '.join(SPLITS)} or empty")
+        split = ""
+    if digest and not _is_sha256(digest):
+        faults.append("sha256 is not 64 hexadecimal digits")
+        digest = ""
+    return Row(path, int(frame or 0), patient, corpus, label, mask, split, digest.lower()), faults
+
+
+def _path_problems(manifest: Manifest) -> Iterator[str]:
+    folder = manifest.folder.resolve()
+    verdicts: dict[str, str] = {}  # many frames share one file
+    for position, row in enumerate(manifest.rows):
+        for name, path in (("image", row.path), ("mask", row.mask_path)):
+            if not path:
+                continue
+            if path not in verdicts:
+                verdicts[path] = _path_verdict(folder, path)
+            if verdicts[path]:
+                yield f"row {position + FIRST_ROW}: {name} {_shown(path)} {verdicts[path]}"
+
+
+def _path_verdict(folder: Path, path: str) -> str:
+    """What is wrong with ``path``, or an empty string."""
+    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
+        return "is an absolute path; paths are relative to the manifest"
+    if ".." in PurePosixPath(path).parts or ".." in PureWindowsPath(path).parts:
+        return "leaves the manifest's folder; '..' is not allowed"
+    try:
+        target = (folder / path).resolve()
+        if not target.is_relative_to(folder):
+            return "is a link that leaves the manifest's folder"
+        return "" if target.is_file() else "does not exist"
+    except (OSError, ValueError, RuntimeError):  # name too long, null byte, loop of links
+        return "cannot be looked up"
+
+
+def _duplicates(rows: tuple[Row, ...]) -> Iterator[str]:
+    first: dict[tuple[str, int, str], int] = {}
+    for position, row in enumerate(rows):
+        key = (row.path, row.frame, row.mask_path)
+        seen = first.setdefault(key, position)
+        if row.path and seen != position:
+            yield f"{where(position, row)}: frame {row.frame} is listed already in row {seen + 2}"
+
+
+def _split_leaks(rows: tuple[Row, ...]) -> Iterator[str]:
+    """A patient in two splits makes every test figure worthless."""
+    first: dict[str, int] = {}
+    for position, row in enumerate(rows):
+        if not (row.split and row.patient_id):
+            continue
+        seen = first.setdefault(row.patient_id, position)
+        if rows[seen].split != row.split:
+            yield (
+                f"{where(position, row)}: its patient is in split {row.split!r} here and in "
+                f"{rows[seen].split!r} in row {seen + FIRST_ROW}; a patient belongs to one split"
+            )
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and all(digit in "0123456789abcdefABCDEF" for digit in text)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 120 else text[:117] + "...")

@@ -1,0 +1,241 @@
+"""Image files of any kind a hospital has, read as gray frames in [0, 1].
+
+PNG, JPEG, TIFF (also multi-page), GIF and PGM by Pillow, ``.npy`` by NumPy, NIfTI by nibabel, DICOM
+by pydicom. Every file is a stack of frames: a plain image has one, a multi-frame DICOM, TIFF or GIF
+has many, a NIfTI volume one for each slice along its last axis.
+
+How values become [0, 1] (a pure function of file and frame):
+
+* 8 bits and fewer: the range of the type; color becomes luminance (ITU-R 601).
+* floats that lie in [0, 1] already: as they are.
+* wider integers and other floats: linear between the 0.5 and 99.5 percentiles of the frame (of the
+  volume for NIfTI). The range of the type would leave 12-bit data in 16-bit files almost black.
+* DICOM: see ``fedefm.data.dicom``.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fedefm.data.dicom import DicomStack
+from fedefm.data.intensity import luminance, to_unit
+from fedefm.errors import DataError
+
+Gray = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+class Stack(Protocol):
+    """An opened file: ``count`` frames of ``size`` (height, width) pixels."""
+
+    count: int
+    size: tuple[int, int]
+
+    def gray(self, frame: int) -> Gray:
+        """(H, W) in [0, 1]."""
+
+    def values(self, frame: int) -> NDArray[Any]:
+        """(H, W) or (H, W, channels) as stored: what a mask means."""
+
+
+def read_image(path: Path, frame: int = 0) -> Gray:
+    """Frame ``frame`` of the file, float32 (H, W) in [0, 1]. Raises DataError naming the file.
+
+    The file opened last stays open (one a thread), so reading its frames in turn opens it once.
+    """
+    return _decode(path, frame, _gray_of)
+
+
+def read_mask(path: Path, frame: int = 0) -> Labels:
+    """Label values of a mask, int64 (H, W). Raises DataError naming the file.
+
+    The values are taken as they are stored (palette index, gray value, voxel), except that a mask
+    of nothing but 0 and 255 is a two-class mask: 255 becomes 1.
+    """
+    return _decode(path, frame, _labels_of)
+
+
+def count_frames(path: Path) -> int:
+    """How many frames the file holds. Raises DataError naming the file."""
+    return _opened(path).count
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """Height and width of the file's frames, without decoding them. Raises DataError naming it."""
+    return _opened(path).size
+
+
+def read_frames(path: Path) -> Iterator[Gray]:
+    """All frames of the file in turn, as ``read_image`` gives them, one in memory at a time."""
+    for frame in range(count_frames(path)):
+        yield read_image(path, frame)
+
+
+def is_readable_name(path: Path) -> bool:
+    """Whether the name says that this is a file for these readers."""
+    return _suffix(path) in _OPENERS
+
+
+class _PillowStack:
+    """PNG, JPEG, TIFF, GIF, PGM, BMP."""
+
+    def __init__(self, path: Path) -> None:
+        self._image = Image.open(path)
+        self.count = int(getattr(self._image, "n_frames", 1))
+        self.size = (self._image.height, self._image.width)
+
+    def gray(self, frame: int) -> Gray:
+        self._image.seek(frame)
+        if self._image.mode in ("P", "PA", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "La"):
+            return luminance(np.asarray(self._image.convert("RGB")))
+        if self._image.mode == "LA":
+            return to_unit(np.asarray(self._image.convert("L")))
+        return to_unit(np.asarray(self._image))
+
+    def values(self, frame: int) -> NDArray[Any]:
+        self._image.seek(frame)
+        return np.asarray(self._image)
+
+
+class _NumpyStack:
+    """``.npy``: (H, W), frames first (N, H, W), or one color image (H, W, 3 or 4)."""
+
+    def __init__(self, path: Path) -> None:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
+            raise ValueError(f"holds {array.dtype} values on {array.ndim} axes, not images")
+        single = array.ndim == 2 or array.shape[-1] in (3, 4)
+        self._frames = array[None] if single else array
+        self.count = self._frames.shape[0]
+        self.size = (self._frames.shape[1], self._frames.shape[2])
+
+    def gray(self, frame: int) -> Gray:
+        return to_unit(self.values(frame))
+
+    def values(self, frame: int) -> NDArray[Any]:
+        return np.array(self._frames[frame])
+
+
+class _NiftiStack:
+    """NIfTI: slices along the last axis, turned so that the second axis points up."""
+
+    def __init__(self, path: Path) -> None:
+        image: Any = nibabel.load(path)
+        shape = tuple(image.shape) + (1,) * (3 - len(image.shape))
+        if any(extent != 1 for extent in shape[3:]):
+            raise ValueError(f"holds {shape[3]} volumes; split it into one file for each")
+        self._proxy, self._shape = image.dataobj, shape[:3]
+        self._volume: NDArray[Any] | None = None
+        self.count, self.size = shape[2], (shape[1], shape[0])
+
+    def gray(self, frame: int) -> Gray:
+        return to_unit(self.values(frame), reference=self._whole())
+
+    def values(self, frame: int) -> NDArray[Any]:
+        return np.rot90(self._whole()[:, :, frame])
+
+    def _whole(self) -> NDArray[Any]:
+        if self._volume is None:  # .nii.gz is one stream: a slice costs as much as the volume
+            self._volume = np.asarray(self._proxy).reshape(self._shape)
+        return self._volume
+
+
+_OPENERS: dict[str, Callable[[Path], Stack]] = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif"), _PillowStack),
+    **dict.fromkeys((".pgm", ".ppm", ".bmp"), _PillowStack),
+    ".npy": _NumpyStack,
+    **dict.fromkeys((".nii", ".nii.gz"), _NiftiStack),
+    **dict.fromkeys((".dcm", ".dicom", ".ima"), DicomStack),
+}
+
+_last = threading.local()  # Pillow's open files are not safe to share between threads
+
+
+def _opened(path: Path) -> Stack:
+    """The stack at ``path``; the one opened last is kept for as long as the file is unchanged."""
+    try:
+        status = path.stat()
+        key = (str(path), status.st_mtime_ns, status.st_size)
+        if getattr(_last, "key", None) != key:
+            _last.key, _last.stack = None, None
+            _last.stack = _opener(path)(path)
+            _last.key = key
+        stack: Stack = _last.stack
+        return stack
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder, not an image") from None
+    except DataError:
+        raise
+    except Exception as error:  # decoders raise whatever they trip over in a corrupt file
+        raise _unreadable(path, error) from None
+
+
+def _decode(path: Path, frame: int, how: Callable[[Stack, int], NDArray[Any]]) -> NDArray[Any]:
+    stack = _opened(path)
+    if not 0 <= frame < stack.count:
+        raise DataError(f"{path} has no frame {frame}; it has {stack.count}, counted from 0")
+    try:
+        return how(stack, frame)
+    except Exception as error:  # as above
+        _last.key = None
+        raise _unreadable(path, error) from None
+
+
+def _gray_of(stack: Stack, frame: int) -> Gray:
+    gray = stack.gray(frame)
+    if not np.isfinite(gray).all():
+        raise ValueError("holds values that are not numbers")
+    return gray
+
+
+def _labels_of(stack: Stack, frame: int) -> Labels:
+    values = stack.values(frame)
+    if values.ndim == 3:
+        values = _one_channel(values)
+    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+        raise ValueError("a mask holds whole label values")
+    labels = values.astype(np.int64)
+    if labels.size and labels.min() < 0:
+        raise ValueError("a mask holds no negative label values")
+    binary = labels.max(initial=0) == 255 and not ((labels != 0) & (labels != 255)).any()
+    return np.minimum(labels, 1) if binary else labels
+
+
+def _one_channel(values: NDArray[Any]) -> NDArray[Any]:
+    """The gray channel of a mask that some tool has saved as color."""
+    colors = values[..., : 1 if values.shape[-1] == 2 else 3]
+    if (colors != colors[..., :1]).any():
+        raise ValueError("a mask holds one label value a pixel, not colors")
+    return colors[..., 0]
+
+
+def _opener(path: Path) -> Callable[[Path], Stack]:
+    opener = _OPENERS.get(_suffix(path))
+    if opener is None and _is_dicom(path):  # exports often have no suffix
+        opener = DicomStack
+    if opener is None:
+        raise DataError(f"{path} is of no known kind; known are {', '.join(_OPENERS)}")
+    return opener
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return DataError(f"{path} cannot be read as an image: {reason}")
