@@ -1,0 +1,141 @@
+"""Models on disk: safetensors with facts about the model in the header, written atomically."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fedefm.errors import ModelError
+
+Tensors = dict[str, Tensor]
+ENOUGH = 0.9  # share of a model's tensors that a checkpoint must fill
+
+
+@dataclass(frozen=True)
+class MatchReport:
+    """Which tensors of a model a checkpoint filled, by name."""
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]  # in the model, not in the checkpoint
+    unexpected: tuple[str, ...]  # in the checkpoint, not in the model
+    mismatched: tuple[str, ...]  # in both, of different shapes
+
+    @property
+    def share(self) -> float:
+        """Matched tensors over the model's tensors, in [0, 1]."""
+        wanted = len(self.matched) + len(self.missing) + len(self.mismatched)
+        return len(self.matched) / wanted if wanted else 1.0
+
+    def __str__(self) -> str:
+        wanted = len(self.matched) + len(self.missing) + len(self.mismatched)
+        parts = [f"{len(self.matched)} of {wanted} tensors matched"]
+        for word in ("missing", "unexpected", "mismatched"):
+            names: tuple[str, ...] = getattr(self, word)
+            if names:
+                parts.append(f"{len(names)} {word} ({_first(names)})")
+        return "; ".join(parts)
+
+
+def save_checkpoint(path: Path, model: nn.Module, info: dict[str, str]) -> None:
+    """Write the tensors of ``model`` and ``info``; a crash leaves the old file or none."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        save_file(tensors, unfinished, metadata=info)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """All tensors of the file and its facts.
+
+    Raises:
+        ModelError: if the file is missing, damaged or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (FileNotFoundError, IsADirectoryError):
+        raise ModelError(f"checkpoint {path} does not exist or is no file") from None
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"checkpoint {path} is damaged or no safetensors file ({_one_line(error)}); "
+            "copy it again or train it anew"
+        ) from None
+
+
+def read_checkpoint_info(path: Path) -> dict[str, str]:
+    """The facts of a checkpoint without its tensors. Raises as ``read_checkpoint``."""
+    return read_checkpoint(path)[1]
+
+
+def load_checkpoint(path: Path, model: nn.Module, minimum: float = ENOUGH) -> MatchReport:
+    """Fill ``model`` in place from a checkpoint and say what matched.
+
+    Raises:
+        ModelError: if the file cannot be read, or fills less than ``minimum`` of the model's
+            tensors; the model is unchanged then.
+    """
+    return fill(model, read_checkpoint(path)[0], f"checkpoint {path}", minimum)
+
+
+def fill(
+    model: nn.Module,
+    tensors: Tensors,
+    what: str,
+    minimum: float = ENOUGH,
+    adapt: Callable[[str, Tensor, Tensor], Tensor] | None = None,
+) -> MatchReport:
+    """Write ``tensors`` into ``model`` where name and shape agree.
+
+    Args:
+        what: names the source in errors.
+        adapt: called with name, tensor and target where only the shapes differ; may return a tensor
+            that fits.
+
+    Raises:
+        ModelError: if less than ``minimum`` of the model's tensors would be filled.
+    """
+    own = model.state_dict()
+    if adapt:
+        shared = own.keys() & tensors.keys()
+        tensors = tensors | {
+            name: adapt(name, tensors[name], own[name])
+            for name in shared
+            if tensors[name].shape != own[name].shape
+        }
+    report = compare(own, tensors)
+    if report.share < minimum:
+        raise ModelError(f"{what} does not fit this model: {report}")
+    with torch.no_grad():
+        for name in report.matched:
+            own[name].copy_(tensors[name])
+    return report
+
+
+def compare(own: Tensors, tensors: Tensors) -> MatchReport:
+    """How the names and shapes of ``tensors`` fit those of a model."""
+    shared = [name for name in own if name in tensors]
+    fitting = {name for name in shared if own[name].shape == tensors[name].shape}
+    return MatchReport(
+        matched=tuple(name for name in shared if name in fitting),
+        missing=tuple(name for name in own if name not in tensors),
+        unexpected=tuple(name for name in tensors if name not in own),
+        mismatched=tuple(name for name in shared if name not in fitting),
+    )
+
+
+def _first(names: tuple[str, ...], limit: int = 4) -> str:
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
