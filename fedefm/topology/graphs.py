@@ -127,8 +127,7 @@ def _read(path: Path) -> nx.Graph:
 
 def _parse(text: str, suffix: str) -> nx.Graph:
     if suffix == ".gml":
-        # GML is ASCII by its standard; entities keep site names such as "Köln".
-        return nx.parse_gml(text.encode("ascii", "xmlcharrefreplace").decode())
+        return nx.parse_gml(text)
     delimiter = "," if suffix == ".csv" else None
     lines = [line.partition("#")[0] for line in text.splitlines()]
     for number, line in enumerate(lines, start=1):

@@ -130,25 +130,22 @@ def matchings(graph: nx.Graph) -> list[list[Pair]]:
     sites = sorted(graph)
     if graph.number_of_edges() == len(sites) * (len(sites) - 1) // 2:
         return _round_robin(sites)
-    # Numbers instead of names: the result must not depend on how this process hashes text.
-    number = {site: position for position, site in enumerate(sites)}
-    left = nx.Graph()
-    left.add_edges_from((number[one], number[other]) for one, other in _sorted_links(graph.edges))
+    left = nx.Graph(_sorted_links(graph.edges))
     found = []
     while left.number_of_edges():
         matching = _matching_of_the_busiest(left)
         left.remove_edges_from(matching)
-        found.append(_sorted_links((sites[i], sites[j]) for i, j in matching))
+        found.append(_sorted_links(matching))
     return found or [[]]
 
 
-def _matching_of_the_busiest(graph: nx.Graph) -> set[tuple[int, int]]:
+def _matching_of_the_busiest(graph: nx.Graph) -> set[Pair]:
     degree = dict(graph.degree)
     most = max(degree.values())
     worth = {node: len(degree) + 1 if degree[node] == most else 1 for node in degree}
     for one, other in graph.edges:
         graph[one][other]["worth"] = worth[one] + worth[other]
-    matching: set[tuple[int, int]] = nx.max_weight_matching(graph, weight="worth")
+    matching: set[Pair] = nx.max_weight_matching(graph, weight="worth")
     return matching
 
 
