@@ -59,6 +59,7 @@ class FederationConfig(Section):
     expert_every: int = Field(3, ge=1)  # swap: an expert round every so many rounds
     quorum: float = Field(0.5, gt=0, le=1)  # share of the sites that must take part in a round
     deadline_s: float = Field(120.0, gt=0)  # how long a site waits for one exchange
+    evaluate_every: int = Field(5, ge=1)  # rounds between measurements on validation images
 
     @model_validator(mode="after")
     def _algorithm_fits_scenario(self) -> "FederationConfig":
@@ -72,6 +73,19 @@ class FederationConfig(Section):
             raise ValueError(
                 f"algorithm {self.algorithm!r} does not run in scenario {self.scenario!r}; "
                 f"use {' or '.join(fitting)}"
+            )
+        if (
+            self.algorithm == "fedefm"
+            and self.update == "swap"
+            and self.schedule
+            in (
+                "neighbors",
+                "one_peer_exponential",
+            )
+        ):
+            raise ValueError(
+                f"update 'swap' needs one partner a round, and schedule {self.schedule!r} does not "
+                "give pairs; use matchings, random_matchings or hypercube, or update 'mixed'"
             )
         return self
 
@@ -117,6 +131,17 @@ class RunConfig(Section):
     distill: DistillConfig = DistillConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     finetune: FinetuneConfig | None = None
+
+    @model_validator(mode="after")
+    def _literal_update_distills(self) -> "RunConfig":
+        federation = self.federation
+        literal = federation.algorithm == "fedefm" and federation.update == "literal"
+        if literal and self.distill.beta == 0:
+            raise ValueError(
+                "federation.update 'literal' learns from others only by distillation, and "
+                "distill.beta is 0; set it above 0"
+            )
+        return self
 
 
 class DatasetEntry(Section):

@@ -1,0 +1,51 @@
+"""Federated algorithms: one algorithm, one file, no network and no files inside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fedefm.config import FederationConfig
+from fedefm.model.weights import Weights
+from fedefm.train.exchange import RoundStats, Steps
+from fedefm.train.rounds.fedavg import fedavg_server_round, fedavg_site_round
+from fedefm.train.rounds.fedefm import literal_round, mixed_round, swap_round
+from fedefm.train.rounds.gossip import gossip_round
+from fedefm.train.rounds.local import local_round
+from fedefm.train.rounds.publish import (
+    hand_out_server,
+    publish_server,
+    publish_site,
+    receive_site,
+)
+from fedefm.train.server import Server
+from fedefm.train.site import Site
+
+
+@dataclass(frozen=True)
+class Publication:
+    """How the global model comes about and reaches everybody after the last round."""
+
+    site: Callable[[Site], Steps[Weights | None]]
+    server: Callable[[Server], Steps[Weights | None]]
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What a site does in a round; what the server does, where it has a part; and the end."""
+
+    site_round: Callable[[Site, int], Steps[RoundStats]]
+    server_round: Callable[[Server, int], Steps[RoundStats]] | None = None
+    publication: Publication | None = Publication(publish_site, publish_server)
+
+
+def algorithm_for(federation: FederationConfig) -> Algorithm:
+    """The algorithm that a run file asks for."""
+    updates = {"swap": swap_round, "mixed": mixed_round, "literal": literal_round}
+    algorithms = {
+        "fedefm": Algorithm(updates[federation.update]),
+        "gossip": Algorithm(gossip_round),
+        "fedavg": Algorithm(
+            fedavg_site_round, fedavg_server_round, Publication(receive_site, hand_out_server)
+        ),
+        "none": Algorithm(local_round, publication=None),
+    }
+    return algorithms[federation.algorithm]

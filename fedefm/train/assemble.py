@@ -1,0 +1,136 @@
+"""From a run file and a site's images to a ``Site``, the same wherever a run happens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import networkx as nx
+import torch
+
+from fedefm.config import RunConfig, SiteConfig, TrainingConfig, read_site
+from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.manifest import Manifest, read_manifest
+from fedefm.data.transforms import Transform, light
+from fedefm.errors import ConfigError, DataError
+from fedefm.model.foundation import FoundationModel, build_foundation
+from fedefm.model.weights import weights_of
+from fedefm.topology.graphs import build_graph
+from fedefm.topology.mixing import metropolis
+from fedefm.topology.schedules import Schedule, build_schedule
+from fedefm.train.server import Server
+from fedefm.train.site import Site, SiteSettings
+from fedefm.train.trainer import SgdTrainer
+
+SITE_FILE = "fedefm_site.yaml"
+
+
+@dataclass(frozen=True)
+class SiteData:
+    """One site's images of the run's dataset. Validation and test are None where it has none."""
+
+    train: FrameDataset
+    validation: FrameDataset | None
+    test: FrameDataset | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who may exchange, who does in which round, and with which weight."""
+
+    sites: tuple[str, ...]
+    graph: nx.Graph
+    schedule: Schedule
+    mixing: Mapping[str, Mapping[str, float]]
+
+
+def find_manifest(site_file: Path, dataset: str) -> Manifest:
+    """What ``dataset`` means at the site of ``site_file``. Raises ConfigError, DataError."""
+    site = read_site(site_file)
+    return read_manifest(site_file.parent / _entry(site, dataset, site_file))
+
+
+def _entry(site: SiteConfig, dataset: str, site_file: Path) -> Path:
+    if dataset not in site.datasets:
+        known = ", ".join(sorted(site.datasets)) or "none"
+        raise ConfigError(
+            f"dataset {dataset!r} is not in {site_file}, which knows {known}; "
+            f"the site's owner can add it there"
+        )
+    return site.datasets[dataset].manifest
+
+
+def load_data(
+    manifest: Manifest, run: RunConfig, classes: Sequence[str], progress: Progress | None = None
+) -> SiteData:
+    """Decode a site's images. Rows without a split are for training."""
+    splits = {row.split for row in manifest.rows}
+
+    def of(split: str) -> FrameDataset:
+        size = run.model.image_size
+        return FrameDataset.from_manifest(manifest, split, classes, size, progress=progress)
+
+    if not splits & {"train", ""}:
+        raise DataError(f"the manifest in {manifest.folder} has no rows for training")
+    return SiteData(
+        train=of("train") if "train" in splits else of(""),
+        validation=of("validation") if "validation" in splits else None,
+        test=of("test") if "test" in splits else None,
+    )
+
+
+def plan_exchanges(run: RunConfig, sites: Sequence[str]) -> Plan:
+    """Graph, schedule and mixing weights. Raises ConfigError where they do not fit the sites."""
+    federation = run.federation
+    graph = build_graph(federation.topology, sites)
+    schedule = build_schedule(federation.schedule, graph, run.seed)
+    if federation.schedule == "neighbors":
+        mixing: Mapping[str, Mapping[str, float]] = metropolis(graph)
+    else:  # one partner a round: the pair meets in the middle
+        mixing = {site: dict.fromkeys(sites, 0.5) for site in sites}
+    return Plan(tuple(sites), graph, schedule, mixing)
+
+
+def build_model(run: RunConfig) -> FoundationModel:
+    """The model that every site starts from; the same numbers in every process."""
+    model = run.model
+    return build_foundation(model.backbone, model.classes, model.image_size, model.head, run.seed)
+
+
+def build_site(name: str, data: FrameDataset, run: RunConfig, plan: Plan) -> Site:
+    """One site, ready for its first round."""
+    training = run.training
+    trainer = SgdTrainer(
+        data, training.batch_size, training.momentum, training.gradient_norm, _transform(training)
+    )
+    return Site(
+        name=name,
+        model=build_model(run),
+        trainer=trainer,
+        dataset=data,
+        schedule=plan.schedule,
+        mixing=plan.mixing[name],
+        settings=SiteSettings(run.seed, training, run.federation, run.distill),
+    )
+
+
+def build_server(run: RunConfig, plan: Plan) -> Server:
+    """The server's part; in the decentralized scenario it only takes the last sum."""
+    return Server(plan.sites, weights_of(build_model(run)), run.training.average_decay)
+
+
+def merged(datasets: Sequence[FrameDataset]) -> FrameDataset:
+    """All sites' images in one place: the centralized reference, never a federation."""
+    patients, offset = [], 0
+    for dataset in datasets:
+        patients.append(dataset.patients + offset)
+        offset += int(dataset.patients.max()) + 1
+    return FrameDataset(
+        images=torch.cat([dataset.images for dataset in datasets]),
+        labels=torch.cat([dataset.labels for dataset in datasets]),
+        patients=torch.cat(patients),
+        classes=datasets[0].classes,
+    )
+
+
+def _transform(training: TrainingConfig) -> Transform | None:
+    return light() if training.augment == "light" else None

@@ -1,0 +1,189 @@
+"""A whole run in one process: rounds, faults, quorum, checkpoints and what is told about them.
+
+``Federation`` needs no files: it takes sites, and gives the global model. Reading run files and
+writing run folders is done around it (``fedefm.train.run``), so a notebook or a benchmark can use
+it directly.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedefm.config import RunConfig
+from fedefm.data.dataset import FrameDataset
+from fedefm.errors import QuorumLost
+from fedefm.events import EventLog
+from fedefm.model.weights import Weights, load_weights
+from fedefm.train.assemble import Plan, build_model
+from fedefm.train.exchange import SERVER, RoundStats, Steps
+from fedefm.train.measure import correct, pooled_accuracy
+from fedefm.train.rounds import algorithm_for
+from fedefm.train.server import Server
+from fedefm.train.simulate import Faults, Network, Outcome
+from fedefm.train.site import Site, mean_weights
+from fedefm.train.state import PartyState, save_state
+
+
+class Federation:
+    """Drives the sites of one run, round by round.
+
+    A site that throws in a round is put back to where the round began, named in the log, and takes
+    part again in the next one. Raises QuorumLost where fewer than the run file's share took part.
+    """
+
+    def __init__(
+        self,
+        run: RunConfig,
+        plan: Plan,
+        sites: Mapping[str, Site],
+        server: Server,
+        log: EventLog | None = None,
+        faults: Faults = Faults(),  # noqa: B008 - frozen
+        state_folder: Path | None = None,
+        validation: Mapping[str, FrameDataset] | None = None,
+    ) -> None:
+        self.run, self.plan, self.sites, self.server = run, plan, sites, server
+        self.finished_rounds = 0
+        self.sent_bytes = 0
+        self.participation: dict[str, list[int]] = {name: [] for name in sites}
+        self._algorithm = algorithm_for(run.federation)
+        self._network = Network(run.name, run.name, run.federation.deadline_s, faults)
+        self._log = log or EventLog()
+        self._state_folder = state_folder
+        self._validation = validation or {}
+        self._global = build_model(run) if validation else None
+
+    def train(self) -> None:
+        """All rounds that are left."""
+        while self.finished_rounds < self.run.federation.rounds:
+            self.play_round(self.finished_rounds)
+
+    def play_round(self, round_index: int) -> None:
+        """One round of every site, and of the server where it has a part."""
+        self._log.emit("round_started", round=round_index)
+        started = time.perf_counter()
+        before = {name: site.state() for name, site in self.sites.items()}
+        outcomes = self._network.run_round(self._parties(round_index), round_index)
+        outcomes.pop(SERVER, None)
+        missing: dict[str, str] = {}
+        for name, outcome in outcomes.items():
+            if outcome.error is not None:
+                self.sites[name].load_state(before[name])
+                missing[name] = f"{type(outcome.error).__name__}: {outcome.error}"
+            else:
+                self.sites[name].finish_round()
+                self.participation[name].append(round_index)
+            self._tell(name, round_index, outcome)
+        self._close_round(round_index, missing, time.perf_counter() - started)
+
+    def global_model(self) -> Weights | None:
+        """The mean of the sites' averages as it stands: for measuring, not an exchange."""
+        if self._algorithm.publication is None:
+            return None
+        if self._algorithm.server_round is not None:
+            return self.server.average or self.server.weights
+        return mean_weights([site.average or site.weights() for site in self.sites.values()])
+
+    def publish(self) -> Weights | None:
+        """The last exchange: the global model, None where the scenario has none."""
+        publication = self._algorithm.publication
+        if publication is None:
+            return None
+        parties: dict[str, Steps[Weights | None]] = {
+            name: publication.site(site) for name, site in self.sites.items()
+        }
+        parties[SERVER] = publication.server(self.server)
+        outcomes = self._network.run_round(parties, self.run.federation.rounds)
+        self.sent_bytes += sum(outcome.sent_bytes for outcome in outcomes.values())
+        outcome = outcomes[SERVER]
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.result
+
+    def states(self) -> dict[str, PartyState]:
+        """What a checkpoint holds, by party."""
+        held: dict[str, PartyState] = {name: site.state() for name, site in self.sites.items()}
+        held[SERVER] = self.server.state()
+        return held
+
+    def resume(self, finished_rounds: int, states: Mapping[str, PartyState]) -> None:
+        """Go on after ``finished_rounds``, as if nothing had happened."""
+        for name, site in self.sites.items():
+            site.load_state(states[name])
+        self.server.load_state(states[SERVER])
+        self.finished_rounds = finished_rounds
+
+    def _parties(self, round_index: int) -> dict[str, Steps[RoundStats]]:
+        parties = {
+            name: self._algorithm.site_round(site, round_index) for name, site in self.sites.items()
+        }
+        if self._algorithm.server_round is not None:
+            parties[SERVER] = self._algorithm.server_round(self.server, round_index)
+        return parties
+
+    def _tell(self, name: str, round_index: int, outcome: Outcome[RoundStats]) -> None:
+        self.sent_bytes += outcome.sent_bytes
+        for reason in outcome.rejected:
+            self._log.emit("rejected", round=round_index, site=name, reason=reason)
+        stats = outcome.result or RoundStats()
+        for host, value in stats.similarity.items():
+            self._log.emit("similarity", round=round_index, student=name, expert=host, value=value)
+        self._log.emit(
+            "round",
+            round=round_index,
+            site=name,
+            status="failed" if outcome.error else "ok",
+            reason=f"{type(outcome.error).__name__}: {outcome.error}" if outcome.error else None,
+            unheard=sorted(outcome.missing),
+            loss=stats.loss,
+            learning_rate=stats.learning_rate,
+            seconds=outcome.seconds + outcome.exchange_seconds,
+            train_seconds=outcome.seconds,
+            exchange_seconds=outcome.exchange_seconds,
+            sent_bytes=outcome.sent_bytes,
+            received_bytes=outcome.received_bytes,
+        )
+
+    def _close_round(self, round_index: int, missing: Mapping[str, str], seconds: float) -> None:
+        present = [name for name in self.sites if name not in missing]
+        self._log.emit(
+            "round_finished",
+            round=round_index,
+            participants=present,
+            missing=dict(missing),
+            seconds=seconds,
+        )
+        if len(present) < self.run.federation.quorum * len(self.sites):
+            reasons = "; ".join(f"{name} ({reason})" for name, reason in missing.items())
+            raise QuorumLost(
+                f"round {round_index}: {len(present)} of {len(self.sites)} sites took part, fewer "
+                f"than the quorum of {self.run.federation.quorum:.0%}; missing: {reasons}"
+            )
+        self.finished_rounds = round_index + 1
+        if self.finished_rounds % self.run.federation.evaluate_every == 0:
+            self._evaluate(round_index)
+        if self._state_folder is not None:
+            save_state(self._state_folder, self.finished_rounds, self.states())
+            self._log.emit("checkpoint", round=round_index)
+
+    def _evaluate(self, round_index: int) -> None:
+        """Each site's model on its own validation images, and the mean model on all of them."""
+        for name, dataset in self._validation.items():
+            share = correct(self.sites[name].model, dataset) / len(dataset)
+            self._tell_accuracy(round_index, name, share, len(dataset))
+        weights = self.global_model()
+        if self._global is not None and weights is not None:
+            load_weights(self._global, weights)
+            images = sum(len(dataset) for dataset in self._validation.values())
+            share = pooled_accuracy(self._global, self._validation)
+            self._tell_accuracy(round_index, "global", share, images)
+
+    def _tell_accuracy(self, round_index: int, site: str, accuracy: float, images: int) -> None:
+        self._log.emit(
+            "evaluated",
+            round=round_index,
+            site=site,
+            split="validation",
+            accuracy=accuracy,
+            images=images,
+        )

@@ -1,0 +1,169 @@
+"""What travels between two parties, and when a receiver refuses it.
+
+A message is named tensors plus a header that binds them to one job, round, phase and pair of
+parties. Its wire form is safetensors (no pickle): the header stands in the metadata.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from fedefm.errors import MessageRejected
+
+Tensors = Mapping[str, Tensor]
+Shapes = Mapping[str, torch.Size]
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where a message belongs. ``mechanism`` names what protected it at the sender."""
+
+    job: str
+    run_id: str
+    round: int
+    phase: str
+    sender: str
+    receiver: str
+    sequence: int
+    sha256: str
+    mechanism: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """Named tensors on their way from one party to another."""
+
+    header: Header
+    tensors: Tensors
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tensors; the header adds some hundred."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+
+    def to_bytes(self) -> bytes:
+        """The safetensors form."""
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
+        return save(plain, metadata={"header": json.dumps(asdict(self.header))})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Message":
+        """Read ``to_bytes``. Raises MessageRejected for anything else."""
+        try:
+            length = int.from_bytes(data[:8], "little")
+            metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+            values = json.loads(metadata["header"])
+            header = Header(**{field.name: values[field.name] for field in fields(Header)})
+            return cls(header, load(data))
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise MessageRejected(f"not a message of this protocol: {error}") from None
+
+
+def shapes_of(tensors: Tensors) -> dict[str, torch.Size]:
+    """What a receiver compares with."""
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def digest(tensors: Tensors) -> str:
+    """SHA-256 over names, types, shapes and values, in the order of the names."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        sha.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+class Postbox:
+    """Seals what one party sends and opens what it receives, within one job.
+
+    ``open`` refuses a wrong job, run, round, phase, sender or receiver, a repeated sequence number,
+    a digest that does not match, and tensors whose names, shapes or values cannot be this model's.
+    """
+
+    def __init__(self, owner: str, job: str, run_id: str, mechanism: str = "none") -> None:
+        self._blank = Header(job, run_id, 0, "", owner, "", 0, "", mechanism)
+        self._sequence = 0
+        self._last_from: dict[str, int] = {}
+
+    def seal(self, round_index: int, phase: str, receiver: str, tensors: Tensors) -> Message:
+        """A message to ``receiver``, with the next sequence number."""
+        self._sequence += 1
+        header = replace(
+            self._blank,
+            round=round_index,
+            phase=phase,
+            receiver=receiver,
+            sequence=self._sequence,
+            sha256=digest(tensors),
+        )
+        return Message(header, tensors)
+
+    def open(
+        self,
+        message: Message,
+        round_index: int,
+        phase: str,
+        senders: frozenset[str],
+        shapes: Shapes,
+    ) -> Tensors:
+        """The tensors of ``message``. Raises MessageRejected, naming the sender and the reason."""
+        header = message.header
+        self._check_address(header, round_index, phase, senders)
+        self._check_content(message, shapes)
+        self._last_from[header.sender] = header.sequence
+        return message.tensors
+
+    def _check_address(
+        self, header: Header, round_index: int, phase: str, senders: frozenset[str]
+    ) -> None:
+        wanted = replace(
+            self._blank,
+            round=round_index,
+            phase=phase,
+            sender=header.sender,
+            receiver=self._blank.sender,
+        )
+        for name in ("job", "run_id", "round", "phase", "receiver"):
+            if getattr(header, name) != getattr(wanted, name):
+                raise _rejected(
+                    header, f"{name} is {getattr(header, name)!r}, not {getattr(wanted, name)!r}"
+                )
+        if header.sender not in senders:
+            raise _rejected(header, "it is not expected to send in this round")
+        if header.sequence <= self._last_from.get(header.sender, 0):
+            raise _rejected(header, f"sequence number {header.sequence} was seen before")
+
+    def _check_content(self, message: Message, shapes: Shapes) -> None:
+        header, tensors = message.header, message.tensors
+        if shapes_of(tensors) != dict(shapes):
+            raise _rejected(header, _first_difference(tensors, shapes))
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise _rejected(header, f"tensor {name!r} holds NaN or infinite values")
+        if digest(tensors) != header.sha256:
+            raise _rejected(header, "its content does not match its SHA-256")
+
+
+def _first_difference(tensors: Tensors, shapes: Shapes) -> str:
+    for name in sorted(set(shapes) | set(tensors)):
+        if name not in tensors:
+            return f"tensor {name!r} is missing"
+        if name not in shapes:
+            return f"tensor {name!r} is not part of this model"
+        if tensors[name].shape != shapes[name]:
+            have, want = tuple(tensors[name].shape), tuple(shapes[name])
+            return f"tensor {name!r} has shape {have}, not {want}"
+    return "its tensors differ"
+
+
+def _rejected(header: Header, reason: str) -> MessageRejected:
+    return MessageRejected(
+        f"message from {header.sender!r} (round {header.round}, {header.phase}): {reason}"
+    )

@@ -1,0 +1,35 @@
+"""Decentralized SGD by gossip (DPASGD): local steps, then a weighted mean with the neighbors.
+
+Also the averaging part of FedEFM's default update. Everything goes through ``site.sum``, so a
+secure sum over a neighborhood can take its place.
+"""
+
+from fedefm.model.weights import flatten, unflatten
+from fedefm.train.exchange import RoundStats, Steps
+from fedefm.train.site import Site
+
+
+def gossip_round(site: Site, round_index: int) -> Steps[RoundStats]:
+    """``local_steps`` of SGD, then ``theta_i = sum_j W_ij theta_j`` over this round's neighbors."""
+    stats = site.train_locally(round_index)
+    yield from average_with_neighbors(site, round_index)
+    return RoundStats(
+        loss=stats.loss,
+        learning_rate=site.learning_rate(round_index),
+        train_seconds=stats.seconds,
+    )
+
+
+def average_with_neighbors(site: Site, round_index: int) -> Steps[None]:
+    """Replace the weights by ``sum_j W_ij theta_j``; the site keeps the share of the missing.
+
+    Each sender scales its own part, which for symmetric ``W`` is the receiver's weight for it.
+    """
+    own = flatten(site.weights())
+    total = yield from site.sum(
+        {partner: own * site.mixing[partner] for partner in site.partners(round_index)},
+        site.sources(round_index),
+        own.numel(),
+    )
+    own_share = 1.0 - sum(site.mixing[member] for member in total.members)
+    site.load(unflatten(total.vector + own_share * own, site.weights()))

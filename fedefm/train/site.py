@@ -1,0 +1,205 @@
+"""One hospital in a federation: its model, its images, and what it does with both.
+
+A site knows no network. The algorithms in ``fedefm.train.rounds`` say in which order its verbs are
+used; what privacy wraps (the trainer and the sum) is handed in.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fedefm.config import DistillConfig, FederationConfig, TrainingConfig
+from fedefm.data.dataset import FrameDataset
+from fedefm.model.foundation import FoundationModel
+from fedefm.model.weights import Weights, load_weights, weights_of
+from fedefm.seeding import generator_for
+from fedefm.topology.schedules import Schedule
+from fedefm.train.exchange import Sum, plain_sum
+from fedefm.train.message import Shapes, shapes_of
+from fedefm.train.objective import Objective, agreement, classification, distillation
+from fedefm.train.trainer import FitStats, Trainer
+
+BANK_ROUNDS = 2  # returned experts of so many rounds teach; more only adds forward passes
+AGREEMENT_IMAGES = 16  # images on which the similarity of an expert is measured and logged
+
+
+@dataclass(frozen=True)
+class SiteSettings:
+    """What the run file says about the work of a site."""
+
+    seed: int
+    training: TrainingConfig
+    federation: FederationConfig
+    distill: DistillConfig
+
+
+@dataclass
+class Site:
+    """One party that trains.
+
+    ``mixing`` holds the weight of each possible partner in a mean; the site keeps the rest for
+    itself. ``experts`` are the teachers that came back lately, newest last. ``average`` is the
+    weight average over rounds, from which the global model is made.
+    """
+
+    name: str
+    model: FoundationModel
+    trainer: Trainer
+    dataset: FrameDataset
+    schedule: Schedule
+    mixing: Mapping[str, float]
+    settings: SiteSettings
+    sum: Sum = plain_sum
+    average: Weights | None = None
+    experts: list[Weights] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.shapes: Shapes = shapes_of(weights_of(self.model))
+        self._teachers: list[FoundationModel] = []
+
+    # What the algorithms use, in the order of a round.
+
+    def partners(self, round_index: int) -> frozenset[str]:
+        """To whom this site sends in this round."""
+        return frozenset(self.schedule.partners(self.name, round_index))
+
+    def sources(self, round_index: int) -> frozenset[str]:
+        """Who sends to this site in this round; the partners, unless the schedule is directed."""
+        return frozenset(self.schedule.sources(self.name, round_index))
+
+    def weights(self) -> Weights:
+        """A copy of the current weights."""
+        return weights_of(self.model)
+
+    def load(self, weights: Weights) -> None:
+        """Make ``weights`` the current ones."""
+        load_weights(self.model, weights)
+
+    def train_locally(self, round_index: int) -> FitStats:
+        """``local_steps`` on the own images; returned experts teach where distillation is set."""
+        return self.trainer.fit(
+            self.model,
+            self._own_objective(),
+            self.settings.federation.local_steps,
+            self.learning_rate(round_index),
+            self._stream(round_index, "train"),
+        )
+
+    def host(self, weights: Weights, round_index: int, guest: str) -> Weights:
+        """Train another site's weights on the own images: they go home as an expert (eq. 1).
+
+        The guest starts from a copy of this site's momentum; the site itself is left as it was.
+        """
+        own, momentum = self.weights(), self.trainer.state()
+        self.load(weights)
+        try:
+            self.trainer.fit(
+                self.model,
+                self._labels_objective(),
+                self.settings.federation.host_steps,
+                self.learning_rate(round_index),
+                self._stream(round_index, f"host {guest}"),
+            )
+            return self.weights()
+        finally:
+            self.load(own)
+            self.trainer.load_state(momentum)
+
+    def welcome(self, experts: Mapping[str, Weights]) -> None:
+        """Take returned experts as teachers; the oldest ones leave."""
+        newest = [experts[host] for host in sorted(experts)]
+        if newest:
+            self.experts = [*self.experts, *newest][-BANK_ROUNDS * len(newest) :]
+
+    def similarity(self, experts: Mapping[str, Weights], round_index: int) -> dict[str, Tensor]:
+        """Per expert the ``(B,)`` agreement ``1 - EMD`` with the own model on own images."""
+        if not experts:
+            return {}
+        rng = self._stream(round_index, "similarity")
+        rows = torch.randperm(len(self.dataset), generator=rng)[:AGREEMENT_IMAGES]
+        images = self.dataset.batch(rows).images
+        teacher = self._teacher(0)
+        found = {}
+        for host in sorted(experts):
+            load_weights(teacher, experts[host])
+            found[host] = agreement(self.model, teacher, images, self.settings.distill)
+        return found
+
+    def finish_round(self) -> None:
+        """Let the current weights enter the average over rounds."""
+        decay = self.settings.training.average_decay
+        now = self.weights()
+        if self.average is None:
+            self.average = now
+        else:
+            for name, value in now.items():
+                self.average[name].lerp_(value, 1 - decay)
+
+    def learning_rate(self, round_index: int) -> float:
+        """The rate of this round: constant, then dropped once."""
+        training, rounds = self.settings.training, self.settings.federation.rounds
+        dropped = round_index >= training.decay_at * rounds
+        return training.learning_rate * (training.decay_to if dropped else 1.0)
+
+    # Everything that a later process needs to go on, and a failed round to be undone.
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Weights, weight average, optimizer and teachers, as copies."""
+        held = {"weights": self.weights(), "optimizer": self.trainer.state()}
+        if self.average is not None:
+            held["average"] = {name: value.clone() for name, value in self.average.items()}
+        for place, expert in enumerate(self.experts):
+            held[f"expert{place}"] = expert
+        return held
+
+    def load_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Go on from ``state()``."""
+        self.load(dict(state["weights"]))
+        self.trainer.load_state(state.get("optimizer", {}))
+        average = state.get("average")
+        self.average = {n: v.clone() for n, v in average.items()} if average else None
+        places = sorted(key for key in state if key.startswith("expert"))
+        self.experts = [dict(state[place]) for place in places]
+
+    def _labels_objective(self) -> Objective:
+        return classification(self.dataset.present(), self.settings.training.absent_penalty)
+
+    def _own_objective(self) -> Objective:
+        if self.settings.distill.beta == 0 or not self.experts:
+            return self._labels_objective()
+        teachers = [self._teacher(place) for place in range(len(self.experts))]
+        for teacher, weights in zip(teachers, self.experts, strict=True):
+            load_weights(teacher, weights)
+        return distillation(
+            teachers,
+            self.settings.distill,
+            self.dataset.present(),
+            self.settings.training.absent_penalty,
+        )
+
+    def _teacher(self, place: int) -> FoundationModel:
+        while len(self._teachers) <= place:
+            self._teachers.append(copy.deepcopy(self.model).eval())
+        return self._teachers[place]
+
+    def _stream(self, round_index: int, purpose: str) -> torch.Generator:
+        return generator_for(self.settings.seed, self.name, round_index, purpose)
+
+
+def mean_weights(many: Sequence[Weights], shares: Sequence[float] | None = None) -> Weights:
+    """The weighted mean of weights; ``shares`` need not sum to 1, and are equal if not given."""
+    shares = shares or [1.0] * len(many)
+    total = sum(shares)
+    return {
+        name: sum(
+            (
+                weights[name] * (share / total)
+                for weights, share in zip(many[1:], shares[1:], strict=True)
+            ),
+            many[0][name] * (shares[0] / total),
+        )
+        for name in many[0]
+    }

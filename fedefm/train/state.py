@@ -1,0 +1,75 @@
+"""The complete state of a run on disk, so that a killed run goes on with the same numbers.
+
+A state is what each party holds (weights, weight average, optimizer, teachers) after a finished
+round. Random streams need no saving: each is a function of seed, site, round and purpose. A state
+appears whole or not at all; the one before it is kept, too.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+PartyState = Mapping[str, Mapping[str, Tensor]]  # section -> name -> tensor
+KEPT = 2
+_SEPARATOR = "\x1f"  # no section or parameter name holds it
+
+
+def save_state(folder: Path, finished_rounds: int, parties: Mapping[str, PartyState]) -> None:
+    """Write the state after ``finished_rounds`` rounds; the two newest are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"round-{finished_rounds:06d}"
+    unfinished = folder / f"{final.name}.{os.getpid()}.unfinished"
+    unfinished.mkdir()
+    for party, sections in parties.items():
+        flat = {
+            f"{section}{_SEPARATOR}{name}": tensor.contiguous().clone()
+            for section, tensors in sections.items()
+            for name, tensor in tensors.items()
+        }
+        save_file(flat, unfinished / f"{quote(party, safe='')}.safetensors")
+    if final.exists():
+        shutil.rmtree(final)
+    unfinished.replace(final)
+    for old in _states(folder)[KEPT:]:
+        shutil.rmtree(old)
+
+
+def load_state(
+    folder: Path, finished_rounds: int | None = None
+) -> tuple[int, dict[str, dict[str, dict[str, Tensor]]]] | None:
+    """``(rounds, parties)`` of the newest readable state, or of ``finished_rounds``; or None."""
+    for path in _states(folder):
+        rounds = int(path.name.removeprefix("round-"))
+        if finished_rounds is not None and rounds != finished_rounds:
+            continue
+        try:
+            return rounds, {unquote(f.stem): _read(f) for f in sorted(path.glob("*.safetensors"))}
+        except (OSError, SafetensorError):
+            continue  # damaged by something else than us; the one before is still there
+    return None
+
+
+def finished_rounds(folder: Path) -> list[int]:
+    """How many rounds each saved state holds, newest first."""
+    return [int(path.name.removeprefix("round-")) for path in _states(folder)]
+
+
+def _states(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = [p for p in folder.iterdir() if p.name.startswith("round-") and "." not in p.name]
+    return sorted(found, reverse=True)
+
+
+def _read(path: Path) -> dict[str, dict[str, Tensor]]:
+    sections: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in load_file(path).items():
+        section, name = key.split(_SEPARATOR, 1)
+        sections.setdefault(section, {})[name] = tensor
+    return sections
