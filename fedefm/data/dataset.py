@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -214,7 +215,12 @@ def read_row_mask(manifest: Manifest, position: int) -> NDArray[np.int64]:
     """The mask of a row: the same frame of a mask file with many, else its only one."""
     row = manifest.rows[position]
     path = manifest.folder / row.mask_path
-    return read_mask(path, row.frame if count_frames(path) > 1 else 0)
+    return read_mask(path, mask_frame(path, row.frame))
+
+
+def mask_frame(mask_path: Path, frame: int) -> int:
+    """Which frame of a mask file belongs to an image's frame: the same one, or its only one."""
+    return frame if count_frames(mask_path) > 1 else 0
 
 
 def size_mismatch(image: tuple[int, ...], mask: tuple[int, ...]) -> str:

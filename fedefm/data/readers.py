@@ -47,7 +47,7 @@ class Stack(Protocol):
 def read_image(path: Path, frame: int = 0) -> Gray:
     """Frame ``frame`` of the file, float32 (H, W) in [0, 1]. Raises DataError naming the file.
 
-    The file opened last stays open (one a thread), so reading its frames in turn opens it once.
+    The files opened last stay open, so reading a file's frames in turn opens it once.
     """
     return _decode(path, frame, _gray_of)
 
@@ -77,9 +77,11 @@ def read_frames(path: Path) -> Iterator[Gray]:
         yield read_image(path, frame)
 
 
-def is_readable_name(path: Path) -> bool:
-    """Whether the name says that this is a file for these readers."""
-    return _suffix(path) in _OPENERS
+def is_image_file(path: Path) -> bool:
+    """Whether the file's name, or the mark of DICOM inside it, says that these readers know it."""
+    if _suffix(path) in _OPENERS:
+        return path.is_file()
+    return path.is_file() and _is_dicom(path)
 
 
 class _PillowStack:
@@ -154,19 +156,20 @@ _OPENERS: dict[str, Callable[[Path], Stack]] = {
     **dict.fromkeys((".dcm", ".dicom", ".ima"), DicomStack),
 }
 
-_last = threading.local()  # Pillow's open files are not safe to share between threads
+KEPT_OPEN = 4  # an image and its mask in turn, and a little more
+_threads = threading.local()  # Pillow's open files are not safe to share between threads
 
 
 def _opened(path: Path) -> Stack:
-    """The stack at ``path``; the one opened last is kept for as long as the file is unchanged."""
+    """The stack at ``path``; the last few stay open for as long as their files are unchanged."""
     try:
         status = path.stat()
         key = (str(path), status.st_mtime_ns, status.st_size)
-        if getattr(_last, "key", None) != key:
-            _last.key, _last.stack = None, None
-            _last.stack = _opener(path)(path)
-            _last.key = key
-        stack: Stack = _last.stack
+        stacks: dict[tuple[str, int, int], Stack] = _threads.__dict__.setdefault("stacks", {})
+        stack = stacks.pop(key, None) or _opener(path)(path)
+        stacks[key] = stack  # the newest is last
+        if len(stacks) > KEPT_OPEN:
+            del stacks[next(iter(stacks))]
         return stack
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
@@ -185,7 +188,6 @@ def _decode(path: Path, frame: int, how: Callable[[Stack, int], NDArray[Any]]) -
     try:
         return how(stack, frame)
     except Exception as error:  # as above
-        _last.key = None
         raise _unreadable(path, error) from None
 
 

@@ -1,0 +1,75 @@
+"""Everything that can be wrong with the images of a manifest, found by looking at each of them."""
+
+import hashlib
+from pathlib import Path
+
+from fedefm.data.dataset import Progress, read_row_mask, size_mismatch
+from fedefm.data.manifest import Manifest, Row, structure_problems, where
+from fedefm.data.readers import read_image
+from fedefm.errors import DataError
+
+
+def check_manifest(
+    manifest: Manifest, hashes: bool = False, progress: Progress | None = None
+) -> list[str]:
+    """All problems of a manifest, each naming row and path; an empty list if there are none.
+
+    Every frame and mask is decoded. With ``hashes``, files are compared with their ``sha256``, too.
+    """
+    problems = structure_problems(manifest)
+    order = sorted(range(len(manifest.rows)), key=lambda i: _file_order(manifest.rows[i]))
+    for done, position in enumerate(order, start=1):
+        fault = _image_fault(manifest, position)
+        if fault:
+            problems.append(f"{where(position, manifest.rows[position])}: {fault}")
+        if progress:
+            progress(done, len(order))
+    return problems + (_changed_files(manifest) if hashes else [])
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits. Raises DataError where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _file_order(row: Row) -> tuple[str, int]:
+    return row.path, row.frame
+
+
+def _image_fault(manifest: Manifest, position: int) -> str:
+    """What is wrong with the frame or mask of a row, or an empty string."""
+    row = manifest.rows[position]
+    path, mask_path = manifest.folder / row.path, manifest.folder / row.mask_path
+    if not path.is_file() or not mask_path.exists():
+        return ""  # a problem of the structure, named already
+    try:
+        image = read_image(path, row.frame)
+        if not row.mask_path:
+            return ""
+        mask = read_row_mask(manifest, position)
+    except DataError as error:
+        return str(error).replace(f"{manifest.folder}/", "").removeprefix(f"{row.path} ")
+    return "" if mask.shape == image.shape else size_mismatch(image.shape, mask.shape)
+
+
+def _changed_files(manifest: Manifest) -> list[str]:
+    problems = []
+    seen: dict[str, str] = {}
+    for position, row in enumerate(manifest.rows):
+        path = manifest.folder / row.path
+        if not (row.sha256 and path.is_file()):
+            continue
+        if row.path not in seen:
+            seen[row.path] = sha256_of(path)
+        if seen[row.path] != row.sha256:
+            problems.append(
+                f"{where(position, row)}: the file has changed since its sha256 was taken"
+            )
+    return problems

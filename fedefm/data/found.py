@@ -1,0 +1,44 @@
+"""One frame as found in a source folder, before it has a pseudonym or a place in a manifest."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fedefm.errors import DataError
+
+
+@dataclass(frozen=True)
+class Found:
+    """One frame. ``patient`` is the real identity; it goes no further than ``ingest``."""
+
+    image: Path
+    patient: str
+    corpus: str
+    frame: int = 0
+    label: str = ""
+    mask: Path | None = None
+    split: str = ""
+    instances: bool = False  # the mask numbers objects; what counts is object or not
+
+
+def by_pattern(found: Iterable[Found], source: Path, pattern: str) -> list[Found]:
+    """The same frames, their patient read from the path below ``source`` by a regular expression.
+
+    Raises DataError where the expression is wrong, or does not fit a file.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"the patient pattern {pattern!r} is not valid: {error}") from None
+    if expression.groups != 1:
+        raise DataError(f"the patient pattern {pattern!r} must have one group, such as '^([^/]+)/'")
+    base = source if source.is_dir() else source.parent
+    return [replace(item, patient=_matched(expression, item.image, base)) for item in found]
+
+
+def _matched(expression: re.Pattern[str], path: Path, base: Path) -> str:
+    match = expression.search(path.relative_to(base).as_posix())
+    if match is None or not match.group(1):
+        raise DataError(f"the patient pattern {expression.pattern!r} finds no patient in {path}")
+    return str(match.group(1))

@@ -1,0 +1,119 @@
+"""Folders without a convention of their own: images anywhere, or one folder a class.
+
+Masks are found by the usual names; a leading folder ``train``, ``val`` or ``test`` sets the split.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+
+from fedefm.data.found import Found
+from fedefm.data.readers import count_frames, is_image_file
+from fedefm.errors import DataError
+
+MASK_FOLDERS = ("masks", "labels", "mask", "label", "masks_png", "1st_manual")
+MASK_ENDINGS = ("_mask", "_gt", "_seg", "_label", "_segmentation")
+SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation"} | {
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def classes(source: Path) -> list[Found]:
+    """``<class>/...``, or ``<split>/<class>/...``: the folder's name is the label."""
+    found = []
+    for item in images(source):
+        parts = item.image.relative_to(source).parts
+        name = parts[1] if item.split and len(parts) > 2 else parts[0]
+        if len(parts) > 1:
+            found.append(replace(item, label=name))
+    return found
+
+
+def images(source: Path) -> list[Found]:
+    """Every image below a folder (or one file), with the masks that lie beside them."""
+    base = source if source.is_dir() else source.parent
+    paths = [source] if source.is_file() else sorted(source.rglob("*"))
+    files = [path for path in paths if not _hidden(path, base) and is_image_file(path)]
+    masks = {path: mask for path in files if (mask := mask_beside(path, base))}
+    taken = set(masks.values())
+    found = []
+    for path in files:
+        if path in taken or _in_mask_folder(path, base):
+            continue
+        top = path.relative_to(base).parts[0].lower()
+        item = Found(
+            path,
+            _patient(path),
+            base.resolve().name or "images",
+            mask=masks.get(path),
+            split=SPLIT_FOLDERS.get(top, "") if path.parent != base else "",
+        )
+        found += [replace(item, frame=frame) for frame in _frames(path)]
+    return found
+
+
+def mask_beside(path: Path, base: Path) -> Path | None:
+    """The mask of an image by the usual names: in a sister folder, or beside it with an ending."""
+    stem = path.name.split(".")[0]
+    places = [(path.parent, ending) for ending in MASK_ENDINGS]
+    if path.parent != base or path.parent.name.lower() == "images":
+        places += [
+            (path.parent.parent / name, end) for name in MASK_FOLDERS for end in ("", "_mask")
+        ]
+    for folder, ending in places:
+        for suffix in (".png", path.suffix, ".gif", ".tif", ".npy", ".nii.gz", ".bmp"):
+            candidate = folder / f"{stem}{ending}{suffix}"
+            if candidate != path and candidate.is_file():
+                return candidate
+    return None
+
+
+def _hidden(path: Path, base: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(base).parts)
+
+
+def _in_mask_folder(path: Path, base: Path) -> bool:
+    """Whether a file lies in a folder for masks that has one for images beside it."""
+    folder = path.parent
+    is_mask_folder = folder != base and folder.name.lower() in MASK_FOLDERS
+    return is_mask_folder and (folder.parent / "images").is_dir()
+
+
+def _patient(path: Path) -> str:
+    """The person in a DICOM header, else the file itself: no image says who it is of."""
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+    except Exception:  # not DICOM, or too broken to say: reading the image will tell
+        return f"file/{path}"
+    for name in ("PatientID", "StudyInstanceUID"):
+        if header.get(name):
+            return f"{name}/{header.get(name)}"
+    return f"file/{path}"
+
+
+def _frames(path: Path) -> range:
+    try:
+        return range(count_frames(path))
+    except DataError:  # reading the image will tell
+        return range(1)
+
+
+def has_classes(source: Path) -> bool:
+    """Two or more folders of pictures side by side, none for masks; DICOM is sorted by patient."""
+    if not source.is_dir():
+        return False
+    folders = [path for path in source.iterdir() if path.is_dir() and path.name[0] != "."]
+    names = {path.name.lower() for path in folders}
+    if names & {"images", *MASK_FOLDERS}:
+        return False
+    if names & set(SPLIT_FOLDERS):
+        return any(has_classes(path) for path in folders)
+    return sum(any(map(_is_picture, path.iterdir())) for path in folders) >= 2
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".pgm", ".bmp")
