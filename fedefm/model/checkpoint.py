@@ -61,7 +61,8 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, str]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except (FileNotFoundError, IsADirectoryError):
         raise ModelError(f"checkpoint {path} does not exist or is no file") from None
     except (SafetensorError, OSError) as error:

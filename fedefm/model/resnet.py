@@ -64,31 +64,30 @@ class ResNet(Backbone):
 
 
 class MicroResNet(Backbone):
-    """Four convolutions, 60 thousand parameters: the network of tests and learning benchmark.
+    """Four convolutions, 60 thousand parameters: the network of tests and learning benchmarks.
 
-    The stem keeps full resolution, two strided convolutions and a residual one follow: 32 px images
-    give 4 x 4 places of 64 features.
+    Three strided convolutions and a residual one: 32 px images give 4 x 4 places of 64 features.
+    A stem at full resolution was measured to take three times as long and to learn no better.
     """
 
-    strides = (1, 2, 4, 8)
-    channels = (16, 32, 64, 64)
+    strides = (2, 4, 8)
+    channels = (16, 32, 64)
     feature_dim = 64
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.norm1 = _convolution(1, 16, 3, 1), nn.GroupNorm(4, 16)
+        self.conv1, self.norm1 = _convolution(1, 16, 3, 2), nn.GroupNorm(4, 16)
         self.conv2, self.norm2 = _convolution(16, 32, 3, 2), nn.GroupNorm(8, 32)
         self.conv3, self.norm3 = _convolution(32, 64, 3, 2), nn.GroupNorm(8, 64)
-        self.conv4, self.norm4 = _convolution(64, 64, 3, 2), nn.GroupNorm(8, 64)
+        self.conv4, self.norm4 = _convolution(64, 64, 3, 1), nn.GroupNorm(8, 64)
         initialize_convolutions(self)
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
-        """Four maps ``(B, C_i, H / stride_i, W / stride_i)``."""
-        full = F.relu(self.norm1(self.conv1(plain_images(x))))
-        half = F.relu(self.norm2(self.conv2(full)))
-        quarter = F.relu(self.norm3(self.conv3(half)))
-        shortcut = F.avg_pool2d(quarter, 2, ceil_mode=True)
-        return [full, half, quarter, F.relu(self.norm4(self.conv4(quarter)) + shortcut)]
+        """Three maps ``(B, C_i, H / stride_i, W / stride_i)``."""
+        half = F.relu(self.norm1(self.conv1(plain_images(x))))
+        quarter = F.relu(self.norm2(self.conv2(half)))
+        eighth = F.relu(self.norm3(self.conv3(quarter)))
+        return [half, quarter, F.relu(self.norm4(self.conv4(eighth)) + eighth)]
 
 
 class BasicBlock(nn.Module):

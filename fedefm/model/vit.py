@@ -2,7 +2,8 @@
 
 Written out rather than taken from timm for two reasons: the tokens must live in a module of their
 own (as parameters of the root they push Opacus into a path that is four times slower), and
-importing timm costs three seconds in every process of a federation. A test holds the numbers equal to timm's.
+importing timm costs three seconds in every process of a federation. A test holds the numbers equal
+to timm's.
 
 Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021.
 """
@@ -73,7 +74,7 @@ class VisionTransformer(Backbone):
         return self._as_grid(normalized)
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
-        """Patch tokens after four depths, the last normalized: maps ``(B, C, h, w)`` alike in size."""
+        """Patch tokens after four depths, the last normalized: four maps ``(B, C, h, w)``."""
         tokens, maps = self.embed(x), []
         for depth, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)
