@@ -1,7 +1,7 @@
 """Divide images between sites so that each sees labels that the others do not.
 
 The papers speak of "X % unseen label corpora" and publish no construction for 0 < X < 100, so this
-is the definition used here. Of L labels, m are *common* to all n sites and the others are *private*,
+is the definition used here. Of L labels, m are *common* to all n sites and the others *private*,
 dealt out to one site each; m is chosen so that the mean over sites of
 ``private / (private + common)`` comes closest to X. At X = 1 no label occurs at two sites; at X = 0
 every site has every label, and the patients of each label are divided. Every figure of a study
@@ -105,8 +105,8 @@ def deal_labels(
     scarce = [label for label in shuffled[cut:] if patients[label] < len(sites)]
     if scarce:
         raise DataError(
-            f"label {scarce[0]!r} has {patients[scarce[0]]} patients to train on, too few to divide "
-            f"between {len(sites)} sites; use fewer sites or a larger unseen share"
+            f"label {scarce[0]!r} has {patients[scarce[0]]} patients to train on, too few for "
+            f"{len(sites)} sites; use fewer sites or a larger unseen share"
         )
     dealt = {site: tuple(sorted(shuffled[i : cut : len(sites)])) for i, site in enumerate(sites)}
     return tuple(sorted(shuffled[cut:])), dealt

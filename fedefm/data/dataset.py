@@ -146,19 +146,19 @@ def resize_image(image: NDArray[np.float32], size: int) -> Tensor:
     return torch.from_numpy(np.rint(np.asarray(small) * 255).clip(0, 255).astype(np.uint8))
 
 
-def resize_mask(mask: NDArray[np.int64], size: int) -> Tensor:
-    """(H, W) label values below 256 to (size, size) uint8.
+def resize_mask(mask: NDArray[np.int64], height: int, width: int) -> Tensor:
+    """(H, W) label values below 256 to (height, width) uint8.
 
     Shrinking takes the largest label value in the area of each new pixel, growing the nearest one.
     A wire of 1 px so survives any size, at the price that areas grow by up to one new pixel, and
     where labels meet the larger value is on top.
     """
     values = torch.from_numpy(mask).float()[None, None]
-    height, width = mask.shape
-    if height > size or width > size:
-        values = F.adaptive_max_pool2d(values, (min(height, size), min(width, size)))
-    if values.shape[2:] != (size, size):
-        values = F.interpolate(values, size=(size, size), mode="nearest-exact")
+    shrunk = (min(mask.shape[0], height), min(mask.shape[1], width))
+    if shrunk != mask.shape:
+        values = F.adaptive_max_pool2d(values, shrunk)
+    if shrunk != (height, width):
+        values = F.interpolate(values, size=(height, width), mode="nearest-exact")
     return values[0, 0].to(torch.uint8)
 
 
@@ -208,7 +208,7 @@ def _frame(
             f"{where(position, row)}: the mask has the value {mask.max()}, "
             f"but there are {num_classes} classes"
         )
-    return resize_image(image, size), resize_mask(mask, size)
+    return resize_image(image, size), resize_mask(mask, size, size)
 
 
 def read_row_mask(manifest: Manifest, position: int) -> NDArray[np.int64]:

@@ -1,0 +1,224 @@
+"""``fedefm data``: bring images in, look at them, check them, divide them between sites."""
+
+import json
+from collections import Counter
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fedefm.data.check import check_manifest
+from fedefm.data.corpora import split_corpora
+from fedefm.data.holdings import holdings, holdings_table, holdings_text
+from fedefm.data.ingest import ingest as ingest_folder
+from fedefm.data.layouts import LAYOUTS
+from fedefm.data.manifest import Row, parse_manifest, read_manifest
+from fedefm.data.preview import contact_sheet, save_sheet
+from fedefm.data.pseudonyms import read_key
+from fedefm.data.simulated import write_dataset
+from fedefm.data.site_folders import write_sites
+from fedefm.data.xray_domains import DOMAINS
+from fedefm.errors import DataError, all_problems
+from nvflare_jobs.commands.progress import progress_of
+
+app = typer.Typer(
+    help="Bring images in, look at them, check them, divide them between sites.",
+    no_args_is_help=True,
+)
+
+LayoutName = Enum("LayoutName", {name: name for name in ("auto", *LAYOUTS)}, type=str)  # type: ignore[misc]
+ManifestPath = Annotated[
+    Path, typer.Argument(help="A manifest, as `fedefm data ingest` writes it.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
+
+
+class FilesMode(str, Enum):
+    """How frames get into the output folder."""
+
+    link = "link"
+    png = "png"
+
+
+@app.command()
+def ingest(
+    source: Annotated[Path, typer.Argument(help="A folder of images, or one image file.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
+    layout: Annotated[
+        LayoutName, typer.Option(help="How the source is arranged.")
+    ] = LayoutName.auto,  # type: ignore[attr-defined]
+    corpus: Annotated[
+        str | None, typer.Option(help="Name of the corpus; else the layout's or the folder's.")
+    ] = None,
+    files: Annotated[
+        FilesMode,
+        typer.Option(
+            help="link: share files with the source. png: convert, leaves headers behind."
+        ),
+    ] = FilesMode.link,
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(help="Regular expression on a file's path; its group is the patient."),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="A .pseudonym_key to use again, so that patients keep their pseudonyms."),
+    ] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out what cannot be used.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a manifest from a folder of images (PNG, JPEG, TIFF, GIF, PGM, NumPy, NIfTI, DICOM).
+
+    Patients get pseudonyms; the key to them stays beside the manifest, readable by its owner alone.
+    A patient is what the DICOM header says, what --patient-pattern finds, or else one file.
+
+    Example: fedefm data ingest /export/angio data/angio --patient-pattern '^([^/]+)/'
+    """
+    secret = read_key(key) if key else None
+    with progress_of("reading", quiet=as_json) as progress:
+        made = ingest_folder(
+            source,
+            folder,
+            layout.value,
+            corpus=corpus,
+            files=files.value,
+            patient_pattern=patient_pattern,
+            key=secret,
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
+    summary = {"manifest": str(made.manifest), "layout": made.layout} | _summary(made.rows)
+    if as_json:
+        _print_json(summary | {"skipped": list(made.skipped)})
+        return
+    for reason in made.skipped:
+        print(f"left out: {reason}")
+    print(f"layout {made.layout}: {_counts(made.rows)}")
+    print(f"wrote {made.manifest}")
+
+
+@app.command()
+def check(
+    manifest: ManifestPath,
+    hashes: Annotated[bool, typer.Option("--hashes", help="Compare files with sha256.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read every image and mask of a manifest and list all that is wrong; exit code 2 if anything is.
+
+    Example: fedefm data check data/angio/manifest.csv --hashes
+    """
+    found, problems = parse_manifest(manifest)
+    with progress_of("checking", quiet=as_json) as progress:
+        seen = check_manifest(found, hashes, progress)
+    problems += [problem for problem in seen if problem not in problems]
+    if as_json:
+        _print_json({"manifest": str(manifest), "problems": problems} | _summary(found.rows))
+        raise typer.Exit(2 if problems else 0)
+    if problems:
+        raise DataError(all_problems(f"manifest {manifest}", problems, limit=len(problems)))
+    print(f"manifest {manifest} is in order: {_counts(found.rows)}")
+
+
+@app.command()
+def preview(
+    manifest: ManifestPath,
+    out: Annotated[Path, typer.Argument(help="The PNG to write.")],
+    columns: Annotated[int, typer.Option(help="Images of each corpus.", min=1, max=40)] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a contact sheet: some images of each corpus, with their masks over them.
+
+    Example: fedefm data preview data/angio/manifest.csv angio.png
+    """
+    with progress_of("drawing", quiet=as_json) as progress:
+        sheet = contact_sheet(read_manifest(manifest), columns, progress)
+    save_sheet(sheet, out)
+    if as_json:
+        _print_json({"preview": str(out), "width": sheet.width, "height": sheet.height})
+    else:
+        print(f"wrote {out} ({sheet.width} x {sheet.height} pixels)")
+
+
+@app.command()
+def split(
+    manifests: Annotated[
+        list[Path], typer.Argument(help="Manifests to divide.", metavar="MANIFEST...")
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
+    sites: Annotated[int, typer.Option(help="How many sites.", min=1)],
+    unseen: Annotated[
+        float, typer.Option(help="Share of a site's labels that no other site has.", min=0, max=1)
+    ] = 1.0,
+    seed: Seed = 1,
+    dataset: Annotated[
+        str, typer.Option(help="The name by which run files call the manifests.")
+    ] = "pretraining",
+    as_json: AsJson = False,
+) -> None:
+    """Divide images between sites: one folder a site, no patient at two, with a report of who holds what.
+
+    Example: fedefm data split data/real/manifest.csv --sites 4 --unseen 1 sites
+    """
+    sources = [read_manifest(path) for path in manifests]
+    division = split_corpora(sources, sites, unseen, seed)
+    write_sites(division, sources, out, [dataset])
+    console = Console()
+    if as_json:
+        _print_json({"folder": str(out)} | holdings(division))
+        return
+    if console.is_terminal:
+        console.print(holdings_table(division))
+    print("\n".join(holdings_text(division)[1 if console.is_terminal else 0 :]))
+    print(f"wrote {out}")
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
+    domains: Annotated[
+        str, typer.Option(help=f"Comma-separated, of {', '.join(DOMAINS)}.")
+    ] = ",".join(DOMAINS),
+    patients: Annotated[int, typer.Option(help="Patients of each domain.", min=1)] = 10,
+    frames: Annotated[int, typer.Option(help="Frames of each patient.", min=1)] = 4,
+    size: Annotated[int, typer.Option(help="Side of a frame in pixels.", min=32, max=1024)] = 256,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate X-ray fluoroscopy with catheters and guidewires, and masks of both.
+
+    Example: fedefm data simulate data/sim --domains phantom,cardiac --patients 20
+    """
+    names = [name.strip() for name in domains.split(",") if name.strip()]
+    with progress_of("simulating", quiet=as_json) as progress:
+        made = write_dataset(folder, names, patients, frames, size, seed, progress)
+    if as_json:
+        _print_json({"manifest": str(folder / "manifest.csv")} | _summary(made.rows))
+    else:
+        print(f"wrote {folder / 'manifest.csv'}: {_counts(made.rows)}")
+
+
+def _summary(rows: tuple[Row, ...]) -> dict[str, Any]:
+    return {
+        "images": len(rows),
+        "patients": len({row.patient_id for row in rows}),
+        "masks": sum(bool(row.mask_path) for row in rows),
+        "corpora": dict(Counter(row.corpus for row in rows)),
+        "labels": dict(Counter(row.target for row in rows)),
+    }
+
+
+def _counts(rows: tuple[Row, ...]) -> str:
+    summary = _summary(rows)
+    return (
+        f"{summary['images']} images of {summary['patients']} patients in "
+        f"{len(summary['corpora'])} corpora, {summary['masks']} with masks"
+    )
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False))
