@@ -1,9 +1,11 @@
 """Models on disk: safetensors with facts about the model in the header, written atomically."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -59,22 +61,15 @@ def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, str]]:
     Raises:
         ModelError: if the file is missing, damaged or no safetensors file.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except (FileNotFoundError, IsADirectoryError):
-        raise ModelError(f"checkpoint {path} does not exist or is no file") from None
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"checkpoint {path} is damaged or no safetensors file ({_one_line(error)}); "
-            "copy it again or train it anew"
-        ) from None
+    with _opened(path) as file:
+        names: list[str] = file.keys()
+        return {name: file.get_tensor(name) for name in names}, _facts(file)
 
 
 def read_checkpoint_info(path: Path) -> dict[str, str]:
-    """The facts of a checkpoint without its tensors. Raises as ``read_checkpoint``."""
-    return read_checkpoint(path)[1]
+    """The facts of a checkpoint; its tensors are not read. Raises as ``read_checkpoint``."""
+    with _opened(path) as file:
+        return _facts(file)
 
 
 def load_checkpoint(path: Path, model: nn.Module, minimum: float = ENOUGH) -> MatchReport:
@@ -133,10 +128,25 @@ def compare(own: Tensors, tensors: Tensors) -> MatchReport:
     )
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise ModelError(f"checkpoint {path} does not exist or is no file; check its path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"checkpoint {path} is damaged or no safetensors file ({reason}); "
+            "copy it again or train it anew"
+        ) from None
+
+
+def _facts(file: Any) -> dict[str, str]:
+    return file.metadata() or {}
+
+
 def _first(names: tuple[str, ...], limit: int = 4) -> str:
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

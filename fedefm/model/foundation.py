@@ -6,7 +6,8 @@ be sent before the first round.
 
 import json
 from collections.abc import Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from fedefm.errors import ModelError
 from fedefm.model.backbone import Backbone
+from fedefm.model.checkpoint import load_checkpoint, read_checkpoint_info
 from fedefm.model.resnet import RESNET_SIZES, MicroResNet, ResNet
 from fedefm.model.vit import VIT_SIZES, VisionTransformer
 from fedefm.seeding import stream_seed
@@ -103,6 +105,32 @@ def build_foundation(
         body = build_backbone(backbone, image_size)
         torch.manual_seed(stream_seed(seed, "head"))
         return FoundationModel(body, _build_head(head, body, len(classes)), classes, info)
+
+
+def read_foundation(path: Path) -> FoundationModel:
+    """The model that ``save_checkpoint(path, model, model.info)`` wrote.
+
+    Raises:
+        ModelError: if the file cannot be read or holds no foundation model.
+    """
+    info = read_checkpoint_info(path)
+    missing = [
+        key for key in ("backbone", "classes", "image_size", "head", "seed") if key not in info
+    ]
+    if missing:
+        raise ModelError(
+            f"checkpoint {path} does not say how its model is built (no {', '.join(missing)}); "
+            "give a foundation model's checkpoint as this program writes it"
+        )
+    model = build_foundation(
+        info["backbone"],
+        json.loads(info["classes"]),
+        int(info["image_size"]),
+        cast(HeadKind, info["head"]),
+        int(info["seed"]),
+    )
+    load_checkpoint(path, model, minimum=1.0)
+    return model
 
 
 def build_backbone(name: str, image_size: int) -> Backbone:
