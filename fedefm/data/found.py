@@ -10,7 +10,7 @@ from fedefm.errors import DataError
 
 @dataclass(frozen=True)
 class Found:
-    """One frame. ``patient`` is the real identity; it goes no further than ``ingest``."""
+    """One frame. ``patient`` is the real identity, if known; it goes no further than ``ingest``."""
 
     image: Path
     patient: str
@@ -20,6 +20,11 @@ class Found:
     mask: Path | None = None
     split: str = ""
     instances: bool = False  # the mask numbers objects; what counts is object or not
+
+    @property
+    def person(self) -> str:
+        """Whose frame it is; where that is not known, each file is a person of its own."""
+        return self.patient or f"file/{self.image}"
 
 
 def by_pattern(found: Iterable[Found], source: Path, pattern: str) -> list[Found]:

@@ -36,6 +36,7 @@ class Ingested:
     layout: str
     rows: tuple[Row, ...]
     skipped: tuple[str, ...]  # why files were left out, when asked to leave them out
+    without_patient: int  # frames that do not say whose they are
 
 
 def ingest(
@@ -80,7 +81,8 @@ def ingest(
         rows = tuple(_placed(usable, output, files, secret))
         write_manifest(output / "manifest.csv", rows)
         write_key(output, secret)
-    return Ingested(folder / "manifest.csv", name, rows, tuple(faults))
+    unknown = sum(not item.patient for item in usable)
+    return Ingested(folder / "manifest.csv", name, rows, tuple(faults), unknown)
 
 
 def find_frames(source: Path, layout: str = "auto") -> tuple[str, list[Found]]:
@@ -106,7 +108,7 @@ def _split_leaks(found: Sequence[Found]) -> list[str]:
         f"{item.image}: its patient is in split {item.split!r} here and in {seen.split!r} in "
         f"{seen.image}; a patient belongs to one split"
         for item in found
-        if item.split and (seen := first.setdefault(item.patient, item)).split != item.split
+        if item.split and (seen := first.setdefault(item.person, item)).split != item.split
     ]
 
 
@@ -152,7 +154,7 @@ def _placed(found: Sequence[Found], output: Path, files: Files, key: bytes) -> I
         yield Row(
             path=path,
             frame=item.frame if files == "link" else 0,
-            patient_id=pseudonym(key, item.patient),
+            patient_id=pseudonym(key, item.person),
             corpus=item.corpus,
             label=item.label,
             mask_path=_place_mask(item, output, name, files),

@@ -84,15 +84,15 @@ def _in_mask_folder(path: Path, base: Path) -> bool:
 
 
 def _patient(path: Path) -> str:
-    """The person in a DICOM header, else the file itself: no image says who it is of."""
+    """The person in a DICOM header; other images do not say whose they are."""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
     except Exception:  # not DICOM, or too broken to say: reading the image will tell
-        return f"file/{path}"
+        return ""
     for name in ("PatientID", "StudyInstanceUID"):
         if header.get(name):
             return f"{name}/{header.get(name)}"
-    return f"file/{path}"
+    return ""
 
 
 def _frames(path: Path) -> range:

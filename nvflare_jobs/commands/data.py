@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from fedefm.data.check import check_manifest
 from fedefm.data.corpora import split_corpora
 from fedefm.data.holdings import holdings, holdings_table, holdings_text
+from fedefm.data.ingest import Files
 from fedefm.data.ingest import ingest as ingest_folder
 from fedefm.data.layouts import LAYOUTS
 from fedefm.data.manifest import Row, parse_manifest, read_manifest
@@ -28,37 +28,23 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-LayoutName = Enum("LayoutName", {name: name for name in ("auto", *LAYOUTS)}, type=str)  # type: ignore[misc]
-ManifestPath = Annotated[
-    Path, typer.Argument(help="A manifest, as `fedefm data ingest` writes it.")
-]
+ManifestPath = Annotated[Path, typer.Argument(help="A manifest CSV.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
-
-
-class FilesMode(str, Enum):
-    """How frames get into the output folder."""
-
-    link = "link"
-    png = "png"
 
 
 @app.command()
 def ingest(
     source: Annotated[Path, typer.Argument(help="A folder of images, or one image file.")],
     folder: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    layout: Annotated[
-        LayoutName, typer.Option(help="How the source is arranged.")
-    ] = LayoutName.auto,  # type: ignore[attr-defined]
+    layout: Annotated[str, typer.Option(help=f"auto, {', '.join(LAYOUTS)}.")] = "auto",
     corpus: Annotated[
         str | None, typer.Option(help="Name of the corpus; else the layout's or the folder's.")
     ] = None,
     files: Annotated[
-        FilesMode,
-        typer.Option(
-            help="link: share files with the source. png: convert, leaves headers behind."
-        ),
-    ] = FilesMode.link,
+        Files,
+        typer.Option(help="link: share the source's files. png: convert, leaving headers behind."),
+    ] = "link",
     patient_pattern: Annotated[
         str | None,
         typer.Option(help="Regular expression on a file's path; its group is the patient."),
@@ -84,9 +70,9 @@ def ingest(
         made = ingest_folder(
             source,
             folder,
-            layout.value,
+            layout,
             corpus=corpus,
-            files=files.value,
+            files=files,
             patient_pattern=patient_pattern,
             key=secret,
             skip_unreadable=skip_unreadable,
@@ -94,8 +80,14 @@ def ingest(
         )
     summary = {"manifest": str(made.manifest), "layout": made.layout} | _summary(made.rows)
     if as_json:
-        _print_json(summary | {"skipped": list(made.skipped)})
+        extra = {"skipped": list(made.skipped), "without_patient": made.without_patient}
+        _print_json(summary | extra)
         return
+    if made.without_patient:
+        print(
+            f"{made.without_patient} frames do not say whose they are: each file counts as one "
+            "patient; where that is wrong, use --patient-pattern"
+        )
     for reason in made.skipped:
         print(f"left out: {reason}")
     print(f"layout {made.layout}: {_counts(made.rows)}")
@@ -108,7 +100,7 @@ def check(
     hashes: Annotated[bool, typer.Option("--hashes", help="Compare files with sha256.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read every image and mask of a manifest and list all that is wrong; exit code 2 if anything is.
+    """Read every image and mask of a manifest and list all that is wrong (then exit code 2).
 
     Example: fedefm data check data/angio/manifest.csv --hashes
     """
@@ -146,9 +138,7 @@ def preview(
 
 @app.command()
 def split(
-    manifests: Annotated[
-        list[Path], typer.Argument(help="Manifests to divide.", metavar="MANIFEST...")
-    ],
+    manifests: Annotated[list[Path], typer.Argument(help="Manifest CSVs to divide.")],
     out: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
     sites: Annotated[int, typer.Option(help="How many sites.", min=1)],
     unseen: Annotated[
@@ -160,7 +150,7 @@ def split(
     ] = "pretraining",
     as_json: AsJson = False,
 ) -> None:
-    """Divide images between sites: one folder a site, no patient at two, with a report of who holds what.
+    """Divide images between sites, one folder each, no patient at two, and say who holds what.
 
     Example: fedefm data split data/real/manifest.csv --sites 4 --unseen 1 sites
     """
