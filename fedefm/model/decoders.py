@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from segmentation_models_pytorch.base import SegmentationHead
 from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
 from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from fedefm.errors import ModelError
 from fedefm.model.backbone import Backbone
-from fedefm.model.dp_safe import make_dp_safe
+from fedefm.model.dp_safe import group_norm, make_dp_safe
 from fedefm.model.vit import VisionTransformer
 
 PIXEL_FEATURES = 16  # of both decoders' output, at full resolution
@@ -52,10 +53,11 @@ class DptOnTokens(nn.Module):
             intermediate_channels=(dim // 8, dim // 4, dim // 2, dim),  # the paper's for ViT-B
             fusion_channels=dim // 3,
         )
+        self.norm = group_norm(dim // 3)  # fused maps are a sum of many: they would drown the image
         self.detail = UnetDecoderBlock(dim // 3, skip_channels=1, out_channels=PIXEL_FEATURES)
 
     def forward(self, x: Tensor, pyramid: Sequence[Tensor]) -> Tensor:
-        fused = self.dpt(pyramid, [None] * len(pyramid))
+        fused = F.relu(self.norm(self.dpt(pyramid, [None] * len(pyramid))))
         decoded: Tensor = self.detail(fused, *x.shape[-2:], skip_connection=x)
         return decoded
 
