@@ -78,10 +78,13 @@ def load_data(
     )
 
 
-def plan_exchanges(run: RunConfig, sites: Sequence[str]) -> Plan:
-    """Graph, schedule and mixing weights. Raises ConfigError where they do not fit the sites."""
+def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None = None) -> Plan:
+    """Graph, schedule and mixing weights. Raises ConfigError where they do not fit the sites.
+
+    ``graph`` stands for the run file's topology where that file is out of reach, as in a job.
+    """
     federation = run.federation
-    graph = build_graph(federation.topology, sites)
+    graph = build_graph(federation.topology, sites) if graph is None else graph
     schedule = build_schedule(federation.schedule, graph, run.seed)
     if federation.schedule == "neighbors":
         mixing: Mapping[str, Mapping[str, float]] = metropolis(graph)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset
-from fedefm.errors import QuorumLost
 from fedefm.events import EventLog
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import Plan, build_model
@@ -19,9 +18,10 @@ from fedefm.train.exchange import SERVER, RoundStats, Steps
 from fedefm.train.measure import correct, pooled_accuracy
 from fedefm.train.rounds import algorithm_for
 from fedefm.train.server import Server
-from fedefm.train.simulate import Faults, Network, Outcome
+from fedefm.train.simulate import Faults, Network
 from fedefm.train.site import Site, mean_weights
 from fedefm.train.state import PartyState, save_state
+from fedefm.train.telling import close_round, tell_accuracy, tell_site
 
 
 class Federation:
@@ -73,7 +73,8 @@ class Federation:
             else:
                 self.sites[name].finish_round()
                 self.participation[name].append(round_index)
-            self._tell(name, round_index, outcome)
+            self.sent_bytes += outcome.sent_bytes
+            tell_site(self._log, round_index, name, outcome, missing.get(name))
         self._close_round(round_index, missing, time.perf_counter() - started)
 
     def global_model(self) -> Weights | None:
@@ -121,44 +122,15 @@ class Federation:
             parties[SERVER] = self._algorithm.server_round(self.server, round_index)
         return parties
 
-    def _tell(self, name: str, round_index: int, outcome: Outcome[RoundStats]) -> None:
-        self.sent_bytes += outcome.sent_bytes
-        for reason in outcome.rejected:
-            self._log.emit("rejected", round=round_index, site=name, reason=reason)
-        stats = outcome.result or RoundStats()
-        for host, value in stats.similarity.items():
-            self._log.emit("similarity", round=round_index, student=name, expert=host, value=value)
-        self._log.emit(
-            "round",
-            round=round_index,
-            site=name,
-            status="failed" if outcome.error else "ok",
-            reason=f"{type(outcome.error).__name__}: {outcome.error}" if outcome.error else None,
-            unheard=sorted(outcome.missing),
-            loss=stats.loss,
-            learning_rate=stats.learning_rate,
-            seconds=outcome.seconds + outcome.exchange_seconds,
-            train_seconds=outcome.seconds,
-            exchange_seconds=outcome.exchange_seconds,
-            sent_bytes=outcome.sent_bytes,
-            received_bytes=outcome.received_bytes,
-        )
-
     def _close_round(self, round_index: int, missing: Mapping[str, str], seconds: float) -> None:
-        present = [name for name in self.sites if name not in missing]
-        self._log.emit(
-            "round_finished",
-            round=round_index,
-            participants=present,
-            missing=dict(missing),
-            seconds=seconds,
+        close_round(
+            self._log,
+            round_index,
+            list(self.sites),
+            missing,
+            seconds,
+            self.run.federation.quorum,
         )
-        if len(present) < self.run.federation.quorum * len(self.sites):
-            reasons = "; ".join(f"{name} ({reason})" for name, reason in missing.items())
-            raise QuorumLost(
-                f"round {round_index}: {len(present)} of {len(self.sites)} sites took part, fewer "
-                f"than the quorum of {self.run.federation.quorum:.0%}; missing: {reasons}"
-            )
         self.finished_rounds = round_index + 1
         if self.finished_rounds % self.run.federation.evaluate_every == 0:
             self._evaluate(round_index)
@@ -170,20 +142,10 @@ class Federation:
         """Each site's model on its own validation images, and the mean model on all of them."""
         for name, dataset in self._validation.items():
             share = correct(self.sites[name].model, dataset) / len(dataset)
-            self._tell_accuracy(round_index, name, share, len(dataset))
+            tell_accuracy(self._log, round_index, name, share, len(dataset), "validation")
         weights = self.global_model()
         if self._global is not None and weights is not None:
             load_weights(self._global, weights)
             images = sum(len(dataset) for dataset in self._validation.values())
             share = pooled_accuracy(self._global, self._validation)
-            self._tell_accuracy(round_index, "global", share, images)
-
-    def _tell_accuracy(self, round_index: int, site: str, accuracy: float, images: int) -> None:
-        self._log.emit(
-            "evaluated",
-            round=round_index,
-            site=site,
-            split="validation",
-            accuracy=accuracy,
-            images=images,
-        )
+            tell_accuracy(self._log, round_index, "global", share, images, "validation")

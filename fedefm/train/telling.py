@@ -1,0 +1,76 @@
+"""What is told about a round, in the same words wherever the run happens."""
+
+from collections.abc import Mapping, Sequence
+
+from fedefm.errors import QuorumLost
+from fedefm.events import EventLog
+from fedefm.train.exchange import RoundStats
+from fedefm.train.simulate import Outcome
+
+
+def tell_site(
+    log: EventLog, round_index: int, name: str, outcome: Outcome[RoundStats], reason: str | None
+) -> None:
+    """One site's part of a round; ``reason`` says why it failed, None if it did not."""
+    for refusal in outcome.rejected:
+        log.emit("rejected", round=round_index, site=name, reason=refusal)
+    stats = outcome.result or RoundStats()
+    for host, value in stats.similarity.items():
+        log.emit("similarity", round=round_index, student=name, expert=host, value=value)
+    log.emit(
+        "round",
+        round=round_index,
+        site=name,
+        status="failed" if reason else "ok",
+        reason=reason,
+        unheard=sorted(outcome.missing),
+        loss=stats.loss,
+        learning_rate=stats.learning_rate,
+        seconds=outcome.seconds + outcome.exchange_seconds,
+        train_seconds=outcome.seconds,
+        exchange_seconds=outcome.exchange_seconds,
+        sent_bytes=outcome.sent_bytes,
+        received_bytes=outcome.received_bytes,
+    )
+
+
+def close_round(
+    log: EventLog,
+    round_index: int,
+    sites: Sequence[str],
+    missing: Mapping[str, str],
+    seconds: float,
+    quorum: float,
+) -> None:
+    """Who took part and who did not. Raises QuorumLost where they are too few."""
+    present = [name for name in sites if name not in missing]
+    log.emit(
+        "round_finished",
+        round=round_index,
+        participants=present,
+        missing=dict(missing),
+        seconds=seconds,
+    )
+    check_quorum(f"round {round_index}", sites, missing, quorum)
+
+
+def check_quorum(
+    what: str, sites: Sequence[str], missing: Mapping[str, str], quorum: float
+) -> None:
+    """Raises QuorumLost where fewer than ``quorum`` of the sites took part in ``what``."""
+    present = len([name for name in sites if name not in missing])
+    if present < quorum * len(sites):
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in missing.items())
+        raise QuorumLost(
+            f"{what}: {present} of {len(sites)} sites took part, fewer "
+            f"than the quorum of {quorum:.0%}; missing: {reasons}"
+        )
+
+
+def tell_accuracy(
+    log: EventLog, round_index: int, site: str, accuracy: float, images: int, split: str
+) -> None:
+    """Share of right answers of one site's model, or of the ``global`` one, on so many images."""
+    log.emit(
+        "evaluated", round=round_index, site=site, split=split, accuracy=accuracy, images=images
+    )
