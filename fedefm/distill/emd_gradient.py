@@ -8,56 +8,67 @@ dW/dcost is the optimal plan, dW/da and dW/db are the dual potentials. Potential
 a constant, and through a = w / sum(w) that constant drops out: dW/dw_i = (p_i - <p, a>) / sum(w).
 A plan has at most n + m - 1 nonzeros, so the backward pass gathers that many features and adds two
 rank-1 terms for the weights; it needs no dense product.
+
+Features stay where they are; the small arrays of the transport problem are NumPy on the CPU, where
+the solver is, and where an operation on a few hundred numbers costs a fifth of one in torch.
 """
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fedefm.distill.emd_solver import Transport, solve, solve_assignment
+from fedefm.distill.emd_solver import Floats, Indices, Transport, solve, solve_assignment
 from fedefm.errors import ModelError
 
 NodeWeights: TypeAlias = Literal["cross", "uniform"]
+Array: TypeAlias = npt.NDArray[Any]
 
 WEIGHT_FLOOR = 1e-3  # DeepEMD's, on raw dot products: no node ever leaves the problem
 SMALLEST_NORM = 1e-12  # a shorter feature has no direction: its cosines and gradients are 0
+RESOLUTION = 8  # a distance below so many units of rounding is no distance
 
 
 class Side(NamedTuple):
     """What one feature set brings into the problem."""
 
-    inverse_norm: Tensor  # (B, n)
-    moves: Tensor  # (B, n) bool, the weight follows the features: not constant, not at its floor
-    weight: Tensor  # (B, n) float64, sum 1
-    total: Tensor  # (B, 1) float64, what the weights were divided by
+    inverse_norm: Array  # (B, n) in the features' precision
+    weight: Floats  # (B, n), sum 1
+    total: Floats  # (B, 1), what the weights were divided by
+    moves: Array  # (B, n) bool, the weight follows the features: neither constant nor at its floor
 
 
 class Flow(NamedTuple):
     """The nonzeros of a batch of plans from set x to set y, sorted by x."""
 
-    x: Tensor  # node of x, counted over the batch
-    y: Tensor  # node of y, counted over the batch
-    mass: Tensor
-    cosine: Tensor
+    x: Indices  # node of x, counted over the batch
+    y: Indices  # node of y, counted over the batch
+    mass: Floats
+    cosine: Floats
 
     def reverse(self) -> "Flow":
         """The same flow from y to x."""
-        order = self.y.argsort()
+        order = np.argsort(self.y, kind="stable")
         return Flow(self.y[order], self.x[order], self.mass[order], self.cosine[order])
 
 
 class Slope(NamedTuple):
-    """dW/dx without the features: ``sum_j edge_ij y_j + own_i x_i + pull_i mean(y) + push @ y``."""
+    """dW/dx without the features: ``sum_j edge_ij y_j + own_i x_i + left_i @ (right @ y)``.
+
+    The last term, of rank 2, is ``pull_i mean(y) + sum_j push_j y_j``: through x's own weights, and
+    through y's, which depend on the mean of x.
+    """
 
     y: Tensor  # node of y of each edge, sorted by x
     starts: Tensor  # (B * n,) where the edges of each x begin
     edge: Tensor
     own: Tensor  # (B, n)
-    pull: Tensor  # (B, n)
-    push: Tensor  # (B, m)
+    left: Tensor  # (B, n, 2)
+    right: Tensor  # (B, 2, m)
 
 
 class ExactEmd(torch.autograd.Function):
@@ -68,94 +79,100 @@ class ExactEmd(torch.autograd.Function):
         ctx: Any, u: Tensor, v: Tensor, weights: NodeWeights, threads: int | None
     ) -> Tensor:
         gram = torch.bmm(u, v.transpose(1, 2))
-        left = _side("u", u, gram.mean(2), weights)
-        right = _side("v", v, gram.mean(1), weights)
-        cosine = gram.mul_(left.inverse_norm[:, :, None]).mul_(right.inverse_norm[:, None, :])
-        plan = _solve(cosine, left, right, weights, threads)
+        of_u = _side("u", u, gram.mean(2), weights)
+        of_v = _side("v", v, gram.mean(1), weights)
+        cost = _cost(gram, of_u, of_v)
+        if weights == "uniform" and u.shape[1] == v.shape[1]:
+            plan = solve_assignment(cost, threads)
+        else:
+            plan = solve(cost, of_u.weight, of_v.weight, threads)
         if any(ctx.needs_input_grad):
-            _save_slopes(ctx, u, v, cosine, left, right, plan)
-        return torch.from_numpy(plan.value).to(u)
+            ctx.save_for_backward(u, v, *_slopes(u, cost, of_u, of_v, plan, ctx.needs_input_grad))
+        return torch.from_numpy(plan.value.clip(0.0, 2.0)).to(u)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         u, v, *saved = ctx.saved_tensors
         size = len(Slope._fields)
-        of_u, of_v = saved[:size], saved[-size:]
-        gradient_u = _apply(Slope(*of_u), u, v, upstream) if ctx.needs_input_grad[0] else None
-        gradient_v = _apply(Slope(*of_v), v, u, upstream) if ctx.needs_input_grad[1] else None
+        first, last = saved[:size], saved[-size:]
+        gradient_u = _apply(Slope(*first), u, v, upstream) if ctx.needs_input_grad[0] else None
+        gradient_v = _apply(Slope(*last), v, u, upstream) if ctx.needs_input_grad[1] else None
         return gradient_u, gradient_v, None, None
 
 
 def _side(name: str, features: Tensor, pull: Tensor, weights: NodeWeights) -> Side:
-    norm = torch.linalg.vector_norm(features, dim=2)
-    bad = int((~norm.isfinite().all(1)).sum())
-    if bad:
-        raise ModelError(
-            f"features {name} hold NaN, Inf or values too large for {features.dtype} in {bad} of "
-            f"{len(features)} samples; the model that made them has diverged"
-        )
-    inverse = norm.reciprocal_()
-    inverse.masked_fill_(inverse > 1.0 / SMALLEST_NORM, 0.0)
+    norm, pulls = torch.linalg.vector_norm(features, dim=2).cpu().numpy(), pull.cpu().numpy()
+    _check_finite(name, norm)
+    short = norm < SMALLEST_NORM
+    inverse_norm = np.where(short, 0.0, 1.0 / np.where(short, 1.0, norm)).astype(norm.dtype)
     if weights == "cross":
-        raw, moves = pull.double().relu_() + WEIGHT_FLOOR, pull > 0
+        raw, moves = np.maximum(pulls, 0.0, dtype=np.float64) + WEIGHT_FLOOR, pulls > 0
     else:
-        raw, moves = torch.ones_like(pull).double(), torch.zeros_like(pull, dtype=torch.bool)
-    total = raw.sum(1, keepdim=True)
-    return Side(inverse, moves, raw / total, total)
+        raw, moves = np.ones(pulls.shape), np.zeros(pulls.shape, dtype=bool)
+    total = raw.sum(axis=1, keepdims=True)
+    return Side(inverse_norm, raw / total, total, moves)
 
 
-def _solve(
-    cosine: Tensor, left: Side, right: Side, weights: NodeWeights, threads: int | None
-) -> Transport:
-    cost = (1.0 - cosine.double()).clamp_(0.0, 2.0).cpu().numpy()
-    if weights == "uniform" and cost.shape[1] == cost.shape[2]:
-        return solve_assignment(cost, threads)
-    return solve(cost, left.weight.cpu().numpy(), right.weight.cpu().numpy(), threads)
+def _check_finite(name: str, norm: Array) -> None:
+    finite = np.isfinite(norm)
+    if not finite.all():
+        bad = int((~finite.all(axis=1)).sum())
+        raise ModelError(
+            f"features {name} hold NaN, Inf or values too large for {norm.dtype} in {bad} of "
+            f"{len(norm)} samples; the model that made them has diverged"
+        )
 
 
-def _save_slopes(
-    ctx: Any, u: Tensor, v: Tensor, cosine: Tensor, left: Side, right: Side, plan: Transport
-) -> None:
-    flow = _flow(cosine, plan)
-    pull_u = _pull(left, plan.source_potentials, plan)
-    pull_v = _pull(right, plan.target_potentials, plan)
-    slopes: list[Tensor] = []
-    if ctx.needs_input_grad[0]:
-        slopes += _slope(flow, left, right, pull_u, pull_v)
-    if ctx.needs_input_grad[1]:
-        slopes += _slope(flow.reverse(), right, left, pull_v, pull_u)
-    ctx.save_for_backward(u, v, *slopes)
+def _cost(gram: Tensor, of_u: Side, of_v: Side) -> Floats:
+    """``1 - cosine`` on the CPU; overwrites ``gram``."""
+    scale_u = torch.from_numpy(of_u.inverse_norm).to(gram.device)
+    scale_v = torch.from_numpy(of_v.inverse_norm).to(gram.device)
+    cosine = gram.mul_(scale_u[:, :, None]).mul_(scale_v[:, None, :])
+    cost: Floats = np.subtract(1.0, cosine.cpu().numpy(), dtype=np.float64)
+    return cost
 
 
-def _flow(cosine: Tensor, plan: Transport) -> Flow:
-    m = cosine.shape[2]
-    x = torch.from_numpy(plan.sources).to(cosine.device)
-    y = torch.from_numpy(plan.targets).to(cosine.device)
-    return Flow(x, y, torch.from_numpy(plan.mass).to(cosine), cosine.view(-1)[x * m + y % m])
+def _slopes(
+    u: Tensor, cost: Floats, of_u: Side, of_v: Side, plan: Transport, needed: tuple[bool, ...]
+) -> list[Tensor]:
+    flow = Flow(plan.sources, plan.targets, plan.mass, 1.0 - cost.ravel()[plan.entries])
+    # Equal feature sets: the solver's potentials are one choice of many. Zeros are as optimal, and
+    # do not push a student away from an expert with which it fully agrees.
+    apart = plan.value > RESOLUTION * np.finfo(of_u.inverse_norm.dtype).eps
+    pull_u = _pull(of_u, plan.source_potentials, apart)
+    pull_v = _pull(of_v, plan.target_potentials, apart)
+    slopes: list[Array] = []
+    if needed[0]:
+        slopes += _slope(flow, of_u, of_v, pull_u, pull_v)
+    if needed[1]:
+        slopes += _slope(flow.reverse(), of_v, of_u, pull_v, pull_u)
+    dtypes = [torch.int64, torch.int64] + [u.dtype] * (len(Slope._fields) - 2)
+    return [
+        torch.from_numpy(part).to(u.device, dtypes[i % len(dtypes)])
+        for i, part in enumerate(slopes)
+    ]
 
 
-def _pull(side: Side, potentials: Any, plan: Transport) -> Tensor:
+def _pull(side: Side, potentials: Floats | None, apart: Array) -> Floats:
     """dW/d<x_i, mean(y)> through the node weights, whatever the gauge of the potentials."""
     if potentials is None:
-        return torch.zeros_like(side.inverse_norm)
-    dual = torch.from_numpy(potentials).to(side.weight.device)
-    slope = (dual - (dual * side.weight).sum(1, keepdim=True)) / side.total
-    # Equal feature sets: the solver's potentials are one of many; zeros are as optimal, and are the
-    # only ones that do not push a student away from an expert with which it fully agrees.
-    resolution = 8 * torch.finfo(side.inverse_norm.dtype).eps
-    apart = torch.from_numpy(plan.value > resolution).to(slope.device)
-    return (slope * apart[:, None] * side.moves).to(side.inverse_norm.dtype)
+        return np.zeros(side.weight.shape)
+    level = (potentials * side.weight).sum(axis=1, keepdims=True)
+    pull: Floats = (potentials - level) / side.total * (side.moves & apart[:, None])
+    return pull
 
 
-def _slope(flow: Flow, x: Side, y: Side, pull_x: Tensor, pull_y: Tensor) -> Slope:
-    inverse_x, inverse_y = x.inverse_norm.flatten(), y.inverse_norm.flatten()
-    edge = -flow.mass * inverse_x[flow.x] * inverse_y[flow.y]
-    own = torch.zeros_like(inverse_x).index_add_(0, flow.x, flow.mass * flow.cosine)
-    own *= inverse_x.square()
-    starts = torch.searchsorted(flow.x, torch.arange(len(inverse_x), device=flow.x.device))
-    n = pull_x.shape[1]
-    return Slope(flow.y, starts, edge, own.view_as(pull_x), pull_x, pull_y / n)
+def _slope(flow: Flow, x: Side, y: Side, pull_x: Floats, pull_y: Floats) -> list[Array]:
+    """The fields of a Slope."""
+    nodes, (n, m) = pull_x.size, (pull_x.shape[1], pull_y.shape[1])
+    inverse_x = x.inverse_norm.ravel().astype(np.float64)
+    edge = -flow.mass * inverse_x[flow.x] * y.inverse_norm.ravel()[flow.y]
+    own = np.bincount(flow.x, flow.mass * flow.cosine, nodes) * inverse_x**2
+    counts = np.bincount(flow.x, minlength=nodes)
+    left = np.stack([pull_x, np.ones_like(pull_x)], axis=2)
+    right = np.stack([np.full_like(pull_y, 1.0 / m), pull_y / n], axis=1)
+    return [flow.y, counts.cumsum() - counts, edge, own.reshape(-1, n), left, right]
 
 
 def _apply(slope: Slope, x: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
@@ -168,7 +185,4 @@ def _apply(slope: Slope, x: Tensor, y: Tensor, upstream: Tensor) -> Tensor:
         per_sample_weights=slope.edge * upstream[slope.y // m],
     ).view_as(x)
     gradient.addcmul_((slope.own * upstream[:, None])[:, :, None], x)
-    # Both rank-1 terms in one pass over y and one over the gradient.
-    pair = torch.bmm(torch.stack([torch.full_like(slope.push, 1.0 / m), slope.push], 1), y)
-    factors = torch.stack([slope.pull, torch.ones_like(slope.pull)], 2) * upstream[:, None, None]
-    return gradient.baddbmm_(factors, pair)
+    return gradient.baddbmm_(slope.left * upstream[:, None, None], torch.bmm(slope.right, y))
