@@ -1,0 +1,107 @@
+"""Checkpoints that say what they hold: one file is all that evaluation and prediction need."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedefm.errors import ModelError
+from fedefm.finetune.card import ModelCard
+from fedefm.model.checkpoint import load_checkpoint, read_checkpoint_info, save_checkpoint
+from fedefm.model.foundation import FoundationModel, HeadKind, build_foundation
+from fedefm.model.segmenter import KIND, Segmenter, read_segmenter
+
+
+@dataclass(frozen=True)
+class TrainedSegmenter:
+    """A segmentation model and the names of its classes; ``classes[0]`` is the background."""
+
+    model: Segmenter
+    classes: tuple[str, ...]
+    card: ModelCard | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the squares that images are resized to."""
+        return int(self.model.info["image_size"])
+
+
+def save_trained_segmenter(path: Path, segmenter: TrainedSegmenter) -> None:
+    """Write ``segmenter`` to ``path``, whole or not at all."""
+    card = segmenter.card
+    facts = {
+        "classes": json.dumps(segmenter.classes),
+        "trained_from": card.trained_from if card else "",
+        "card": card.model_dump_json() if card else "",
+    }
+    save_checkpoint(path, segmenter.model, segmenter.model.info | facts)
+
+
+def read_trained_segmenter(path: Path) -> TrainedSegmenter:
+    """The segmenter at ``path``. Raises ModelError if it is damaged or holds another model."""
+    info = read_checkpoint_info(path)
+    if not is_segmenter(info):
+        raise ModelError(
+            f"checkpoint {path} is no segmenter ({_what(info)}); make one with 'fedefm finetune'"
+        )
+    try:
+        classes = tuple(json.loads(info["classes"]))
+        card = ModelCard.model_validate_json(info["card"]) if info.get("card") else None
+        return TrainedSegmenter(read_segmenter(path), classes, card)
+    except (KeyError, ValueError) as error:
+        raise _unclear(path, error) from None
+
+
+def read_foundation(path: Path) -> FoundationModel:
+    """The foundation model at ``path``. Raises ModelError if damaged or another model."""
+    info = read_checkpoint_info(path)
+    if not is_foundation(info):
+        raise ModelError(
+            f"checkpoint {path} is no foundation model ({_what(info)}); make one with 'fedefm run'"
+        )
+    try:
+        head: HeadKind = "frozen" if info["head"] == "frozen" else "trainable"
+        classes, size = json.loads(info["classes"]), int(info["image_size"])
+        model = build_foundation(info["backbone"], classes, size, head, seed=0)
+    except (KeyError, ValueError) as error:
+        raise _unclear(path, error) from None
+    load_checkpoint(path, model, minimum=1.0)
+    return model
+
+
+def is_segmenter(info: dict[str, str]) -> bool:
+    """Whether the facts of a checkpoint are those of a segmenter."""
+    return info.get("kind") == KIND
+
+
+def is_foundation(info: dict[str, str]) -> bool:
+    """Whether the facts of a checkpoint are those of a foundation model."""
+    return "head" in info and not is_segmenter(info)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex. Raises ModelError if it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ModelError(f"checkpoint {path} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _what(info: dict[str, str]) -> str:
+    backbone = info.get("backbone", "an unknown backbone")
+    if is_segmenter(info):
+        return f"it holds a segmenter on {backbone}"
+    if is_foundation(info):
+        return f"it holds a foundation model on {backbone}"
+    return "it does not say what it holds"
+
+
+def _unclear(path: Path, error: Exception) -> ModelError:
+    reason = " ".join(str(error).split())[:200]
+    return ModelError(
+        f"checkpoint {path} does not describe its model correctly ({reason}); train it anew"
+    )

@@ -1,0 +1,149 @@
+"""Fine-tuning from a manifest to a folder of results: what ``fedefm finetune`` does."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedefm.config import FinetuneConfig
+from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.folders import fresh_folder
+from fedefm.data.manifest import Manifest, read_manifest
+from fedefm.errors import DataError
+from fedefm.events import EventLog, Listener
+from fedefm.finetune.card import DataUse, ModelCard, named_scores
+from fedefm.finetune.checkpoint import TrainedSegmenter, save_trained_segmenter
+from fedefm.finetune.device import find_device
+from fedefm.finetune.evaluate import SegmentationScores, evaluate_segmenter
+from fedefm.finetune.examples import draw_examples
+from fedefm.finetune.result import as_json
+from fedefm.finetune.segment import FinetuneResult, finetune_segmenter
+from fedefm.finetune.start import Start
+from fedefm.model.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class FinetuneJob:
+    """What to train, on what, from where, and where to."""
+
+    manifest: Path
+    target: Path
+    start: Start
+    config: FinetuneConfig
+    classes: tuple[str, ...]  # of the mask values; the first is the background
+    seed: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A manifest's images by split. Validation and test are None where it has none."""
+
+    train: FrameDataset
+    validation: FrameDataset | None
+    test: FrameDataset | None
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """What was trained and what it is worth; ``scored_on`` names the split of ``scores``."""
+
+    folder: Path
+    trained_from: str
+    result: FinetuneResult
+    scored_on: str
+    scores: SegmentationScores | None
+
+
+def run_finetuning(
+    job: FinetuneJob, listeners: tuple[Listener, ...] = (), decoding: Progress | None = None
+) -> FinetuneReport:
+    """Train a segmenter on the masks of a manifest and write it to the new folder ``job.target``.
+
+    It gets ``model.safetensors``, ``model_card.md``, ``result.json``, ``events.jsonl`` and
+    ``examples/`` (truth beside prediction, best and worst). Scores are of the test split or, where
+    there is none, of the validation split, which then was also used to choose the weights.
+
+    Raises DataError, ModelError or ConfigError for what cannot be used; nothing is written then.
+    """
+    with fresh_folder(job.target) as folder:
+        model = job.start.build(len(job.classes), job.seed).to(find_device(job.device))
+        size = int(model.info["image_size"])
+        splits = load_splits(read_manifest(job.manifest), job.classes, size, decoding)
+        log = EventLog(folder / "events.jsonl", listeners)
+        try:
+            result = finetune_segmenter(
+                model, splits.train, splits.validation, job.config, job.seed, log
+            )
+        finally:
+            log.close()
+        report = _judge(job, model, splits, result)
+        _write(folder, job, model, splits, report)
+    return report
+
+
+def load_splits(
+    manifest: Manifest, classes: tuple[str, ...], image_size: int, progress: Progress | None = None
+) -> Splits:
+    """Decode the images with their masks. Rows without a split are for training."""
+    names = {row.split for row in manifest.rows}
+
+    def of(split: str) -> FrameDataset:
+        return FrameDataset.from_manifest(manifest, split, classes, image_size, True, progress)
+
+    if not names & {"train", ""}:
+        raise DataError(f"the manifest in {manifest.folder} has no rows for training")
+    return Splits(
+        train=of("train") if "train" in names else of(""),
+        validation=of("validation") if "validation" in names else None,
+        test=of("test") if "test" in names else None,
+    )
+
+
+def _judge(
+    job: FinetuneJob, model: Segmenter, splits: Splits, result: FinetuneResult
+) -> FinetuneReport:
+    scores, scored_on = result.validation, "validation" if result.validation else "nothing"
+    if splits.test is not None:
+        scores, scored_on = evaluate_segmenter(model, splits.test), "test"
+    return FinetuneReport(job.target, str(job.start), result, scored_on, scores)
+
+
+def _write(
+    folder: Path, job: FinetuneJob, model: Segmenter, splits: Splits, report: FinetuneReport
+) -> None:
+    card = _card(job, model, splits, report)
+    trained = TrainedSegmenter(model, job.classes, card)
+    save_trained_segmenter(folder / "model.safetensors", trained)
+    (folder / "model_card.md").write_text(card.markdown(), encoding="utf-8")
+    (folder / "result.json").write_text(as_json({"schema": 1, "report": report}), encoding="utf-8")
+    judged = splits.test or splits.validation
+    if judged is not None and report.scores is not None:
+        draw_examples(folder / "examples", model, judged, report.scores.image_dice)
+
+
+def _card(job: FinetuneJob, model: Segmenter, splits: Splits, report: FinetuneReport) -> ModelCard:
+    settings = {name: str(value) for name, value in job.config.model_dump().items()}
+    return ModelCard(
+        task="segmentation of " + " and ".join(job.classes[1:]),
+        backbone=model.info["backbone"],
+        image_size=int(model.info["image_size"]),
+        classes=job.classes,
+        trained_from=report.trained_from,
+        data=tuple(_uses(job.manifest.resolve().parent.name, splits, report.result)),
+        scores=named_scores(report.scores) if report.scores else {},
+        scored_on=f"the {report.scored_on} split",
+        settings={**settings, "seed": str(job.seed)},
+    )
+
+
+def _uses(name: str, splits: Splits, result: FinetuneResult) -> Iterator[DataUse]:
+    yield DataUse(
+        name=name,
+        used_for="training",
+        images=result.train_images,
+        patients=result.train_patients,
+    )
+    for used_for, data in (("choosing weights", splits.validation), ("testing", splits.test)):
+        if data is not None:
+            patients = len(data.patients.unique())
+            yield DataUse(name=name, used_for=used_for, images=len(data), patients=patients)

@@ -1,0 +1,204 @@
+"""The commands ``finetune``, ``evaluate``, ``predict``, ``export``: from foundation to masks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedefm.config import FinetuneConfig, parse
+from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.manifest import read_manifest
+from fedefm.errors import ConfigError
+from fedefm.finetune.card import named_scores
+from fedefm.finetune.checkpoint import is_segmenter, read_foundation, read_trained_segmenter
+from fedefm.finetune.device import find_device
+from fedefm.finetune.evaluate import (
+    FoundationScores,
+    SegmentationScores,
+    evaluate_foundation,
+    evaluate_segmenter,
+)
+from fedefm.finetune.export import export as export_model
+from fedefm.finetune.job import FinetuneJob, run_finetuning
+from fedefm.finetune.predict import predict as predict_images
+from fedefm.finetune.result import as_json as json_of
+from fedefm.finetune.start import Start
+from fedefm.model.checkpoint import read_checkpoint_info
+from nvflare_jobs.commands.finetune_progress import finetune_progress
+from nvflare_jobs.commands.progress import progress_of
+
+SCRATCH_BACKBONE, SCRATCH_SIZE = "resnet10", 128
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda:0.")]
+AnyModel = Annotated[Path, typer.Argument(help="A foundation model or a segmenter.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the four commands to ``app``."""
+    for command in (finetune, evaluate, predict, export):
+        app.command()(command)
+
+
+def finetune(
+    manifest: Annotated[Path, typer.Argument(help="A manifest of images with masks.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make; new or empty.")],
+    foundation: Annotated[
+        Path | None, typer.Option("--from", help="The foundation checkpoint to start from.")
+    ] = None,
+    scratch: Annotated[bool, typer.Option("--scratch", help="Start from random weights.")] = False,
+    backbone: Annotated[
+        str, typer.Option(help=f"The checkpoint's; from scratch {SCRATCH_BACKBONE}.")
+    ] = "",
+    image_size: Annotated[
+        int, typer.Option(help=f"Pixels a side; the checkpoint's, from scratch {SCRATCH_SIZE}.")
+    ] = 0,
+    classes: Annotated[
+        str, typer.Option(help="Names of the mask values, 0 (the background) first.")
+    ] = "background,catheter,guidewire",
+    label_fraction: Annotated[
+        float, typer.Option(help="Share of the training patients to learn from.")
+    ] = 1.0,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Of the first step; falls to 0.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Draws patients, batches and augmentation.")] = 1,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Train a catheter and guidewire segmenter on images with masks.
+
+    Example: fedefm finetune data/manifest.csv --from run/model.safetensors --out segmenter
+    """
+    names = _names(classes)
+    settings = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "label_fraction": label_fraction,
+        "num_classes": len(names),
+    }
+    config = parse(settings, FinetuneConfig, "the options")
+    start = _start(foundation, scratch, backbone, image_size)
+    job = FinetuneJob(manifest, out, start, config, names, seed, device)
+    with finetune_progress(as_json) as (decoding, listener):
+        report = run_finetuning(job, (listener,), decoding)
+    if as_json:
+        print(json_of(report))
+        return
+    result = report.result
+    print(
+        f"trained from {report.trained_from} on {result.train_images} images of "
+        f"{result.train_patients} patients; kept the weights of step {result.best_step}"
+    )
+    if report.scores is not None:
+        _show(report.scores, f"the {report.scored_on} split")
+    print(f"model.safetensors, model_card.md, result.json and examples are in {out}")
+
+
+def evaluate(
+    checkpoint: AnyModel,
+    manifest: Annotated[Path, typer.Argument(help="A manifest of images with labels or masks.")],
+    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    seed: Annotated[int, typer.Option(help="Draws the bootstrap.")] = 0,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on images that it has not seen, with intervals by patient.
+
+    Example: fedefm evaluate segmenter/model.safetensors data/manifest.csv
+    """
+    with progress_of("decode images", as_json) as counter:
+        scores = _evaluate(checkpoint, manifest, split, seed, device, counter)
+    if as_json:
+        print(json_of({"schema": 1, "split": split, "scores": scores}))
+    else:
+        _show(scores, f"split {split} of {manifest}")
+
+
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="A segmenter, from fedefm finetune.")],
+    source: Annotated[Path, typer.Argument(help="A folder of images, an image or a manifest.")],
+    out: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Mark catheters and guidewires in images, at the images' own resolution.
+
+    Files that cannot be read are named, and the others are done.
+
+    Example: fedefm predict segmenter/model.safetensors images/ marked/
+    """
+    segmenter = read_trained_segmenter(checkpoint)
+    segmenter.model.to(find_device(device))
+    with progress_of("segment files", as_json) as counter:
+        summary = predict_images(segmenter, source, out, counter)
+    if as_json:
+        print(json_of(summary))
+        return
+    print(f"{summary.images} frames segmented; masks, overlays and index.csv are in {out}")
+    for reason in summary.unreadable.values():
+        print(f"left out: {reason}")
+
+
+def export(
+    checkpoint: AnyModel,
+    out: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
+    program: Annotated[
+        bool, typer.Option(help="Also write model.pt2, which needs only PyTorch.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Hand a model on: weights, model card, and a program that runs without this package.
+
+    Example: fedefm export segmenter/model.safetensors handover/
+    """
+    names = export_model(checkpoint, out, program)
+    print(json_of({"folder": out, "files": names}) if as_json else f"{out}: {', '.join(names)}")
+
+
+def _evaluate(
+    checkpoint: Path, manifest: Path, split: str, seed: int, device: str, counter: Progress
+) -> FoundationScores | SegmentationScores:
+    place, rows = find_device(device), None if split == "all" else split
+    if is_segmenter(read_checkpoint_info(checkpoint)):
+        trained = read_trained_segmenter(checkpoint)
+        images = FrameDataset.from_manifest(
+            read_manifest(manifest), rows, trained.classes, trained.image_size, True, counter
+        )
+        return evaluate_segmenter(trained.model.to(place), images, seed=seed)
+    model = read_foundation(checkpoint)
+    size = int(model.info["image_size"])
+    images = FrameDataset.from_manifest(
+        read_manifest(manifest), rows, model.classes, size, progress=counter
+    )
+    return evaluate_foundation(model.to(place), images, seed=seed)
+
+
+def _start(foundation: Path | None, scratch: bool, backbone: str, image_size: int) -> Start:
+    if (foundation is None) != scratch:
+        raise ConfigError("name one start: either --from CHECKPOINT or --scratch")
+    if scratch:
+        return Start(None, backbone or SCRATCH_BACKBONE, image_size or SCRATCH_SIZE)
+    return Start(foundation, backbone, image_size)
+
+
+def _names(classes: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in classes.split(","))
+    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
+        raise ConfigError(
+            f"--classes {classes!r} must be two or more different names with commas between, "
+            "the background first"
+        )
+    return names
+
+
+def _show(scores: FoundationScores | SegmentationScores, where: str) -> None:
+    table = Table("score", "value [95 % interval]")
+    table.title = escape(f"{scores.images} images of {scores.patients} patients in {where}")
+    for name, value in named_scores(scores).items():
+        table.add_row(escape(name), escape(value))
+    Console().print(table)

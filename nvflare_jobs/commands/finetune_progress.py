@@ -1,0 +1,41 @@
+"""What a person sees of fine-tuning: two bars on a terminal, elsewhere a line a validation."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from fedefm.data.dataset import Progress as Counter
+from fedefm.events import Event, Listener
+
+
+@contextmanager
+def finetune_progress(quiet: bool) -> Iterator[tuple[Counter, Listener]]:
+    """A callback for decoded images and a listener for training; both write to standard error."""
+    console = Console(stderr=True)
+    if quiet:
+        yield (lambda done, total: None), (lambda event: None)
+    elif console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bars:
+            decode, train = (bars.add_task(what, total=None) for what in ("decode images", "train"))
+            yield (
+                lambda done, total: bars.update(decode, completed=done, total=total),
+                lambda event: _advance(bars, train, event),
+            )
+    else:
+        yield (lambda done, total: None), _print_validation
+
+
+def _advance(bars: Progress, task: TaskID, event: Event) -> None:
+    if event["event"] == "finetune_step":
+        shown = f"train, loss {event['loss']:.3f}"
+        bars.update(task, completed=event["step"], total=event["steps"], description=shown)
+
+
+def _print_validation(event: Event) -> None:
+    if event["event"] == "finetune_validation":
+        dice = "undefined" if event["dice"] is None else f"{event['dice']:.3f}"
+        print(f"step {event['step']}: validation Dice {dice}", file=sys.stderr, flush=True)

@@ -1,0 +1,117 @@
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedefm.data.dataset import FrameDataset
+from fedefm.errors import DataError
+from fedefm.finetune.evaluate import (
+    evaluate_foundation,
+    evaluate_segmenter,
+    evaluation_mode,
+    score_masks,
+)
+
+
+class BrightestColumn(nn.Module):
+    """Classifies an image by its brightest column; fails in training mode or with gradients."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(classes))
+
+    def forward(self, x):
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        return x.mean(dim=(1, 2)) @ self.weight
+
+
+def striped(columns, labels, patients, size=4):
+    images = torch.zeros(len(columns), 1, size, size, dtype=torch.uint8)
+    for image, column in zip(images, columns, strict=True):
+        image[0, :, column] = 255
+    names = tuple("abcd")
+    return FrameDataset(images, torch.tensor(labels), torch.tensor(patients), names)
+
+
+def test_accuracy_confusion_and_classes_of_a_known_classifier():
+    dataset = striped([0, 0, 1, 2, 2], [0, 1, 1, 2, 2], [0, 0, 1, 1, 2])
+    scores = evaluate_foundation(BrightestColumn(4), dataset, batch_size=2)
+    assert scores.accuracy.value == 4 / 5
+    assert (scores.images, scores.patients) == (5, 3)
+    assert [scores.per_class[k].value for k in "abc"] == [1, 0.5, 1]
+    assert np.isnan(scores.per_class["d"].value)  # does not occur: nothing is known
+    assert scores.confusion == ((1, 0, 0, 0), (1, 1, 0, 0), (0, 0, 2, 0), (0, 0, 0, 0))
+    assert scores.accuracy.low <= 0.8 <= scores.accuracy.high
+
+
+def test_no_images_is_one_sentence():
+    with pytest.raises(DataError, match="no images"):
+        evaluate_foundation(BrightestColumn(4), striped([], [], []))
+
+
+def test_every_module_gets_its_mode_back_also_after_an_error():
+    model = nn.Sequential(nn.Dropout(), nn.Dropout())
+    model[1].eval()
+    seen = []
+    with contextlib.suppress(RuntimeError), evaluation_mode(model):
+        seen.append(model[0].training)
+        raise RuntimeError
+    assert seen == [False]
+    assert model.training
+    assert model[0].training
+    assert not model[1].training
+
+
+class Threshold(nn.Module):
+    """Calls bright pixels class 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return torch.cat([torch.zeros_like(x), x * self.weight, torch.full_like(x, -9)], dim=1)
+
+
+def test_a_segmenter_that_sees_every_device_scores_one_and_empty_images_count_as_no_alarm():
+    images = torch.zeros(3, 1, 16, 16, dtype=torch.uint8)
+    images[:2, 0, 8, 2:14] = 255
+    dataset = FrameDataset(
+        images,
+        torch.full((3,), -1),
+        torch.arange(3),
+        ("background", "catheter", "guidewire"),
+        (images[:, 0] > 0).to(torch.uint8),
+    )
+    scores = evaluate_segmenter(Threshold(), dataset, batch_size=2)
+    assert scores.mean_dice.value == scores.miou.value == scores.dice["catheter"].value == 1
+    assert scores.cldice["catheter"].value == 1
+    assert scores.mean_dice.patients == 2  # the third patient has no device
+    assert np.isnan(scores.dice["guidewire"].value)
+    assert scores.false_alarm.value == 0
+    assert scores.image_dice[:2] == (1, 1)
+    assert np.isnan(scores.image_dice[2])
+
+
+def test_a_dataset_without_masks_is_one_sentence():
+    with pytest.raises(DataError, match="no masks"):
+        evaluate_segmenter(Threshold(), striped([0], [0], [0]))
+
+
+def test_false_alarms_and_means_by_hand():
+    truth = np.zeros((3, 4, 4), int)
+    truth[0, 0] = 1  # half found; the others are empty, and one of them is called full
+    predicted = np.zeros_like(truth)
+    predicted[0, 0, :2] = 1
+    predicted[1] = 2
+    scores = score_masks(predicted, truth, np.array([5, 5, 6]), ("catheter", "guidewire"))
+    assert scores.dice["catheter"].value == pytest.approx(2 * 2 / (2 + 4))
+    assert scores.jaccard["catheter"].value == pytest.approx(2 / 4)
+    assert scores.dice["guidewire"].value == 0
+    assert scores.mean_dice.value == pytest.approx((2 / 3 + 0) / 2)  # one patient, two images
+    assert scores.false_alarm.value == pytest.approx(0.5)
+    background = np.mean([(12 / 14 + 0.5) / 2, (0 + 0) / 2])  # images of patient 5, with class 0
+    assert scores.miou_with_background.value == pytest.approx((background + 1) / 2)
