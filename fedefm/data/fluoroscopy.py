@@ -43,7 +43,9 @@ def simulate_frame(
     own patient. The scene is the same at every size. A frame that is not :func:`is_negative` always
     shows a device. Raises DataError for an unknown domain, a negative index or a size below 32.
     """
-    scene = _scene(domain, seed, index, size, patient)
+    if size < SMALLEST:
+        raise DataError(f"a simulated frame is at least {SMALLEST} px wide; got size {size}")
+    scene = scene_of(domain, seed, index, patient)
     exposure = scene.patient.exposure
     noise = numpy_generator(seed, "fluoroscopy", domain, "noise", index)
     live = detect(expose(attenuation(scene, size), exposure), exposure, noise)
@@ -53,18 +55,16 @@ def simulate_frame(
     return Frame(display(live, reference, exposure), device_mask(scene, size))
 
 
+def scene_of(domain: str, seed: int, index: int, patient: int | None = None) -> Scene:
+    """What frame ``index`` shows, before it is drawn at a size."""
+    settings = find_domain(domain)
+    if index < 0:
+        raise DataError(f"simulated frames are numbered from 0; got index {index}")
+    return compose(settings, seed, index, patient, not is_negative(domain, seed, index))
+
+
 def is_negative(domain: str, seed: int, index: int) -> bool:
     """Whether frame ``index`` has no device: an exact share of every 20 consecutive indices."""
     block, place = divmod(index, BLOCK)
     order = numpy_generator(seed, "fluoroscopy", domain, "negatives", block).permutation(BLOCK)
     return bool(order[place] < negatives_in(find_domain(domain), BLOCK))
-
-
-def _scene(domain: str, seed: int, index: int, size: int, patient: int | None) -> Scene:
-    settings = find_domain(domain)
-    if size < SMALLEST or index < 0:
-        raise DataError(
-            f"a simulated frame needs an index from 0 and a size of at least {SMALLEST} px; "
-            f"got index {index} and size {size}"
-        )
-    return compose(settings, seed, index, patient, not is_negative(domain, seed, index))

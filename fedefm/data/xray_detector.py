@@ -121,10 +121,13 @@ def expose(attenuation: Float, exposure: Exposure) -> Float:
 def detect(signal: Float, exposure: Exposure, rng: np.random.Generator) -> Float:
     """Adds quantum and electronic noise, correlated as after the vendor's filter."""
     size = len(signal)
-    quanta = exposure.quanta * (REFERENCE / size) ** 2
+    binned = REFERENCE / size
+    quanta = exposure.quanta * binned**2
     noise = rng.poisson(np.maximum(signal, 0) * quanta) / quanta - signal
-    noise += exposure.detector.electronic * rng.standard_normal(signal.shape, dtype=np.float32)
-    noise = gaussian_filter(noise, exposure.correlation * size / REFERENCE)
+    noise += (
+        exposure.detector.electronic / binned * rng.standard_normal(signal.shape, dtype=np.float32)
+    )
+    noise = gaussian_filter(noise, exposure.correlation / binned)
     return np.asarray(np.maximum(signal + noise, np.float32(0.01)), np.float32)
 
 

@@ -31,8 +31,8 @@ class Devices:
 
     catheter_radius: Range = (0.0036, 0.0054)
     wire_radius: Range = (0.0021, 0.003)
-    catheter: Range = (0.35, 0.6)
-    wire: Range = (0.5, 0.85)
+    catheter: Range = (0.28, 0.45)
+    wire: Range = (0.45, 0.7)
     advanced: Range = (0.55, 1.0)
     protrusion: Range = (0.1, 0.6)
     wireless: float = 0.2

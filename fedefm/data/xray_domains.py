@@ -72,7 +72,7 @@ CARDIAC = Domain(
     "cardiac",
     CHEST,
     CORONARIES,
-    Devices(wire_radius=(0.0018, 0.0026), protrusion=(0.3, 0.7)),
+    Devices(wire_radius=(0.002, 0.0027), protrusion=(0.3, 0.7)),
     Detector(quanta=(1500, 3000), circle=(0.56, 0.66), correlation=(0.6, 0.9)),
 )
 ANIMAL = Domain("animal", ABDOMEN, AORTA, Devices(), Detector())
@@ -80,7 +80,12 @@ NEURO = Domain(
     "neuro_dsa",
     HEAD,
     CEREBRAL,
-    Devices(stiffness=(2.0, 4.0), catheter_radius=(0.0032, 0.0045)),
+    Devices(
+        catheter_radius=(0.0032, 0.0045),
+        catheter=(0.22, 0.36),
+        wire=(0.4, 0.6),
+        stiffness=(2.0, 4.0),
+    ),
     Detector(
         scatter=(0.3, 0.7),
         quanta=(1500, 3500),
@@ -110,8 +115,7 @@ DOMAINS: dict[str, Domain] = {
             Devices(
                 catheter_radius=(0.0042, 0.0056),
                 wire_radius=(0.0024, 0.0032),
-                catheter=(0.5, 0.8),
-                wire=(0.6, 0.95),
+                wire=(0.5, 0.75),
             ),
             Detector(
                 scatter=(0.4, 0.7), quanta=(1500, 4000), vignette=(0.1, 0.4), least_window=0.8
@@ -130,6 +134,7 @@ DOMAINS: dict[str, Domain] = {
         replace(
             CARDIAC,
             name="image_intensifier",
+            devices=Devices(catheter=(0.35, 0.5), wire=(0.7, 0.95), protrusion=(0.3, 0.7)),
             detector=Detector(
                 scatter=(0.8, 1.3),
                 blur=(0.6, 0.9),
@@ -144,7 +149,7 @@ DOMAINS: dict[str, Domain] = {
             ANIMAL,
             name="high_scatter",
             anatomy=replace(ABDOMEN, tissue=(0.2, 0.32), spine=(0.25, 0.5)),
-            devices=Devices(catheter=(0.5, 0.75), wire=(0.7, 0.95)),
+            devices=Devices(catheter=(0.45, 0.7), wire=(0.8, 1.1)),
             detector=Detector(scatter=(1.6, 2.4), blur=(0.6, 0.9), quanta=(200, 500)),
         ),
         replace(

@@ -3,7 +3,8 @@
 Lengths and positions are fractions of the frame's width, so one scene can be drawn at any size. A
 tube of radius R lays a path of ``2 sqrt(R^2 - d^2)`` across the ray that passes its axis at
 distance d. A pixel sees the mean of that over its own width, which has a closed form; it keeps
-wires that are thinner than a pixel smooth and of the right weight.
+wires that are thinner than a pixel smooth, and the volume right in each row or column that they
+cross.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,17 +44,17 @@ def path_lengths(size: int, tubes: Sequence[Tube], lumen: float = 0.0) -> Float:
     ``lumen`` is the inner radius as a fraction of the outer one: 0 is a solid rod.
     """
     outer, inner = np.zeros((2, size * size), np.float32)
-    for pixels, distance, radius in _pixels_near(size, tubes, reach=1.0):
-        np.maximum.at(outer, pixels, _pixel_chord(distance, radius))
+    for pixels, distance, radius, half in _pixels_near(size, tubes):
+        np.maximum.at(outer, pixels, _mean_chord(distance, half, radius))
         if lumen > 0:
-            np.maximum.at(inner, pixels, _pixel_chord(distance, radius * np.float32(lumen)))
+            np.maximum.at(inner, pixels, _mean_chord(distance, half, radius * np.float32(lumen)))
     return np.asarray((outer - inner).reshape(size, size) / np.float32(size), np.float32)
 
 
 def covered_pixels(size: int, body: Tube) -> npt.NDArray[np.bool_]:
     """Pixels (size, size) of the tube: connected even where it is thinner than a pixel."""
     covered = np.zeros(size * size, bool)
-    for pixels, distance, radius in _pixels_near(size, [body], reach=1.0):
+    for pixels, distance, radius, _ in _pixels_near(size, [body]):
         covered[pixels[distance <= np.maximum(radius, HALF_DIAGONAL)]] = True
     return covered.reshape(size, size)
 
@@ -78,10 +79,10 @@ def smooth_field(rng: np.random.Generator, size: int, cells: int) -> Float:
     return np.asarray((field - field.mean()) / (field.std() + np.float32(1e-6)), np.float32)
 
 
-def _pixel_chord(distance: Float, radius: Float) -> Float:
-    """Mean chord of a disk over a pixel of width 1 whose center passes at ``distance``."""
-    half = np.float32(0.5)
-    return _chord_area(distance + half, radius) - _chord_area(distance - half, radius)
+def _mean_chord(distance: Float, half: Float, radius: Float) -> Float:
+    """Mean chord of a disk over a strip of width ``2 half`` whose middle passes at ``distance``."""
+    area = _chord_area(distance + half, radius) - _chord_area(distance - half, radius)
+    return np.asarray(area / (2 * half), np.float32)
 
 
 def _chord_area(upto: Float, radius: Float) -> Float:
@@ -92,20 +93,28 @@ def _chord_area(upto: Float, radius: Float) -> Float:
 
 
 def _pixels_near(
-    size: int, tubes: Sequence[Tube], reach: float
-) -> Iterator[tuple[npt.NDArray[np.intp], Float, Float]]:
-    """Flat pixel numbers, their distance to a piece of axis and the radius there, all in pixels."""
+    size: int, tubes: Sequence[Tube]
+) -> Iterator[tuple[npt.NDArray[np.intp], Float, Float, Float]]:
+    """Flat pixel numbers, their distance to a piece of axis, its radius, a pixel's half width.
+
+    All are in pixels. The width is that of a pixel as the piece crosses it: rows or columns of
+    such strips tile the plane, at any angle.
+    """
     pieces = np.concatenate([_pieces(body, size) for body in tubes]) if tubes else np.zeros((0, 5))
-    window = np.ceil(np.maximum(pieces[:, 4], HALF_DIAGONAL) * 1.25 + reach).astype(int)
-    for half in np.unique(window):
-        start, end, radius = np.split(pieces[window == half].astype(np.float32), [2, 4], axis=1)
-        offsets = np.mgrid[-half : half + 1, -half : half + 1][::-1].reshape(2, -1).T
+    # Half a piece is at most a quarter of the radius; one pixel more for rounding and pixel width.
+    window = np.ceil(np.maximum(pieces[:, 4], HALF_DIAGONAL) * 1.25 + 1).astype(int)
+    for reach in np.unique(window):
+        start, end, radius = np.split(pieces[window == reach].astype(np.float32), [2, 4], axis=1)
+        along = np.abs(end - start)
+        width = along.max(1) / np.maximum(np.hypot(along[:, 0], along[:, 1]), np.float32(1e-9))
+        offsets = np.mgrid[-reach : reach + 1, -reach : reach + 1][::-1].reshape(2, -1).T
         pixel = np.floor((start + end) / 2).astype(int)[:, None] + offsets
-        inside = ((pixel >= 0) & (pixel < size)).all(-1)
+        column, row = pixel[..., 0], pixel[..., 1]
+        inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
         which = np.nonzero(inside)[0]
         pixel = pixel[inside]
         distance = _distance(pixel.astype(np.float32) + np.float32(0.5), start[which], end[which])
-        yield pixel[:, 1] * size + pixel[:, 0], distance, radius[which, 0]
+        yield pixel[:, 1] * size + pixel[:, 0], distance, radius[which, 0], width[which] / 2
 
 
 def _pieces(body: Tube, size: int) -> Float:
@@ -120,8 +129,7 @@ def _pieces(body: Tube, size: int) -> Float:
 
 def _distance(points: Float, start: Float, end: Float) -> Float:
     """Distance from each point (M, 2) to its own segment."""
-    along = end - start
-    length = np.maximum((along * along).sum(1), np.float32(1e-12))
-    share = np.clip(((points - start) * along).sum(1) / length, 0, 1)
-    away = points - start - share[:, None] * along
-    return np.asarray(np.hypot(away[:, 0], away[:, 1]), np.float32)
+    (x, y), (along_x, along_y) = (points - start).T, (end - start).T
+    length = np.maximum(along_x * along_x + along_y * along_y, np.float32(1e-12))
+    share = np.clip((x * along_x + y * along_y) / length, 0, 1)
+    return np.asarray(np.hypot(x - share * along_x, y - share * along_y), np.float32)

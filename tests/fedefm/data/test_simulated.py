@@ -1,0 +1,121 @@
+"""A simulated dataset is complete, split by patient and written whole or not at all."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedefm.data.check import check_manifest
+from fedefm.data.fluoroscopy import is_negative, simulate_frame
+from fedefm.data.manifest import Manifest
+from fedefm.data.simulated import split_of_patients, write_dataset
+from fedefm.errors import DataError
+
+PATIENTS, FRAMES = 4, 5
+DOMAINS = ("animal", "cardiac")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return write_dataset(
+        tmp_path_factory.mktemp("out") / "set", DOMAINS, PATIENTS, FRAMES, size=48, seed=5
+    )
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_manifest_is_complete_and_without_fault(written):
+    assert len(written.rows) == len(DOMAINS) * PATIENTS * FRAMES
+    assert check_manifest(written, hashes=True) == []
+    assert Counter(row.corpus for row in written.rows) == dict.fromkeys(DOMAINS, 20)
+    assert {row.label for row in written.rows} == {""}
+    assert "sim-cardiac-0003" in {row.patient_id for row in written.rows}
+
+
+def test_each_domain_has_patients_in_each_split(written):
+    found = {(row.corpus, row.split) for row in written.rows}
+    assert found == {(d, s) for d in DOMAINS for s in ("train", "validation", "test")}
+
+
+@pytest.mark.parametrize("patients", [3, 4, 10, 20, 41])
+def test_patients_are_split_70_15_15(patients):
+    counts = Counter(split_of_patients("animal", patients, seed=1))
+    assert counts["validation"] == counts["test"] >= 1
+    assert counts["validation"] == pytest.approx(0.15 * patients, abs=0.56)
+    assert sum(counts.values()) == patients
+
+
+def test_files_hold_the_frames_that_the_simulator_makes(written):
+    place = 2 * FRAMES + 3  # domain 0, patient 2, frame 3
+    row = written.rows[place]
+    frame = simulate_frame("animal", 5, place, 48, patient=2)
+    image = np.asarray(Image.open(written.folder / row.path))
+    mask = np.asarray(Image.open(written.folder / row.mask_path))
+    np.testing.assert_allclose(image / 255, frame.image, atol=0.5 / 255 + 1e-6)
+    assert (mask == frame.mask).all()
+
+
+def test_masks_are_empty_exactly_where_a_negative_was_drawn(written):
+    for place, row in enumerate(written.rows):
+        empty = not np.asarray(Image.open(written.folder / row.mask_path)).any()
+        assert empty == is_negative(row.corpus, 5, place % (PATIENTS * FRAMES))
+
+
+def test_the_same_arguments_write_the_same_bytes(written, tmp_path):
+    write_dataset(tmp_path / "again", DOMAINS, PATIENTS, FRAMES, size=48, seed=5)
+    assert everything_in(tmp_path / "again") == everything_in(written.folder)
+
+
+def test_progress_counts_every_frame(tmp_path):
+    seen: list[tuple[int, int]] = []
+    write_dataset(
+        tmp_path / "set", ["phantom"], 1, 3, 32, 1, lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_nothing_is_left_when_writing_is_interrupted(tmp_path):
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(tmp_path / "set", ["phantom"], 1, 3, 32, 1, stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(DataError, match="already holds something"):
+        write_dataset(tmp_path, ["phantom"], 1, 1, 32, 1)
+    assert everything_in(tmp_path) == {"precious.txt": b"mine"}
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    assert len(write_dataset(tmp_path / "a" / "b", ["phantom"], 1, 1, 32, 1).rows) == 1
+    (tmp_path / "c").mkdir()
+    assert len(write_dataset(tmp_path / "c", ["phantom"], 1, 1, 32, 1).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("domains", "patients", "frames", "size"),
+    [
+        (["knee"], 1, 1, 32),
+        ([], 1, 1, 32),
+        (["animal", "animal"], 1, 1, 32),
+        (["animal"], 0, 1, 32),
+        (["animal"], 1, 0, 32),
+        (["animal"], 1, 1, 8),
+    ],
+)
+def test_impossible_requests_write_nothing(tmp_path, domains, patients, frames, size):
+    with pytest.raises(DataError):
+        write_dataset(tmp_path / "set", domains, patients, frames, size, 1)
+    assert list(tmp_path.iterdir()) == []
