@@ -114,21 +114,19 @@ def read_foundation(path: Path) -> FoundationModel:
         ModelError: if the file cannot be read or holds no foundation model.
     """
     info = read_checkpoint_info(path)
-    missing = [
-        key for key in ("backbone", "classes", "image_size", "head", "seed") if key not in info
-    ]
-    if missing:
-        raise ModelError(
-            f"checkpoint {path} does not say how its model is built (no {', '.join(missing)}); "
-            "give a foundation model's checkpoint as this program writes it"
+    try:
+        classes, size, seed = (
+            json.loads(info["classes"]),
+            int(info["image_size"]),
+            int(info["seed"]),
         )
-    model = build_foundation(
-        info["backbone"],
-        json.loads(info["classes"]),
-        int(info["image_size"]),
-        cast(HeadKind, info["head"]),
-        int(info["seed"]),
-    )
+        backbone, head = info["backbone"], cast(HeadKind, info["head"])
+    except (KeyError, ValueError) as error:
+        raise ModelError(
+            f"checkpoint {path} does not say how its foundation model is built ({error}); "
+            "give one that 'fedefm run' wrote"
+        ) from None
+    model = build_foundation(backbone, classes, size, head, seed)
     load_checkpoint(path, model, minimum=1.0)
     return model
 

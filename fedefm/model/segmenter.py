@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from fedefm.errors import ModelError
 from fedefm.model.backbone import Backbone
-from fedefm.model.checkpoint import ENOUGH, MatchReport, fill, load_checkpoint, read_checkpoint
+from fedefm.model.checkpoint import (
+    ENOUGH,
+    MatchReport,
+    fill,
+    load_checkpoint,
+    read_checkpoint,
+    read_checkpoint_info,
+)
 from fedefm.model.foundation import build_backbone
 from fedefm.model.pretrained import fitted
 from fedefm.model.vit import VisionTransformer
@@ -99,11 +106,16 @@ def read_segmenter(path: Path) -> Segmenter:
     Raises:
         ModelError: if the file cannot be read or holds no segmenter.
     """
-    _, info = read_checkpoint(path)
+    info = read_checkpoint_info(path)
     if info.get("kind") != KIND:
         raise ModelError(f"checkpoint {path} holds no segmenter; fine-tune one from it first")
-    segmenter = build_segmenter(
-        info["backbone"], int(info["num_classes"]), int(info["image_size"]), int(info["seed"])
-    )
+    try:
+        classes, size, seed = (int(info[key]) for key in ("num_classes", "image_size", "seed"))
+        backbone = info["backbone"]
+    except (KeyError, ValueError) as error:
+        raise ModelError(
+            f"checkpoint {path} does not say how its segmenter is built ({error}); fine-tune it anew"
+        ) from None
+    segmenter = build_segmenter(backbone, classes, size, seed)
     load_checkpoint(path, segmenter, minimum=1.0)
     return segmenter

@@ -6,25 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from fedefm.errors import ModelError
-from fedefm.model.checkpoint import (
-    MatchReport,
-    load_checkpoint,
-    read_checkpoint_info,
-    save_checkpoint,
-)
-
-__all__ = [
-    "MatchReport",
-    "Weights",
-    "check_same_shapes",
-    "flatten",
-    "load_checkpoint",
-    "load_weights",
-    "read_checkpoint_info",
-    "save_checkpoint",
-    "unflatten",
-    "weights_of",
-]
 
 Weights = dict[str, Tensor]
 

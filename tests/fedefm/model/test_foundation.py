@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from fedefm.errors import ModelError
+from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import BACKBONES, FROZEN_SCALE, build_foundation, read_foundation
-from fedefm.model.weights import save_checkpoint, weights_of
+from fedefm.model.weights import weights_of
 
 CLASSES = ("phantom", "animal", "cardiac")
 
@@ -75,10 +76,18 @@ def test_a_checkpoint_tells_how_to_build_its_model(tmp_path):
     torch.testing.assert_close(again(images), model(images))
 
 
+@pytest.mark.parametrize("wrong", [{"seed": "five"}, {"classes": "[a"}])
+def test_a_checkpoint_with_damaged_facts_is_refused(tmp_path, wrong):
+    model = build_foundation("resnet_micro", CLASSES, 32, "frozen", seed=5)
+    save_checkpoint(tmp_path / "m.safetensors", model, model.info | wrong)
+    with pytest.raises(ModelError, match="does not say how its foundation model is built"):
+        read_foundation(tmp_path / "m.safetensors")
+
+
 def test_a_checkpoint_without_its_facts_is_refused(tmp_path):
     model = build_foundation("resnet_micro", CLASSES, 32, "frozen", seed=5)
     save_checkpoint(tmp_path / "m.safetensors", model, {"backbone": "resnet_micro"})
-    with pytest.raises(ModelError, match="does not say how its model is built"):
+    with pytest.raises(ModelError, match=r"is built \('classes'\)"):
         read_foundation(tmp_path / "m.safetensors")
 
 

@@ -6,9 +6,9 @@ from torch import nn
 from torch.nn import functional
 
 from fedefm.errors import ModelError
+from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import build_foundation
 from fedefm.model.segmenter import build_segmenter, load_foundation, read_segmenter
-from fedefm.model.weights import save_checkpoint
 
 CLASSES = ("phantom", "animal", "cardiac")
 
