@@ -114,7 +114,8 @@ def read_segmenter(path: Path) -> Segmenter:
         backbone = info["backbone"]
     except (KeyError, ValueError) as error:
         raise ModelError(
-            f"checkpoint {path} does not say how its segmenter is built ({error}); fine-tune it anew"
+            f"checkpoint {path} does not say how its segmenter is built ({error}); "
+            "fine-tune it anew"
         ) from None
     segmenter = build_segmenter(backbone, classes, size, seed)
     load_checkpoint(path, segmenter, minimum=1.0)
