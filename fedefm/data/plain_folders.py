@@ -58,7 +58,7 @@ def images(source: Path) -> list[Found]:
 
 def mask_beside(path: Path, base: Path) -> Path | None:
     """The mask of an image by the usual names: in a sister folder, or beside it with an ending."""
-    stem = path.name.split(".")[0]
+    stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
     places = [(path.parent, ending) for ending in MASK_ENDINGS]
     if path.parent != base or path.parent.name.lower() == "images":
         places += [
