@@ -1,5 +1,6 @@
 """The images that a model does best and worst on, to look at."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ def draw_examples(
 ) -> list[Path]:
     """Write ``best_N_row_R.png`` and ``worst_N_row_R.png`` to ``folder``: truth and prediction.
 
-    ``image_dice`` is that of ``SegmentationScores``; images without a device are not drawn. R is
-    the position in the dataset, so that no name tells a patient.
+    ``scores.json`` beside them gives each picture its Dice, for the report.
+
+    ``image_dice`` is that of ``SegmentationScores``; images with neither a device nor a false alarm
+    are not drawn. R is the position in the dataset, so that no name tells a patient.
     """
     dice = np.array(image_dice)
     known = np.flatnonzero(~np.isnan(dice))
@@ -43,4 +46,9 @@ def draw_examples(
         path = folder / f"{name}_row_{row}.png"
         draw_pair(image, truth, predicted[k].numpy(), dataset.classes).save(path)
         paths.append(path)
+    scores = [
+        {"file": path.name, "dice": {"mean over devices": round(float(dice[row]), 4)}}
+        for path, row in zip(paths, chosen.values(), strict=True)
+    ]
+    (folder / "scores.json").write_text(json.dumps({"images": scores}, indent=2) + "\n")
     return paths

@@ -137,6 +137,8 @@ def _write(folder: Path, frame: _Frame, mask: Mask, classes: tuple[str, ...]) ->
     """Write mask and overlay of one frame and give its line of the index."""
     name = frame.name if frame.frames == 1 else f"{frame.name}.frame{frame.frame:04d}"
     name = name if name.lower().endswith(".png") else f"{name}.png"
+    while (folder / "masks" / name).exists():  # "a.npy" and "a.npy.png" stand side by side
+        name = f"{name[:-4]}~.png"
     paths = [f"masks/{name}", f"overlays/{name}"]
     pictures = [Image.fromarray(mask), draw_overlay(frame.image, mask, classes)]
     for path, picture in zip(paths, pictures, strict=True):

@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from fedefm.errors import DataError, ModelError
+from fedefm.finetune.bootstrap import Interval
+from fedefm.finetune.card import DataUse, ModelCard, named_scores
+from fedefm.finetune.checkpoint import TrainedSegmenter, read_trained_segmenter
+from fedefm.finetune.checkpoint import save_trained_segmenter as save
+from fedefm.finetune.evaluate import FoundationScores
+from fedefm.finetune.export import export
+from fedefm.model.checkpoint import save_checkpoint
+from fedefm.model.foundation import build_foundation
+from fedefm.model.segmenter import build_segmenter
+
+CLASSES = ("background", "catheter", "guidewire")
+CARD = ModelCard(
+    task="segmentation of catheter and guidewire",
+    backbone="resnet_micro",
+    image_size=32,
+    classes=CLASSES,
+    trained_from="foundation checkpoint sha256:0123",
+    data=(DataUse(name="angio | 2024", used_for="training", images=120, patients=12),),
+    scores={"mean Dice": "0.800 [0.750, 0.850]"},
+    scored_on="the test split",
+)
+
+
+def saved_segmenter(tmp_path, card=CARD):
+    model = build_segmenter("resnet_micro", 3, 32, seed=1)
+    save(tmp_path / "s.safetensors", TrainedSegmenter(model, CLASSES, card))
+    return tmp_path / "s.safetensors"
+
+
+def test_the_card_says_what_from_what_data_how_good_and_that_nothing_was_protected():
+    text = CARD.markdown()
+    for fact in ("sha256:0123", "| 120 | 12 |", "0.800 [0.750, 0.850]", "test split"):
+        assert fact in text
+    assert "Not protected." in text
+    assert "angio \\| 2024" in text  # a name cannot break the table
+    guarded = CARD.model_copy(update={"privacy": "epsilon 3 per patient"}).markdown()
+    assert "epsilon 3 per patient" in guarded
+    assert "Not protected." not in guarded
+
+
+def test_undefined_scores_are_called_not_measured():
+    nan = float("nan")
+    scores = FoundationScores(
+        4, 2, Interval(0.5, 0.25, 1, 2), {"a": Interval(nan, nan, nan, 0)}, ()
+    )
+    lines = named_scores(scores)
+    assert lines == {"accuracy": "0.500 [0.250, 1.000]", "accuracy, a": "not measured"}
+
+
+def test_the_exported_program_needs_no_code_of_ours_and_gives_the_same_masks(tmp_path):
+    source = saved_segmenter(tmp_path)
+    names = export(source, tmp_path / "out")
+    assert names == ["model.pt2", "model.safetensors", "model_card.md"]
+    program = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    model = read_trained_segmenter(tmp_path / "out" / "model.safetensors").model.eval()
+    for batch in (1, 5):
+        images = torch.randn(batch, 1, 32, 32)
+        torch.testing.assert_close(program(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+def test_the_card_travels_inside_the_checkpoint(tmp_path):
+    export(saved_segmenter(tmp_path), tmp_path / "out", program=False)
+    assert (tmp_path / "out" / "model_card.md").read_text() == CARD.markdown()
+
+
+def test_a_model_without_a_card_gets_one_that_claims_nothing(tmp_path):
+    export(saved_segmenter(tmp_path, card=None), tmp_path / "a", program=False)
+    model = build_foundation("resnet_micro", ("x", "y"), 32, "frozen", seed=1)
+    save_checkpoint(tmp_path / "f.safetensors", model, model.info)
+    export(tmp_path / "f.safetensors", tmp_path / "b", program=False)
+    for folder in ("a", "b"):
+        assert "**Unknown.**" in (tmp_path / folder / "model_card.md").read_text()
+
+
+def test_a_file_that_is_no_model_leaves_nothing_behind(tmp_path):
+    (tmp_path / "x").write_bytes(b"no model")
+    with pytest.raises(ModelError):
+        export(tmp_path / "x", tmp_path / "out")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "precious").touch()
+    with pytest.raises(DataError, match="exists already"):
+        export(saved_segmenter(tmp_path), tmp_path / "taken")
+    assert not (tmp_path / "out").exists()

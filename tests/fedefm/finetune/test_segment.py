@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from fedefm.config import FinetuneConfig
+from fedefm.data.dataset import FrameDataset
+from fedefm.errors import DataError
+from fedefm.events import EventLog
+from fedefm.finetune.evaluate import evaluate_segmenter
+from fedefm.finetune.segment import augmentation, finetune_segmenter, poly_rate
+from fedefm.model.segmenter import build_segmenter
+from fedefm.model.weights import weights_of
+
+
+def small():
+    return build_segmenter("resnet_micro", 3, 32, seed=1)
+
+
+def settings(steps, fraction=1.0):
+    return FinetuneConfig(steps=steps, batch_size=4, learning_rate=0.1, label_fraction=fraction)
+
+
+def test_the_rate_falls_from_its_base_to_nothing():
+    rates = [poly_rate(0.1, step, 50) for step in range(51)]
+    assert rates[0] == 0.1
+    assert rates[25] == pytest.approx(0.1 * 0.5**0.9)
+    assert rates[50] == 0
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_training_finds_the_lines_and_keeps_the_weights_of_its_best_look(lines):
+    train, validation = lines.subset(torch.arange(48)), lines.subset(torch.arange(48, 64))
+    events = []
+    model = small()
+    before = evaluate_segmenter(model, validation).mean_dice.value
+    log = EventLog(listeners=(events.append,))
+    result = finetune_segmenter(model, train, validation, settings(120), seed=1, events=log)
+    after = evaluate_segmenter(model, validation).mean_dice.value
+    looks = {e["step"]: e["dice"] for e in events if e["event"] == "finetune_validation"}
+    assert after > 0.7 > 0.3 > before
+    assert after == looks[result.best_step] == max(looks.values())
+    assert result.validation.mean_dice.value == after
+    assert max(looks) == 120
+    assert len(looks) == 10
+
+
+def test_steps_and_rates_are_told_as_they_were_taken(lines):
+    events = []
+    log = EventLog(listeners=(events.append,))
+    finetune_segmenter(small(), lines, None, settings(25), seed=1, events=log)
+    steps = [e for e in events if e["event"] == "finetune_step"]
+    assert [e["step"] for e in steps] == [10, 20, 25]
+    assert [e["rate"] for e in steps] == [poly_rate(0.1, s, 25) for s in (0, 10, 20)]
+
+
+def test_only_the_labeled_share_of_the_patients_is_seen(lines, monkeypatch):
+    seen = set()
+    plain = FrameDataset.batch
+
+    def watched(dataset, rows, *rest):
+        seen.update(dataset.patients[rows].tolist())
+        return plain(dataset, rows, *rest)
+
+    monkeypatch.setattr(FrameDataset, "batch", watched)
+    result = finetune_segmenter(small(), lines, None, settings(12, fraction=0.25), seed=1)
+    assert len(seen) == result.train_patients == 4
+    assert result.train_images == 16
+
+
+def test_same_seed_same_weights_and_no_validation_keeps_the_last(lines):
+    weights = []
+    for seed in (1, 1, 2):
+        model = small()
+        result = finetune_segmenter(model, lines, None, settings(3), seed=seed)
+        assert (result.best_step, result.validation) == (3, None)
+        weights.append(weights_of(model))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert any(not torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_augmentation_moves_image_and_mask_together(lines):
+    rng = torch.Generator().manual_seed(0)
+    images = lines.images[:16].float() / 255
+    moved, masks = augmentation()(images, lines.masks[:16], rng)
+    assert not torch.equal(masks, lines.masks[:16])
+    assert masks.unique().tolist() == [0, 1, 2]
+    bright = moved[:, 0][masks == 1].mean()
+    dark = moved[:, 0][masks == 2].mean()
+    assert bright - dark > 0.4
+
+
+def test_a_dataset_without_masks_is_one_sentence(lines):
+    unmarked = FrameDataset(lines.images, lines.labels, lines.patients, lines.classes)
+    with pytest.raises(DataError, match="no masks to learn from"):
+        finetune_segmenter(small(), unmarked, None, settings(1), seed=1)

@@ -1,0 +1,148 @@
+import json
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from fedefm.data.manifest import Row, write_manifest
+from fedefm.errors import ConfigError, DataError, FedEFMError, ModelError
+from fedefm.model.checkpoint import save_checkpoint
+from fedefm.model.foundation import build_foundation
+from nvflare_jobs.commands import finetune
+
+COMMANDS = ("finetune", "evaluate", "predict", "export")
+
+
+@pytest.fixture(scope="module")
+def app():
+    app = typer.Typer(pretty_exceptions_enable=False)
+    finetune.register(app)
+    return app
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Six patients with a bright bar each, half of them of class a."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(6):
+        image = rng.normal(120, 9, (48, 48)).astype(np.uint8)
+        mask = np.zeros((48, 48), np.uint8)
+        image[:, 5 * k + 8 : 5 * k + 10], mask[:, 5 * k + 8 : 5 * k + 10] = 240, 1
+        Image.fromarray(image).save(folder / f"{k}.png")
+        Image.fromarray(mask).save(folder / f"{k}_mask.png")
+        split = ("train", "train", "train", "validation", "test", "test")[k]
+        rows.append(Row(f"{k}.png", 0, f"p{k}", "c", "ab"[k % 2], f"{k}_mask.png", split))
+    write_manifest(folder / "manifest.csv", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def foundation(tmp_path_factory):
+    path = tmp_path_factory.mktemp("foundation") / "model.safetensors"
+    model = build_foundation("resnet_micro", ("a", "b"), 32, "frozen", seed=1)
+    save_checkpoint(path, model, model.info)
+    return path
+
+
+@pytest.fixture(scope="module")
+def segmenter(app, images, foundation, tmp_path_factory):
+    """The folder that ``fedefm finetune --from`` made, with what it printed."""
+    out = tmp_path_factory.mktemp("segmenter") / "out"
+    order = ["--from", foundation, "--classes", "background,catheter", "--steps", 3]
+    result = call(app, "finetune", images / "manifest.csv", *order, "--batch-size", 2, "--out", out)
+    return out, result.output
+
+
+def call(app, *words):
+    """Run a command; errors of ours come through as they do in ``fedefm``."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if isinstance(result.exception, FedEFMError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(app, command):
+    assert f"Example: fedefm {command}" in " ".join(call(app, command, "--help").output.split())
+
+
+def test_finetune_tells_what_it_did_and_where_it_is(segmenter):
+    out, text = segmenter
+    assert (out / "model.safetensors").exists()
+    assert "sha256:" in text
+    assert "3 images of 3 patients" in " ".join(text.split())
+    assert "mean Dice" in text
+
+
+def test_finetune_from_scratch_speaks_json(app, images, tmp_path):
+    options = ["--scratch", "--backbone", "resnet_micro", "--image-size", 32, "--steps", 1]
+    result = call(
+        app,
+        "finetune",
+        images / "manifest.csv",
+        *options,
+        "--classes",
+        "background,catheter",
+        "--label-fraction",
+        0.4,
+        "--out",
+        tmp_path / "out",
+        "--json",
+    )
+    report = json.loads(result.stdout)
+    assert report["trained_from"] == "scratch"
+    assert report["result"]["train_patients"] == 1
+
+
+def test_evaluate_measures_a_segmenter_and_a_foundation_model(app, images, segmenter, foundation):
+    manifest = images / "manifest.csv"
+    marks = json.loads(
+        call(app, "evaluate", segmenter[0] / "model.safetensors", manifest, "--json").stdout
+    )
+    assert marks["scores"]["images"] == 2
+    assert set(marks["scores"]["dice"]) == {"catheter"}
+    names = json.loads(
+        call(app, "evaluate", foundation, manifest, "--split", "all", "--json").stdout
+    )
+    assert names["scores"]["images"] == 6
+    assert set(names["scores"]["per_class"]) == {"a", "b"}
+    assert "accuracy" in call(app, "evaluate", foundation, manifest).output
+
+
+def test_predict_names_what_it_left_out_and_export_what_it_wrote(app, images, segmenter, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "good.png").write_bytes((images / "0.png").read_bytes())
+    (source / "bad.png").write_bytes(b"nothing")
+    model = segmenter[0] / "model.safetensors"
+    said = " ".join(call(app, "predict", model, source, tmp_path / "marked").output.split())
+    assert "1 frames segmented" in said
+    assert "left out:" in said
+    assert "bad.png" in said
+    assert (tmp_path / "marked" / "masks" / "good.png").exists()
+    said = call(app, "export", model, tmp_path / "handover", "--no-program", "--json").stdout
+    assert json.loads(said)["files"] == ["model.safetensors", "model_card.md"]
+
+
+def test_wrong_orders_are_one_sentence_and_write_nothing(app, images, foundation, tmp_path):
+    manifest, out = images / "manifest.csv", tmp_path / "out"
+    to_out = ["--out", out]
+    for error, match, words in [
+        (ConfigError, "either --from", ["finetune", manifest, *to_out]),
+        (ConfigError, "either --from", ["finetune", manifest, *to_out, "--scratch", "--from", "x"]),
+        (ConfigError, "steps", ["finetune", manifest, *to_out, "--scratch", "--steps", 0]),
+        (ConfigError, "--classes", ["finetune", manifest, *to_out, "--scratch", "--classes", "a"]),
+        (ModelError, "unknown", ["finetune", manifest, *to_out, "--scratch", "--backbone", "x"]),
+        (ModelError, "not exist", ["finetune", manifest, *to_out, "--from", tmp_path / "x"]),
+        (DataError, "not exist", ["finetune", tmp_path / "x.csv", *to_out, "--from", foundation]),
+        (ModelError, "no segmenter", ["predict", foundation, images, out]),
+        (DataError, "split 'later'", ["evaluate", foundation, manifest, "--split", "later"]),
+    ]:
+        with pytest.raises(error, match=match):
+            call(app, *words)
+    assert not list(tmp_path.iterdir())
