@@ -1,0 +1,118 @@
+"""The drawing ground of every figure: one style, and an SVG that can stand inside a page.
+
+Text stays text, so that it can be searched, read aloud and printed sharply. Names from a run are
+never read as markup: matplotlib's formula syntax is off and the SVG is built by an XML writer.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+INK, MUTED, RULE, GROUND = "#1b2733", "#55636f", "#d5dce2", "#eef2f5"
+ACCENT = "#0b4f8a"
+SITE_COLORS = (  # each at least 4.5:1 against white, and apart for the color-blind
+    "#0072a8", "#b5450b", "#15775a", "#8a3f87", "#866000", "#a3123c", "#4b5bbf", "#5d6a00",
+)  # fmt: skip
+OK, LATE, FAILED, ABSENT = "#3a86b8", "#e0a526", "#b3261e", "#c3cbd2"
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",  # wider than what browsers put in its place: nothing collides
+    "font.size": 9,
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.facecolor": "none",
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.axisbelow": True,
+    "grid.color": "#e7ecf0",
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "hatch.linewidth": 1.2,
+    "hatch.color": "white",
+}
+_SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", _LINK)
+
+
+def drawn(
+    name: str, description: str, size: tuple[float, float], paint: Callable[[Figure], None]
+) -> Markup:
+    """The SVG of what ``paint`` puts on a figure of ``size`` (inches).
+
+    ``name`` sets the figure's element ids apart from those of the other figures of the page;
+    ``description`` is what a screen reader says.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # the browser has the missing letters
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure)
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    return _inline(buffer.getvalue(), name, description)
+
+
+def shortened(name: str, length: int = 22) -> str:
+    """``name`` cut in its middle where it is longer than ``length``."""
+    half = (length - 1) // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
+
+
+def spread(wanted: list[float], gap: float) -> list[float]:
+    """Positions near the ``wanted`` ones, in the same order and at least ``gap`` apart."""
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    groups: list[tuple[float, list[int]]] = []  # center of a block of touching labels, its members
+    for index in order:
+        center, members = wanted[index], [index]
+        while groups and center - groups[-1][0] < gap * (len(members) + len(groups[-1][1])) / 2:
+            before, earlier = groups.pop()
+            members = earlier + members
+            center = (before * len(earlier) + center * (len(members) - len(earlier))) / len(members)
+        groups.append((center, members))
+    placed = [0.0] * len(wanted)
+    for center, members in groups:
+        for rank, index in enumerate(members):
+            placed[index] = center + gap * (rank - (len(members) - 1) / 2)
+    return placed
+
+
+def _inline(svg: str, name: str, description: str) -> Markup:
+    root = ElementTree.fromstring(svg)
+    for extra in ("metadata", "style"):
+        for parent in list(root.iter()):
+            for child in parent.findall(f"{{{_SVG}}}{extra}"):
+                parent.remove(child)
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            element.set(key, _own_id(key, value, name))
+    points = root.attrib.pop("width").removesuffix("pt")
+    root.attrib.pop("height")
+    root.set("style", f"width: {float(points) * 4 / 3:.0f}px")
+    root.set("role", "img")
+    root.set("aria-label", description)
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def _own_id(key: str, value: str, name: str) -> str:
+    if key == "id":
+        return f"{name}-{value}"
+    if key.endswith("href") and value.startswith("#"):
+        return f"#{name}-{value[1:]}"
+    return value.replace("url(#", f"url(#{name}-")

@@ -1,0 +1,139 @@
+"""Curves over rounds: accuracy and loss, the shared model or the mean in bold, each site thin."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from fedefm.report.figures.canvas import (
+    ACCENT,
+    MUTED,
+    SITE_COLORS,
+    drawn,
+    shortened,
+    spread,
+)
+from fedefm.report.record import GLOBAL, Series
+
+Line = tuple[str, str, float]  # label, color, last value
+
+
+def accuracy_figure(series: Series, references: Sequence[tuple[str, float]]) -> Markup:
+    """Accuracy (share in [0, 1]) by round; ``references`` are levels with a name, drawn dashed."""
+    shared = "shared model" if GLOBAL in series else None
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        labels = _lines(axes, {k: v for k, v in series.items() if k != GLOBAL})
+        if shared:
+            labels.append(_bold(axes, series[GLOBAL], shared))
+        for name, level in references:
+            axes.axhline(level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+            labels.append((name, MUTED, level))
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_ylabel("accuracy (% of images)")
+        _finish(axes, series, labels)
+
+    return drawn("accuracy", "Accuracy by round, one line a site", (9.6, 4.2), paint)
+
+
+def loss_figure(series: Series) -> Markup:
+    """Training loss by round; the mean over sites in bold."""
+    by_round: dict[int, list[float]] = {}
+    for points in series.values():
+        for number, value in points:
+            by_round.setdefault(number, []).append(value)
+    mean = [(number, sum(values) / len(values)) for number, values in sorted(by_round.items())]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        labels = _lines(axes, series)
+        if len(series) > 1:
+            labels.append(_bold(axes, mean, "mean of sites"))
+        axes.set_ylabel("training loss (mean over images)")
+        axes.set_ylim(bottom=0)
+        _finish(axes, series, labels)
+
+    return drawn("loss", "Training loss by round, one line a site", (9.6, 3.4), paint)
+
+
+def site_colors(names: Sequence[str]) -> dict[str, str]:
+    """A color for each site; one quiet color for all where there are too many to tell apart."""
+    if len(names) > len(SITE_COLORS):
+        return dict.fromkeys(names, "#9aa7b2")
+    return dict(zip(names, SITE_COLORS, strict=False))
+
+
+def _lines(axes: Axes, series: Series) -> list[Line]:
+    """One thin line each; with many lines only the highest and the lowest at the end are named."""
+    colors = site_colors(list(series))
+    for name, points in series.items():
+        axes.plot(
+            *zip(*points, strict=True), color=colors[name], linewidth=1.1, marker=_marker(points)
+        )
+    ends = [(shortened(name), colors[name], points[-1][1]) for name, points in series.items()]
+    if len(ends) > len(SITE_COLORS):
+        ends.sort(key=lambda end: end[2])
+        low, high = ends[0], ends[-1]
+        return [
+            (f"lowest: {low[0]}", MUTED, low[2]),
+            (f"highest: {high[0]}", MUTED, high[2]),
+        ]
+    return ends
+
+
+def _bold(axes: Axes, points: list[tuple[int, float]], label: str) -> Line:
+    axes.plot(
+        *zip(*points, strict=True), color=ACCENT, linewidth=3, marker=_marker(points), markersize=5
+    )
+    return label, ACCENT, points[-1][1]
+
+
+def _marker(points: Sequence[object]) -> str:
+    return "o" if len(points) <= 12 else ""
+
+
+def _finish(axes: Axes, series: Series, labels: list[Line]) -> None:
+    numbers = [number for points in series.values() for number, _ in points]
+    axes.set_xlim(min(numbers) - 0.01, max(numbers) + 0.01)
+    for line in axes.lines:
+        line.set_clip_on(False)
+        line.set_markersize(min(line.get_markersize(), 4))
+    round_axis(axes)
+    axes.grid(axis="y")
+    name_line_ends(axes, labels)
+
+
+def round_axis(axes: Axes) -> None:
+    """Whole rounds on the horizontal axis."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    axes.set_xlabel("round")
+
+
+def name_line_ends(axes: Axes, labels: Sequence[Line]) -> None:
+    """Names at the right edge, next to where each line ends, none on top of another."""
+    low, high = axes.get_ylim()
+    height = axes.get_window_extent().height / axes.figure.dpi * 72  # points
+    wanted = [(value - low) / (high - low) * height for _, _, value in labels]
+    for (label, color, value), y in zip(labels, spread(wanted, 12.5), strict=True):
+        axes.annotate(
+            label,
+            xy=(1, value),
+            xycoords=("axes fraction", "data"),
+            xytext=(16, y - (value - low) / (high - low) * height),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            fontweight="bold" if color == ACCENT else "normal",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
+        )

@@ -1,0 +1,171 @@
+"""What a run folder tells, read once: settings, events and, where the run ended, its result.
+
+Only ``events.jsonl`` is needed. A run that was interrupted has no ``result.json``; then the events
+speak for themselves. A run that was resumed holds some rounds twice; the later telling counts.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedefm.errors import DataError
+from fedefm.events import Event, read_events
+from fedefm.report.numbers import known
+
+GLOBAL = "global"  # the name under which the shared model is evaluated
+Holdings = dict[str, dict[str, dict[str, int]]]  # site -> corpus -> split -> images
+Series = dict[str, list[tuple[int, float]]]  # name -> (round number from 1, value), by round
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run. Rounds are counted from 1 here, as a reader counts them (events count from 0)."""
+
+    folder: Path
+    settings: dict[str, Any]  # run.yaml, or empty
+    settings_text: str
+    started: Event  # the last ``run_started``, or empty
+    status: str  # finished, quorum lost or interrupted
+    seconds: float  # wall time, without pauses between a stop and its resume
+    events: tuple[Event, ...]
+    result: dict[str, Any]  # result.json, or empty
+
+    def of(self, kind: str) -> Iterator[Event]:
+        """The events of one kind, in order."""
+        return (event for event in self.events if event["event"] == kind)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites of the run, in the order of the job."""
+        named = self.started.get("sites") or self.result.get("sites")
+        return tuple(named or dict.fromkeys(event["site"] for event in self.of("round")))
+
+    @property
+    def rounds_done(self) -> int:
+        """How many rounds were completed."""
+        return max((event["round"] for event in self.of("round_finished")), default=0)
+
+    @property
+    def rounds_planned(self) -> int:
+        """How many rounds the run file asked for; 0 where unknown."""
+        return int(self.started.get("rounds") or self.result.get("rounds") or 0)
+
+    def setting(self, *path: str) -> Any:
+        """One setting of the run file, or None."""
+        value: Any = self.settings
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def by_round(self, kind: str, value: str, split: str | None = None) -> Series:
+        """``value`` of the events of ``kind``, of one ``split`` or all, by site and round."""
+        found: dict[str, dict[int, float]] = {}
+        for event in self.of(kind):
+            if known(event.get(value)) and split in (None, event.get("split")):
+                found.setdefault(event["site"], {})[event["round"]] = float(event[value])
+        return {site: sorted(points.items()) for site, points in found.items()}
+
+    def totals(self, field: str) -> dict[str, float]:
+        """Sum of one field of the ``round`` events, for each site that reported it."""
+        return {s: sum(v for _, v in points) for s, points in self.by_round("round", field).items()}
+
+    def holdings(self) -> Holdings:
+        """Who held which corpora: images by site, corpus and split; empty where it was not told."""
+        told = [event["holdings"] for event in self.of("corpora")]
+        if not told and (path := self.folder / "corpora.json").is_file():
+            data = _read_json(path)
+            told = [data.get("holdings", data)]
+        return told[-1] if told else {}
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The run in ``folder``. Raises DataError where it holds no run or an unreadable file."""
+    path = folder / "events.jsonl"
+    if not path.is_file():
+        raise DataError(
+            f"{folder} is not a run folder: it has no events.jsonl; "
+            "give the folder that `fedefm run` wrote"
+        )
+    told = [event for event in _events(path) if isinstance(event, dict) and "event" in event]
+    starts = [event for event in told if event["event"] == "run_started"]
+    text, settings = _read_settings(folder / "run.yaml")
+    result = folder / "result.json"
+    return RunRecord(
+        folder=folder,
+        settings=settings,
+        settings_text=text,
+        started=starts[-1] if starts else {},
+        status=_status(told),
+        seconds=_wall_seconds(told),
+        events=tuple(_replayed(told)),
+        result=_read_json(result) if result.is_file() else {},
+    )
+
+
+def _events(path: Path) -> Iterator[Any]:
+    try:
+        yield from read_events(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def _replayed(told: Iterable[Event]) -> list[Event]:
+    """A round that starts again replaces what was told of it and of all later rounds."""
+    kept: list[Event] = []
+    for event in told:
+        if isinstance(number := event.get("round"), int):
+            event = {**event, "round": number + 1}
+            if event["event"] == "round_started":
+                kept = [old for old in kept if old.get("round", 0) <= number]
+        kept.append(event)
+    return kept
+
+
+def _status(told: list[Event]) -> str:
+    for event in reversed(told):
+        if event["event"] == "run_finished":
+            return str(event.get("status", "finished"))
+        if event["event"] == "run_started":
+            break
+    return "interrupted"
+
+
+def _wall_seconds(told: list[Event]) -> float:
+    total, last = 0.0, None
+    for event in told:
+        now = event.get("time")
+        if not isinstance(now, int | float):
+            continue
+        if last is not None and event["event"] != "run_started":
+            total += max(0.0, now - last)
+        last = now
+    return total
+
+
+def _read_settings(path: Path) -> tuple[str, dict[str, Any]]:
+    if not path.is_file():
+        return "", {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        settings = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(settings, dict):
+        raise DataError(f"{path} holds no settings; it must be the run file of this run")
+    return text, settings
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}; remove it for a report without it"
+        ) from None
+    if not isinstance(data, dict):
+        raise DataError(f"{path} is not a mapping; remove it for a report without it")
+    return data

@@ -1,0 +1,204 @@
+"""``report.html``: one offline page that tells a run to a person, made from the run folder alone.
+
+No script and no outside resource: figures are inline SVG, pictures are inside the page. Every name
+that comes from a run is escaped. What was not measured is said to be so.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fedefm import __version__
+from fedefm.report import numbers, protection, sentences, tables
+from fedefm.report.figures.agreement import agreement_curve, agreement_maps
+from fedefm.report.figures.canvas import shortened
+from fedefm.report.figures.costs import time_by_site, traffic_by_round
+from fedefm.report.figures.curves import accuracy_figure, loss_figure
+from fedefm.report.figures.participation import participation_figure
+from fedefm.report.figures.topology import topology_figure
+from fedefm.report.overlays import best_and_worst
+from fedefm.report.record import GLOBAL, RunRecord, read_record
+
+Context = dict[str, Any]
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into the run folder and return its path; replaces a former one whole.
+
+    Works for a run that was interrupted. Raises DataError where ``folder`` holds no run.
+    """
+    page = render(read_record(folder))
+    target, part = folder / "report.html", folder / "report.html.part"
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, target)  # noqa: PTH105 - atomic, also over an existing file
+    return target
+
+
+def render(record: RunRecord) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=PackageLoader("fedefm.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": numbers.percent,
+        "decimal": numbers.decimal,
+        "count": numbers.count,
+        "shortened": shortened,
+        "duration": numbers.duration,
+    }
+    context = _head(record) | _learning(record) | _data(record) | _exchange(record)
+    context |= _costs(record) | _segmentation(record) | _end(record)
+    return environment.get_template("report.html.j2").render(context)
+
+
+def _head(record: RunRecord) -> Context:
+    accuracy, interval = tables.headline_accuracy(record)
+    metrics = record.result.get("metrics") or {}
+    started = record.started.get("time")
+    return {
+        "name": record.started.get("name") or record.setting("name") or record.folder.name,
+        "status": record.status,
+        "started": _date(started),
+        "what": sentences.what_was_run(record),
+        "ending": sentences.how_it_ended(record),
+        "accuracy": accuracy,
+        "interval": interval,
+        "site_accuracy": metrics.get("mean_site_accuracy"),
+        "meaning": sentences.accuracy_meaning(
+            accuracy, interval, tables.reference_levels(record), bool(metrics)
+        ),
+        "sites": record.sites,
+        "rounds_done": record.rounds_done,
+        "rounds_planned": record.rounds_planned,
+        "sent": numbers.data_size(_sent(record)),
+        "took": numbers.duration(_seconds(record)),
+        "unprotected": protection.summary(record),
+    }
+
+
+def _learning(record: RunRecord) -> Context:
+    split, accuracies = tables.accuracy_series(record)
+    losses = record.by_round("round", "loss")
+    references = tables.reference_levels(record)
+    return {
+        "split": split,
+        "has_global": GLOBAL in accuracies,
+        "references": references,
+        "accuracy_figure": accuracy_figure(accuracies, references) if _curves(accuracies) else "",
+        "loss_figure": loss_figure(losses) if _curves(losses) else "",
+        "site_table": tables.site_table(record, accuracies),
+    }
+
+
+def _data(record: RunRecord) -> Context:
+    holdings = record.holdings()
+    corpora = list(dict.fromkeys(corpus for held in holdings.values() for corpus in held))
+    largest = max((s.get("train", 0) for h in holdings.values() for s in h.values()), default=0)
+    return {
+        "holdings": holdings,
+        "corpora": corpora,
+        "largest": max(largest, 1),
+        "splits": tables.SPLITS,
+        "corpora_meaning": sentences.corpora_meaning(holdings) if holdings else "",
+    }
+
+
+def _exchange(record: RunRecord) -> Context:
+    found = tables.agreement(record)
+    values = [value for points in found.values() for _, value in points]
+    statuses = tables.turn_statuses(record)
+    last = max((number for _, number in statuses), default=0)
+    missed = tables.missed_rounds(statuses)
+    meaning = sentences.participation_meaning(record.sites, missed) if statuses else ""
+    return {
+        "topology": record.started.get("topology") or record.setting("federation", "topology"),
+        "schedule": record.started.get("schedule") or record.setting("federation", "schedule"),
+        "topology_figure": _topology(record),
+        "with_server": sentences.scenario_of(record) == "client_server",
+        "agreement_curve": agreement_curve(found) if _curves(found) else "",
+        "agreement_maps": agreement_maps(found, record.sites) if found else "",
+        "agreement_meaning": sentences.agreement_meaning(min(values), max(values)) if found else "",
+        "participation_meaning": meaning,
+        "participation_figure": (
+            participation_figure(statuses, record.sites, last) if statuses else ""
+        ),
+        "missing": tables.missing_table(record),
+        "rejected": tables.rejected_table(record),
+    }
+
+
+def _topology(record: RunRecord) -> str:
+    edges = [(str(a), str(b)) for a, b in record.started.get("edges") or ()]
+    server = "server" if sentences.scenario_of(record) == "client_server" else None
+    if server and not any(server in edge for edge in edges):
+        edges += [(server, site) for site in record.sites]
+    return topology_figure(record.sites, edges, server) if edges else ""
+
+
+def _costs(record: RunRecord) -> Context:
+    by_round = tables.sent_by_round(record)
+    times = tables.site_times(record)
+    total = _sent(record)
+    return {
+        "traffic_meaning": sentences.traffic_meaning(record, total, len(by_round)),
+        "traffic_figure": traffic_by_round(by_round) if total and len(by_round) > 1 else "",
+        "time_meaning": sentences.time_meaning(record.result.get("seconds") or {}, record.seconds),
+        "time_figure": time_by_site(times) if any(sum(t.values()) for t in times.values()) else "",
+    }
+
+
+def _segmentation(record: RunRecord) -> Context:
+    best, worst = best_and_worst(record.folder / "segmentation")
+    return {
+        "segmentations": list(record.of("segmentation_evaluated")),
+        "best": best,
+        "worst": worst,
+    }
+
+
+def _end(record: RunRecord) -> Context:
+    return {
+        "findings": protection.findings(record),
+        "privacy": protection.privacy_rows(record),
+        "settings": tables.settings_groups(record.settings),
+        "settings_text": record.settings_text,
+        "where": record.started.get("where"),
+        "seed": record.started.get("seed", record.setting("seed")),
+        "device": record.started.get("device"),
+        "resumed": record.started.get("resumed_from") is not None,
+        "version": __version__,
+        "made": _date(datetime.now(timezone.utc).timestamp()),
+    }
+
+
+def _curves(series: Mapping[Any, list[tuple[int, float]]]) -> bool:
+    """Whether there is something to draw over rounds: at least two of them."""
+    return len({number for points in series.values() for number, _ in points}) > 1
+
+
+def _sent(record: RunRecord) -> float | None:
+    told: float | None = (record.result.get("traffic_bytes") or {}).get("total")
+    if numbers.known(told):
+        return told
+    by_round = tables.sent_by_round(record)
+    return sum(size for _, size in by_round) if by_round else None
+
+
+def _seconds(record: RunRecord) -> float:
+    told: float | None = (record.result.get("seconds") or {}).get("total")
+    return told if numbers.known(told) else record.seconds
+
+
+def _date(seconds: float | None) -> str:
+    if not numbers.known(seconds):
+        return "at an unknown time"
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,170 @@
+"""What the report says in words: one or two plain sentences for each of its parts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedefm.report.numbers import (
+    NOT_MEASURED,
+    count,
+    data_size,
+    decimal,
+    duration,
+    known,
+    listed,
+    percent,
+    ranges,
+)
+from fedefm.report.record import Holdings, RunRecord
+
+ALGORITHMS = {"fedefm": "FedEFM", "gossip": "gossip averaging", "fedavg": "FedAvg"}
+PLACES = {
+    "process": "all sites simulated in one process",
+    "simulator": "in NVIDIA FLARE's simulator, all sites on one machine",
+    "poc": "in a proof-of-concept set-up of NVIDIA FLARE, all sites on one machine",
+    "prod": "at real sites, over NVIDIA FLARE",
+}
+
+
+def what_was_run(record: RunRecord) -> str:
+    """The run in one sentence: who, what, how long, how, where."""
+    sites = count(len(record.sites), "site")
+    model = f"one {record.setting('model', 'backbone') or 'foundation'} model{_size(record)}"
+    rounds = f"for {count(record.rounds_planned, 'round')}"
+    where = PLACES.get(str(record.started.get("where")), "")
+    scenario = scenario_of(record)
+    if scenario == "centralized":
+        text = f"The images of {sites} were put in one place to train {model} {rounds}: a reference"
+        text += " that shows what could be learned if nothing had to stay where it is"
+    elif scenario == "local":
+        text = f"{sites} each trained a model of their own {rounds}, without any exchange"
+        text += ": a reference that shows what a site can learn alone"
+    else:
+        text = f"{sites} trained {model} together {rounds}, {_method(record, scenario)}"
+    return f"{text}; {where}." if where else f"{text}."
+
+
+def how_it_ended(record: RunRecord) -> str:
+    """One sentence for a run that did not reach its end; empty for one that did."""
+    done = f"after {count(record.rounds_done, 'complete round')}"
+    if record.rounds_planned:
+        done += f" of {record.rounds_planned}"
+    if record.status == "quorum lost":
+        return (
+            f"The run stopped {done}, because too few sites took part. The numbers below end there."
+        )
+    if record.status != "finished":
+        return f"The run was interrupted {done}. Everything below is what had happened until then."
+    return ""
+
+
+def scenario_of(record: RunRecord) -> str:
+    """decentralized, client_server, local, centralized, or empty where unknown."""
+    told = record.started.get("scenario") or record.result.get("scenario")
+    return str(told or record.setting("federation", "scenario") or "")
+
+
+def accuracy_meaning(
+    accuracy: float | None,
+    interval: tuple[float, float] | None,
+    references: Sequence[tuple[str, float]],
+    final: bool,
+) -> str:
+    """What the shared model's accuracy means. ``references`` are levels with a name."""
+    if not known(accuracy):
+        return "The accuracy of the shared model was not measured."
+    text = f"The shared model names the right class for {percent(accuracy)} of the held-out images"
+    if not final:
+        text = (
+            f"So far, the shared model names the right class for {percent(accuracy)} of the images"
+        )
+    if interval:
+        low, high = map(percent, interval)
+        text += f" (95\u00a0% interval over patients: {low} to {high})"
+    levels = [f"{name} gives {percent(level)}" for name, level in references]
+    return f"{text}. For comparison: {listed(levels)}." if levels else f"{text}."
+
+
+def corpora_meaning(holdings: Holdings) -> str:
+    """How much of the corpora only one site knows."""
+    holders: dict[str, int] = {}
+    for corpora in holdings.values():
+        for corpus, splits in corpora.items():
+            holders[corpus] = holders.get(corpus, 0) + (splits.get("train", 0) > 0)
+    alone = sum(number == 1 for number in holders.values())
+    noun = "corpus" if len(holders) == 1 else "corpora"
+    text = f"{count(len(holdings), 'site')} held {len(holders)} {noun}"
+    if alone == len(holders):
+        return f"{text}, each at one site only: the others can know it through the exchange alone."
+    if not alone:
+        return f"{text}; each of them was held by more than one site."
+    return (
+        f"{text}; {alone} of them at one site only, so that the others can know these through the "
+        "exchange alone."
+    )
+
+
+def participation_meaning(sites: Sequence[str], missed: Mapping[str, Sequence[int]]) -> str:
+    """Who missed how many rounds."""
+    if not any(missed.values()):
+        return (
+            f"All {count(len(sites), 'site')} took part in every round of which there is a record."
+        )
+    parts = [
+        f"{site} missed {count(len(rounds), 'round')} ({ranges(rounds)})"
+        for site, rounds in missed.items()
+        if rounds
+    ]
+    return f"{'; '.join(parts)}. A round counts as missed when the site was late, failed or absent."
+
+
+def traffic_meaning(record: RunRecord, total: float | None, rounds: int) -> str:
+    """Bytes in all, a round, a site, next to the size of the model."""
+    if not known(total):
+        return "The traffic was not measured."
+    if not total:
+        return "Nothing was sent: in this run no site exchanged models."
+    a_round = data_size(total / rounds) if rounds else NOT_MEASURED
+    a_site = data_size(total / len(record.sites)) if record.sites else NOT_MEASURED
+    text = f"The sites sent {data_size(total)} in all: {a_round} a round, {a_site} a site"
+    model = record.started.get("model_bytes")
+    return f"{text}. The model itself is {data_size(model)}." if known(model) else f"{text}."
+
+
+def time_meaning(seconds: Mapping[str, Any], wall: float) -> str:
+    """Wall time of the run and what it went into."""
+    total = seconds.get("total") if known(seconds.get("total")) else wall
+    text = f"The run took {duration(total)}"
+    if known(seconds.get("train")) and known(seconds.get("exchange")):
+        text += (
+            f"; added up over the sites, {duration(seconds['train'])} went into training "
+            f"and {duration(seconds['exchange'])} into exchanging"
+        )
+    return f"{text}."
+
+
+def agreement_meaning(low: float, high: float) -> str:
+    """How far apart the pairs are."""
+    return (
+        f"The pairs lie between {decimal(low, 2)} and {decimal(high, 2)}. An expert's weight "
+        "follows its similarity, so the closer the values, the more equal the weights."
+    )
+
+
+def _method(record: RunRecord, scenario: str) -> str:
+    told = record.started.get("algorithm") or record.result.get("algorithm")
+    algorithm = str(told or record.setting("federation", "algorithm") or "an unknown algorithm")
+    text = f"by {ALGORITHMS.get(algorithm, algorithm)}"
+    if algorithm == "fedefm" and (update := record.started.get("update")):
+        text += f" (update “{update}”)"
+    if scenario == "client_server":
+        return f"{text} through a server"
+    topology = record.started.get("topology") or record.setting("federation", "topology")
+    return f"{text} between neighbors (topology “{topology}”, no server holds a model)"
+
+
+def _size(record: RunRecord) -> str:
+    parameters, size = record.started.get("parameters"), record.started.get("model_bytes")
+    if not known(parameters):
+        return ""
+    text = f"{parameters / 1e6:.2g} million" if parameters >= 1e5 else f"{parameters:,.0f}"
+    return f" ({text} parameters{', ' + data_size(size) if known(size) else ''})"

@@ -1,0 +1,198 @@
+"""The report's tables and the values behind its figures, computed from the record of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedefm.report.figures.agreement import Agreement
+from fedefm.report.numbers import count, data_size, decimal, known, percent, ranges
+from fedefm.report.record import GLOBAL, Holdings, RunRecord, Series
+
+SPLITS = ("train", "validation", "test")
+Table = list[list[str]]
+
+
+def accuracy_series(record: RunRecord) -> tuple[str, Series]:
+    """The split that was evaluated in most rounds, and accuracy by round for each model."""
+    found: dict[str, set[int]] = {}
+    for event in record.of("evaluated"):
+        found.setdefault(event["split"], set()).add(event["round"])
+    if not found:
+        return "", {}
+    split = max(found, key=lambda name: len(found[name]))
+    return split, record.by_round("evaluated", "accuracy", split)
+
+
+def headline_accuracy(record: RunRecord) -> tuple[float | None, tuple[float, float] | None]:
+    """Accuracy of the shared model and its interval: the result's, else the last one evaluated."""
+    metrics = record.result.get("metrics") or {}
+    accuracy: float | None = metrics.get("global_accuracy")
+    if known(accuracy):
+        low: float | None = metrics.get("global_accuracy_low")
+        high: float | None = metrics.get("global_accuracy_high")
+        return accuracy, ((low, high) if known(low) and known(high) else None)
+    _, series = accuracy_series(record)
+    return (series[GLOBAL][-1][1] if GLOBAL in series else None), None
+
+
+def reference_levels(record: RunRecord) -> list[tuple[str, float]]:
+    """Accuracy of guessing, and of a model that knows the corpora of one site and no other.
+
+    The second is the mean over sites of the share of all test images whose corpus the site can
+    train on. It is left out where corpora are not what is recognized, where test images were not
+    counted, and where it is as low as guessing.
+    """
+    holdings = record.holdings()
+    corpora = {corpus for held in holdings.values() for corpus in held}
+    classes = record.setting("model", "classes") or sorted(corpora)
+    if not classes:
+        return []
+    levels = [("guessing", 1 / len(classes))]
+    share = _known_share(holdings)
+    differs = share is not None and abs(share - levels[0][1]) > 0.01
+    if set(classes) == corpora and share is not None and differs and len(holdings) > 1:
+        levels.append(("knowing one site's corpora", share))
+    return levels
+
+
+def site_table(record: RunRecord, series: Series) -> Table:
+    """One row a site: images, corpora, last loss and accuracy, rounds taken part, bytes."""
+    holdings, statuses = record.holdings(), turn_statuses(record)
+    losses = record.by_round("round", "loss")
+    sent, received = record.totals("sent_bytes"), record.totals("received_bytes")
+    rows = []
+    for site in record.sites:
+        held = [splits.get("train", 0) for splits in holdings.get(site, {}).values()]
+        turns = [status for (name, _), status in statuses.items() if name == site]
+        rows.append(
+            [
+                site,
+                count(sum(held)) if held else "not told",
+                str(sum(number > 0 for number in held)) if held else "not told",
+                percent(_last(series, site)),
+                decimal(_last(losses, site)),
+                f"{turns.count('ok')} of {len(turns)}" if turns else "not told",
+                data_size(sent.get(site)),
+                data_size(received.get(site)),
+            ]
+        )
+    return rows
+
+
+def turn_statuses(record: RunRecord) -> dict[tuple[str, int], str]:
+    """ok, late, failed or absent for each site and round of which there is a record."""
+    found: dict[tuple[str, int], str] = {}
+    for event in record.of("round_finished"):
+        number = event["round"]
+        found |= {(site, number): "ok" for site in event.get("participants") or ()}
+        found |= {(site, number): "absent" for site in event.get("missing") or {}}
+    for event in record.of("round"):
+        found[event["site"], event["round"]] = str(event.get("status", "ok"))
+    return found
+
+
+def missed_rounds(statuses: Mapping[tuple[str, int], str]) -> dict[str, list[int]]:
+    """The rounds in which each site did not take part."""
+    missed: dict[str, list[int]] = {}
+    for (site, number), status in sorted(statuses.items(), key=lambda item: item[0][1]):
+        if status != "ok":
+            missed.setdefault(site, []).append(number)
+    return missed
+
+
+def missing_table(record: RunRecord) -> Table:
+    """Who missed which rounds, and why: site, what happened, rounds, reason."""
+    reasons: dict[tuple[str, int], str] = {}
+    for event in record.of("round_finished"):
+        for site, reason in (event.get("missing") or {}).items():
+            reasons[site, event["round"]] = str(reason or "")
+    for event in record.of("round"):
+        if event.get("reason"):
+            reasons[event["site"], event["round"]] = str(event["reason"])
+    grouped: dict[tuple[str, str, str], list[int]] = {}
+    for (site, number), status in turn_statuses(record).items():
+        if status != "ok":
+            reason = reasons.get((site, number)) or "no reason given"
+            grouped.setdefault((site, status, reason), []).append(number)
+    return [[site, status, ranges(n), why] for (site, status, why), n in grouped.items()]
+
+
+def rejected_table(record: RunRecord) -> Table:
+    """Messages that a receiver refused: receiver, sender, rounds, reason."""
+    grouped: dict[tuple[str, str, str], list[int]] = {}
+    for event in record.of("rejected"):
+        key = (event["site"], str(event.get("sender", "")), str(event.get("reason", "")))
+        grouped.setdefault(key, []).append(event["round"])
+    return [[site, sender, ranges(n), why] for (site, sender, why), n in grouped.items()]
+
+
+def agreement(record: RunRecord) -> Agreement:
+    """Similarity by round for each (student, expert)."""
+    found: Agreement = {}
+    for event in record.of("similarity"):
+        if known(event.get("value")):
+            pair = (event["student"], event["expert"])
+            found.setdefault(pair, []).append((event["round"], float(event["value"])))
+    return found
+
+
+def sent_by_round(record: RunRecord) -> list[tuple[int, float]]:
+    """Bytes that all sites sent, by round."""
+    totals: dict[int, float] = {}
+    for points in record.by_round("round", "sent_bytes").values():
+        for number, value in points:
+            totals[number] = totals.get(number, 0.0) + value
+    return sorted(totals.items())
+
+
+def site_times(record: RunRecord) -> dict[str, dict[str, float]]:
+    """Seconds in training, exchanging and neither, for each site that measured them."""
+    total, train = record.totals("seconds"), record.totals("train_seconds")
+    exchange = record.totals("exchange_seconds")
+    return {
+        site: {
+            "train": train[site],
+            "exchange": exchange.get(site, 0.0),
+            "waiting": max(0.0, total.get(site, 0.0) - train[site] - exchange.get(site, 0.0)),
+        }
+        for site in record.sites
+        if site in train
+    }
+
+
+def settings_groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The run file as groups of (name, value)."""
+    groups: list[tuple[str, list[tuple[str, str]]]] = [("run", [])]
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            groups.append((key, [(name, _shown(setting)) for name, setting in value.items()]))
+        else:
+            groups[0][1].append((key, _shown(value)))
+    return groups
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_shown(part)}" for name, part in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not set" if value is None else str(value)
+
+
+def _known_share(holdings: Holdings) -> float | None:
+    tests: dict[str, int] = {}
+    for held in holdings.values():
+        for corpus, splits in held.items():
+            tests[corpus] = tests.get(corpus, 0) + (splits.get("test") or 0)
+    if not (total := sum(tests.values())):
+        return None
+    shares = [
+        sum(tests[corpus] for corpus, splits in held.items() if splits.get("train")) / total
+        for held in holdings.values()
+    ]
+    return sum(shares) / len(shares)
+
+
+def _last(series: Series, site: str) -> float | None:
+    return series[site][-1][1] if series.get(site) else None

@@ -1,0 +1,89 @@
+"""Where a run stands, kept up to date event by event; what the progress displays show."""
+
+from dataclasses import dataclass, field
+
+from fedefm.events import Event
+from fedefm.report.numbers import decimal, duration, known, listed, percent
+from fedefm.report.record import GLOBAL
+
+
+@dataclass
+class SiteState:
+    """The last that was heard of one site."""
+
+    status: str = "waiting"
+    round: int | None = None
+    loss: float | None = None
+    accuracy: float | None = None
+    waiting: float | None = None  # seconds of the last round in neither training nor exchanging
+
+
+@dataclass
+class RunState:
+    """The last that was heard of a run."""
+
+    rounds: int = 0
+    round: int = 0
+    seconds: float | None = None  # of the last round
+    accuracy: float | None = None  # of the shared model
+    missing: dict[str, str] = field(default_factory=dict)
+    sites: dict[str, SiteState] = field(default_factory=dict)
+
+    def take(self, event: Event) -> None:
+        """Bring the state up to date. Events of other kinds change nothing."""
+        kind = event["event"]
+        if kind == "run_started":
+            self.rounds = event["rounds"]
+            self.sites = {site: SiteState() for site in event["sites"]}
+        elif kind == "round_started":
+            self.round = event["round"]
+            for site in self.sites.values():
+                site.status = "training"
+        elif kind == "round":
+            self._take_turn(event)
+        elif kind == "evaluated":
+            self._take_accuracy(event)
+        elif kind == "round_finished":
+            self._take_end(event)
+
+    def line(self) -> str:
+        """The last round in one line."""
+        losses = [s.loss for s in self.sites.values() if s.loss is not None and known(s.loss)]
+        parts = [f"round {self.round + 1}/{self.rounds}"]
+        if losses:
+            parts.append(f"loss {decimal(sum(losses) / len(losses))}")
+        if self.accuracy is not None:
+            parts.append(f"accuracy {percent(self.accuracy)}")
+        parts.append(duration(self.seconds))
+        if self.missing:
+            parts.append(f"without {listed(f'{s} ({why})' for s, why in self.missing.items())}")
+        return ", ".join(parts)
+
+    def shared(self) -> str:
+        """What is known of the shared model, or nothing."""
+        return "" if self.accuracy is None else f"shared model: {percent(self.accuracy)} accuracy"
+
+    def _site(self, name: str) -> SiteState:
+        return self.sites.setdefault(name, SiteState())
+
+    def _take_turn(self, event: Event) -> None:
+        site = self._site(event["site"])
+        site.status, site.round = event["status"], event["round"]
+        site.loss = event.get("loss") if known(event.get("loss")) else site.loss
+        seconds = [event.get(k) for k in ("seconds", "train_seconds", "exchange_seconds")]
+        if all(known(value) for value in seconds):
+            total, train, exchange = (float(value or 0) for value in seconds)
+            site.waiting = max(0.0, total - train - exchange)
+
+    def _take_accuracy(self, event: Event) -> None:
+        if event["site"] == GLOBAL:
+            self.accuracy = event["accuracy"]
+        else:
+            self._site(event["site"]).accuracy = event["accuracy"]
+
+    def _take_end(self, event: Event) -> None:
+        self.round, self.seconds = event["round"], event["seconds"]
+        self.missing = dict(event.get("missing") or {})
+        for name in self.missing:
+            site = self._site(name)
+            site.status = site.status if site.status in ("late", "failed") else "absent"

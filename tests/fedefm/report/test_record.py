@@ -1,0 +1,76 @@
+"""Reading a run folder: a resumed run counts each round once, and pauses are no run time."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedefm.report.record import read_record
+from fedefm.report.tables import reference_levels, sent_by_round, turn_statuses
+
+Maker = Callable[..., Any]
+
+
+def test_a_resumed_run_reads_like_an_uninterrupted_one(example_run: Maker, tmp_path: Path) -> None:
+    run = example_run(sites=3, rounds=6)
+    run.start()
+    for number in range(4):
+        run.tell_round(number)
+    run.clock += 86_400
+    run.start(resumed_from=2)
+    for number in range(2, 6):
+        run.tell_round(number)
+    run.add("run_finished", status="finished", seconds=1.0)
+    record = read_record(run.write(tmp_path, result=False))
+
+    told = [(event["site"], event["round"]) for event in record.of("round")]
+    assert sorted(told) == sorted((s, n) for s in run.sites for n in range(1, 7))
+    assert len(sent_by_round(record)) == 6
+    assert record.status == "finished"
+    assert record.seconds < 3600
+
+
+def test_a_run_that_was_started_again_and_not_finished_is_interrupted(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=2).tell()
+    run.start(resumed_from=2)
+
+    assert read_record(run.write(tmp_path)).status == "interrupted"
+
+
+def test_sites_that_never_reported_are_missing_by_the_round_s_own_account(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=1)
+    run.start()
+    run.add("round_finished", round=0, participants=["Aachen"], missing={"Bern": "gone"}, seconds=1)
+    statuses = turn_statuses(read_record(run.write(tmp_path)))
+
+    assert statuses == {("Aachen", 1): "ok", ("Bern", 1): "absent"}
+
+
+def test_own_corpora_level_is_the_mean_share_of_test_images_that_a_site_can_know(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=1)
+    run.classes = ("a", "b", "c")
+    run.holdings = lambda: {
+        "Aachen": {"a": {"train": 5, "test": 60}, "b": {"train": 5, "test": 20}},
+        "Bern": {"b": {"train": 0, "test": 10}, "c": {"train": 5, "test": 10}},
+    }
+    levels = dict(reference_levels(read_record(run.tell().write(tmp_path))))
+
+    assert levels["guessing"] == pytest.approx(1 / 3)
+    assert levels["knowing one site's corpora"] == pytest.approx((0.9 + 0.1) / 2)
+
+
+def test_no_level_is_made_up_where_classes_are_not_corpora(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=1).tell()
+    run.classes = ("benign", "malignant")
+    names = [name for name, _ in reference_levels(read_record(run.write(tmp_path)))]
+
+    assert names == ["guessing"]

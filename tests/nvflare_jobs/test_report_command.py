@@ -1,0 +1,56 @@
+"""``fedefm report RUN_FOLDER``."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fedefm.errors import DataError
+from fedefm.events import EventLog
+from nvflare_jobs.commands import report
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    report.register(app)
+    return app
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.emit("run_started", name="small", sites=["a", "b"], rounds=2, edges=[["a", "b"]])
+    log.close()
+    return tmp_path
+
+
+def test_makes_the_report_and_says_where_it_is(app: typer.Typer, run_folder: Path) -> None:
+    outcome = CliRunner().invoke(app, ["report", str(run_folder)])
+
+    assert outcome.exit_code == 0
+    assert outcome.stdout.strip() == str(run_folder / "report.html")
+    assert "small" in (run_folder / "report.html").read_text()
+
+
+def test_tells_scripts_in_json(app: typer.Typer, run_folder: Path) -> None:
+    outcome = CliRunner().invoke(app, ["report", str(run_folder), "--json"])
+
+    assert json.loads(outcome.stdout) == {"report": str(run_folder / "report.html")}
+
+
+def test_help_has_an_example(app: typer.Typer) -> None:
+    assert "fedefm report runs/demo" in CliRunner().invoke(app, ["report", "--help"]).stdout
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_a_folder_without_a_run_is_one_sentence(
+    app: typer.Typer, tmp_path: Path, name: str
+) -> None:
+    outcome = CliRunner().invoke(app, ["report", str(tmp_path / name)])
+
+    assert isinstance(outcome.exception, DataError)
+    assert not (tmp_path / "report.html").exists()
