@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from fedefm.errors import ConfigError, all_problems
 
@@ -102,16 +102,23 @@ class DistillConfig(Section):
 
 
 class PrivacyConfig(Section):
-    """Differential privacy and secure sums; both off here means that the report says so."""
+    """Differential privacy and secure sums. Neither exists yet, and a run that asks is refused."""
 
     dp: None = None
     secagg: None = None
 
+    @field_validator("dp", "secagg", mode="before")
+    @classmethod
+    def _nothing_is_promised(cls, value: Any) -> None:
+        if value is not None:
+            raise ValueError(
+                "this version cannot protect by it; leave it out, nothing runs otherwise"
+            )
+
 
 class FinetuneConfig(Section):
-    """Segmentation from the foundation model after pre-training."""
+    """Segmentation from a foundation model after pre-training; the options of `fedefm finetune`."""
 
-    dataset: Name = "segmentation"
     num_classes: int = Field(3, ge=2)
     steps: int = Field(300, ge=1)
     batch_size: int = Field(8, ge=1)
@@ -130,7 +137,6 @@ class RunConfig(Section):
     federation: FederationConfig = FederationConfig()
     distill: DistillConfig = DistillConfig()
     privacy: PrivacyConfig = PrivacyConfig()
-    finetune: FinetuneConfig | None = None
 
     @model_validator(mode="after")
     def _literal_update_distills(self) -> "RunConfig":

@@ -1,11 +1,12 @@
 """The console script ``fedefm``: puts the commands together and turns errors into sentences."""
 
 import sys
+from pathlib import Path
 
 import typer
 
 from fedefm.errors import FedEFMError
-from nvflare_jobs.commands import data
+from nvflare_jobs.commands import data, demo, finetune, report, run
 
 app = typer.Typer(
     help="Hospitals train one medical imaging foundation model together, without sharing images.",
@@ -13,11 +14,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+demo.register(app)
 app.add_typer(data.app, name="data")
+run.register(app)
+finetune.register(app)
+report.register(app)
 
 
 @app.callback()
-def options(debug: bool = typer.Option(False, "--debug", help="Show tracebacks.")) -> None:
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks; before the command."),
+) -> None:
     """Options that every command shares."""
 
 
@@ -29,6 +36,12 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         print(f"fedefm: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a full disk, a folder that may not be written
+        if "--debug" in sys.argv:
+            raise
+        where = f" {Path(str(error.filename))}" if error.filename else ""
+        print(f"fedefm: cannot read or write{where}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
 
 

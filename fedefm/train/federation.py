@@ -18,7 +18,7 @@ from fedefm.train.exchange import SERVER, RoundStats, Steps
 from fedefm.train.measure import correct, pooled_accuracy
 from fedefm.train.rounds import algorithm_for
 from fedefm.train.server import Server
-from fedefm.train.simulate import Faults, Network
+from fedefm.train.simulate import Faults, Network, Outcome
 from fedefm.train.site import Site, mean_weights
 from fedefm.train.state import PartyState, save_state
 from fedefm.train.telling import close_round, tell_accuracy, tell_site
@@ -45,7 +45,6 @@ class Federation:
         self.run, self.plan, self.sites, self.server = run, plan, sites, server
         self.finished_rounds = 0
         self.sent_bytes = 0
-        self.participation: dict[str, list[int]] = {name: [] for name in sites}
         self._algorithm = algorithm_for(run.federation)
         self._network = Network(run.name, run.name, run.federation.deadline_s, faults)
         self._log = log or EventLog()
@@ -64,7 +63,7 @@ class Federation:
         started = time.perf_counter()
         before = {name: site.state() for name, site in self.sites.items()}
         outcomes = self._network.run_round(self._parties(round_index), round_index)
-        outcomes.pop(SERVER, None)
+        self._tell_server(round_index, outcomes.pop(SERVER, None))
         missing: dict[str, str] = {}
         for name, outcome in outcomes.items():
             if outcome.error is not None:
@@ -72,7 +71,6 @@ class Federation:
                 missing[name] = f"{type(outcome.error).__name__}: {outcome.error}"
             else:
                 self.sites[name].finish_round()
-                self.participation[name].append(round_index)
             self.sent_bytes += outcome.sent_bytes
             tell_site(self._log, round_index, name, outcome, missing.get(name))
         self._close_round(round_index, missing, time.perf_counter() - started)
@@ -95,7 +93,9 @@ class Federation:
         }
         parties[SERVER] = publication.server(self.server)
         outcomes = self._network.run_round(parties, self.run.federation.rounds)
-        self.sent_bytes += sum(outcome.sent_bytes for outcome in outcomes.values())
+        sent = sum(outcome.sent_bytes for outcome in outcomes.values())
+        self.sent_bytes += sent
+        self._log.emit("published", round=self.run.federation.rounds, sent_bytes=sent)
         outcome = outcomes[SERVER]
         if outcome.error is not None:
             raise outcome.error
@@ -121,6 +121,15 @@ class Federation:
         if self._algorithm.server_round is not None:
             parties[SERVER] = self._algorithm.server_round(self.server, round_index)
         return parties
+
+    def _tell_server(self, round_index: int, outcome: Outcome[RoundStats] | None) -> None:
+        """The server's part, where it has one. What it throws ends the run: nobody replaces it."""
+        if outcome is None:
+            return
+        if outcome.error is not None:
+            raise outcome.error
+        self.sent_bytes += outcome.sent_bytes
+        self._log.emit("server", round=round_index, sent_bytes=outcome.sent_bytes)
 
     def _close_round(self, round_index: int, missing: Mapping[str, str], seconds: float) -> None:
         close_round(

@@ -1,0 +1,247 @@
+"""A run file, a folder of sites, one process: from images to a run folder.
+
+The sites stand in one folder, each with its ``fedefm_site.yaml`` as at a hospital. Nothing here is
+a federation in the sense of privacy, since one process reads all images; it is where a run file is
+tried out before it goes to real sites.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedefm.config import RunConfig
+from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.manifest import Manifest
+from fedefm.errors import ConfigError, QuorumLost
+from fedefm.events import EventLog, Listener
+from fedefm.finetune.evaluate import evaluate_foundation
+from fedefm.model.checkpoint import save_checkpoint
+from fedefm.model.foundation import FoundationModel
+from fedefm.model.weights import Weights, load_weights
+from fedefm.train.assemble import (
+    SITE_FILE,
+    Plan,
+    SiteData,
+    build_model,
+    build_server,
+    build_site,
+    find_manifest,
+    load_data,
+    merged,
+    plan_exchanges,
+)
+from fedefm.train.federation import Federation
+from fedefm.train.measure import pooled_accuracy
+from fedefm.train.run_folder import (
+    EVENTS,
+    MODEL,
+    STATE,
+    open_run_folder,
+    tell_start,
+    write_result,
+)
+from fedefm.train.simulate import Faults
+from fedefm.train.state import load_state
+
+CENTRALIZED = "all-sites"
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a run in one process works with: the resolved run file and every site's images."""
+
+    run: RunConfig
+    data: Mapping[str, SiteData]
+
+    @property
+    def tests(self) -> dict[str, FrameDataset]:
+        """The test images of the sites that have some."""
+        return {name: d.test for name, d in self.data.items() if d.test is not None}
+
+    @property
+    def validations(self) -> dict[str, FrameDataset]:
+        """The validation images of the sites that have some."""
+        return {name: d.validation for name, d in self.data.items() if d.validation is not None}
+
+
+def find_sites(folder: Path) -> dict[str, Path]:
+    """The site files below ``folder``, by site name. Raises ConfigError where there are none."""
+    if not folder.is_dir():
+        raise ConfigError(
+            f"sites folder {folder} does not exist; make one with `fedefm data split`"
+        )
+    found = {path.parent.name: path for path in sorted(folder.glob(f"*/{SITE_FILE}"))}
+    if not found:
+        raise ConfigError(f"no folder in {folder} holds a {SITE_FILE}; see `fedefm data split`")
+    return found
+
+
+def resolve(run: RunConfig, manifests: Mapping[str, Manifest]) -> RunConfig:
+    """The run file with the union of the sites' labels, where it names none."""
+    if run.model.classes:
+        return run
+    classes = sorted({label for manifest in manifests.values() for label in manifest.targets})
+    model = run.model.model_copy(update={"classes": tuple(classes)})
+    return run.model_copy(update={"model": model})
+
+
+def prepare(run: RunConfig, sites_folder: Path, progress: Progress | None = None) -> Workshop:
+    """Read the sites' images. Raises ConfigError or DataError before anything is written."""
+    manifests = {
+        name: find_manifest(path, run.dataset) for name, path in find_sites(sites_folder).items()
+    }
+    run = resolve(run, manifests)
+    plan_exchanges(run, tuple(manifests))  # a graph that does not fit is found before decoding
+    data = {
+        name: load_data(manifest, run, run.model.classes, progress)
+        for name, manifest in manifests.items()
+    }
+    return Workshop(run, data)
+
+
+def run_in_process(
+    run: RunConfig,
+    sites_folder: Path,
+    out: Path,
+    resume: bool = False,
+    listeners: tuple[Listener, ...] = (),
+    faults: Faults | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Train, publish, measure; the run folder. Raises QuorumLost where too few sites took part."""
+    started = time.perf_counter()
+    workshop = prepare(run, sites_folder, progress)
+    open_run_folder(out, workshop.run, resume)
+    log = EventLog(out / EVENTS, listeners)
+    federation = _assemble(workshop, log, out / STATE, faults or Faults())
+    before = _resume(federation, out / STATE) if resume else 0
+    tell_start(log, workshop.run, federation.plan, "process", before)
+    log.emit("corpora", holdings=holdings(workshop.data))
+    status = "interrupted"
+    try:
+        federation.train()
+        weights = federation.publish()
+        _finish(out, workshop, federation, weights, log)
+        status = "finished"
+    except QuorumLost:
+        status = "quorum lost"
+        raise
+    finally:
+        log.emit("run_finished", status=status, seconds=time.perf_counter() - started)
+        log.close()
+    return out
+
+
+def holdings(data: Mapping[str, SiteData]) -> dict[str, dict[str, dict[str, int]]]:
+    """``site -> corpus -> split -> images``: who holds what."""
+    return {name: _held(site) for name, site in data.items()}
+
+
+def _held(site: SiteData) -> dict[str, dict[str, int]]:
+    splits = {"train": site.train, "validation": site.validation, "test": site.test}
+    return {
+        corpus: {
+            split: int((dataset.labels == number).sum()) if dataset is not None else 0
+            for split, dataset in splits.items()
+        }
+        for number, corpus in enumerate(site.train.classes)
+    }
+
+
+def _assemble(workshop: Workshop, log: EventLog, state: Path, faults: Faults) -> Federation:
+    run, data = workshop.run, {name: site.train for name, site in workshop.data.items()}
+    if run.federation.scenario == "centralized":
+        size = run.training.batch_size * len(data)
+        training = run.training.model_copy(update={"batch_size": size})
+        run = run.model_copy(update={"training": training})
+        data = {CENTRALIZED: merged(list(data.values()))}
+    plan = plan_exchanges(run, tuple(data))
+    sites = {name: build_site(name, images, run, plan) for name, images in data.items()}
+    validation = {n: d for n, d in workshop.validations.items() if n in sites}
+    server = build_server(run, plan)
+    return Federation(run, plan, sites, server, log, faults, state, validation)
+
+
+def _resume(federation: Federation, state: Path) -> int:
+    saved = load_state(state)
+    if saved is None:
+        return 0  # killed before the first round was over: begin again
+    federation.resume(*saved)
+    return saved[0]
+
+
+def _finish(
+    out: Path,
+    workshop: Workshop,
+    federation: Federation,
+    weights: Weights | None,
+    log: EventLog,
+) -> None:
+    run, plan = workshop.run, federation.plan
+    if run.federation.scenario == "centralized":
+        weights = federation.sites[CENTRALIZED].average
+    metrics: dict[str, float | int | None] = {}
+    if workshop.tests:
+        metrics["mean_local_accuracy"] = _mean_of_local_models(federation, workshop.tests)
+    if weights is not None:
+        model = build_model(run)
+        load_weights(model, weights)
+        info = {**model.info, "run": run.name, "rounds": str(federation.finished_rounds)}
+        save_checkpoint(out / MODEL, model, info)
+        metrics |= measure_global(model, workshop.tests, log, federation.finished_rounds - 1)
+    write_result(
+        out,
+        run,
+        plan.sites,
+        metrics,
+        encrypted=False,
+        simulated=True,
+    )
+
+
+def measure_global(
+    model: FoundationModel, tests: Mapping[str, FrameDataset], log: EventLog, round_index: int
+) -> dict[str, float | int | None]:
+    """Accuracy of the global model on all test images, with an interval by patient, and by site."""
+    if not tests:
+        return {"global_accuracy": None, "mean_site_accuracy": None}
+    by_site = {name: pooled_accuracy(model, {name: test}) for name, test in tests.items()}
+    for name, accuracy in by_site.items():
+        log.emit(
+            "evaluated",
+            round=round_index,
+            site=name,
+            model="global",
+            split="test",
+            accuracy=accuracy,
+            images=len(tests[name]),
+        )
+    scores = evaluate_foundation(model, merged(list(tests.values())))
+    log.emit(
+        "evaluated",
+        round=round_index,
+        site="global",
+        split="test",
+        accuracy=scores.accuracy.value,
+        images=scores.images,
+    )
+    return {
+        "global_accuracy": scores.accuracy.value,
+        "global_accuracy_low": scores.accuracy.low,
+        "global_accuracy_high": scores.accuracy.high,
+        "mean_site_accuracy": sum(by_site.values()) / len(by_site),
+        "test_images": scores.images,
+        "test_patients": scores.patients,
+    }
+
+
+def _mean_of_local_models(federation: Federation, tests: Mapping[str, FrameDataset]) -> float:
+    """How each site's own model does on everybody's test images, on average."""
+    own = [pooled_accuracy(site.model, tests) for site in federation.sites.values()]
+    return sum(own) / len(own)
+
+
+def plan_of(run: RunConfig, sites_folder: Path) -> Plan:
+    """Who would exchange with whom, without reading an image."""
+    return plan_exchanges(run, tuple(find_sites(sites_folder)))

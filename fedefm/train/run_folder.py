@@ -1,0 +1,123 @@
+"""The folder that a run leaves, wherever it ran: settings, events, model and result.
+
+``run.yaml`` holds the settings with everything resolved, ``events.jsonl`` what happened,
+``model.safetensors`` the global model, ``result.json`` (schema 1) the figures.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedefm.config import RunConfig, dump, read_run
+from fedefm.errors import ConfigError
+from fedefm.events import EventLog, read_events
+from fedefm.model.weights import weights_of
+from fedefm.train.assemble import Plan, build_model
+from fedefm.train.totals import totals
+
+RUN_FILE, EVENTS, MODEL, RESULT = "run.yaml", "events.jsonl", "model.safetensors", "result.json"
+STATE = "state"
+
+
+def open_run_folder(folder: Path, run: RunConfig, resume: bool) -> None:
+    """Make the folder of a new run, or check that ``run`` is what the interrupted one ran.
+
+    Raises ConfigError: the folder is in use and the run is not resumed, there is nothing to resume,
+    or the settings differ.
+    """
+    if not resume:
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(
+                f"run folder {folder} holds a run already; "
+                "choose another --out, or go on with --resume"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RUN_FILE).write_text(dump(run), encoding="utf-8")
+        return
+    if not (folder / RUN_FILE).exists():
+        raise ConfigError(f"there is no run to resume in {folder}; start one without --resume")
+    different = _differences(read_run(folder / RUN_FILE).model_dump(), run.model_dump())
+    if different:
+        raise ConfigError(
+            f"the run in {folder} had other settings: {'; '.join(different)}; "
+            "resume it with its own run.yaml, or start a new run"
+        )
+
+
+def tell_start(log: EventLog, run: RunConfig, plan: Plan, where: str, resumed_from: int) -> None:
+    """The first event of a run, or of its continuation."""
+    federation = run.federation
+    weights = weights_of(build_model(run))
+    numbers = sum(tensor.numel() for tensor in weights.values())
+    log.emit(
+        "run_started",
+        name=run.name,
+        seed=run.seed,
+        scenario=federation.scenario,
+        algorithm=federation.algorithm,
+        update=federation.update if federation.algorithm == "fedefm" else None,
+        topology=federation.topology,
+        schedule=federation.schedule,
+        rounds=federation.rounds,
+        sites=list(plan.sites),
+        edges=[list(edge) for edge in plan.graph.edges],
+        where=where,
+        parameters=numbers,
+        model_bytes=4 * numbers,
+        device="cpu",
+        resumed_from=resumed_from or None,
+    )
+
+
+def write_result(
+    folder: Path,
+    run: RunConfig,
+    sites: Sequence[str],
+    metrics: Mapping[str, float | int | None],
+    encrypted: bool,
+    simulated: bool,
+) -> None:
+    """``result.json``. What was not protected stands in it as plainly as the accuracy."""
+    federation, sums = run.federation, totals(read_events(folder / EVENTS), sites)
+    update = f"-{federation.update}" if federation.algorithm == "fedefm" else ""
+    result: dict[str, Any] = {
+        "schema": 1,
+        "scenario": federation.scenario,
+        "algorithm": federation.algorithm + update,
+        "topology": federation.topology,
+        "rounds": sums.rounds,
+        "sites": list(sites),
+        "participation": sums.participation,
+        "metrics": dict(metrics),
+        "privacy": dict.fromkeys(sites),
+        "traffic_bytes": {
+            "total": sums.sent_bytes,
+            "per_round": sums.sent_bytes / max(sums.rounds, 1),
+        },
+        "seconds": {
+            "total": sums.seconds,
+            "train": sums.train_seconds,
+            "exchange": sums.exchange_seconds,
+        },
+        "protection": {
+            "differential_privacy": False,
+            "secure_sums": False,
+            "end_to_end_encryption": encrypted,
+            "simulated": simulated,
+        },
+    }
+    unfinished = folder / (RESULT + ".unfinished")
+    unfinished.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(folder / RESULT)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for name in sorted(set(old) | set(new)):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            found.append(f"{prefix}{name} was {before!r} and is now {after!r}")
+    return found

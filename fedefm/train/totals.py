@@ -1,0 +1,48 @@
+"""The sums of a run, taken from its events, so that a resumed run counts what came before."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fedefm.events import Event
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Who took part in which rounds, and what the run cost. Seconds are summed over sites, but for
+    ``seconds``, which is wall time."""
+
+    participation: dict[str, list[int]]
+    rounds: int
+    sent_bytes: int
+    train_seconds: float
+    exchange_seconds: float
+    seconds: float
+
+
+def totals(events: Iterable[Event], sites: Sequence[str]) -> Totals:
+    """Sums over all rounds; of a round that was run again, the last time counts."""
+    told = _last_told(events)
+    rounds = [event for event in told if event["event"] == "round_finished"]
+    turns = [event for event in told if event["event"] == "round"]
+    sent = [event["sent_bytes"] for event in told if "sent_bytes" in event]
+    return Totals(
+        participation={
+            site: [event["round"] for event in rounds if site in event["participants"]]
+            for site in sites
+        },
+        rounds=len(rounds),
+        sent_bytes=sum(sent),
+        train_seconds=sum(event["train_seconds"] for event in turns),
+        exchange_seconds=sum(event["exchange_seconds"] for event in turns),
+        seconds=sum(event["seconds"] for event in rounds),
+    )
+
+
+def _last_told(events: Iterable[Event]) -> list[Event]:
+    kept: list[Event] = []
+    for event in events:
+        if event["event"] == "round_started":
+            kept = [old for old in kept if old["round"] < event["round"]]
+        if "round" in event:
+            kept.append(event)
+    return kept

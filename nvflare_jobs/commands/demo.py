@@ -1,0 +1,131 @@
+"""``fedefm demo``: the whole path on simulated fluoroscopy, in minutes, with nothing to bring along."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedefm.config import FinetuneConfig, RunConfig, parse
+from fedefm.data.corpora import split_corpora
+from fedefm.data.holdings import holdings_text
+from fedefm.data.simulated import write_dataset
+from fedefm.data.site_folders import write_sites
+from fedefm.errors import ConfigError
+from fedefm.events import EventLog
+from fedefm.finetune.job import FinetuneJob, FinetuneReport, run_finetuning
+from fedefm.finetune.start import Start
+from fedefm.report.run_report import write_report
+from fedefm.train.run_folder import EVENTS, MODEL
+from nvflare_jobs.commands.finetune_progress import finetune_progress
+from nvflare_jobs.commands.progress import progress_of
+from nvflare_jobs.commands.run import Where, perform
+
+DOMAINS = (
+    "phantom", "animal", "cardiac", "neuro_dsa",
+    "low_dose", "image_intensifier", "high_scatter", "roadmap",
+)  # fmt: skip
+SITES = ("north-hospital", "east-clinic", "south-hospital", "west-clinic")
+PATIENTS, FRAMES, SIZE = 20, 4, 96  # of each domain
+CLASSES = ("background", "catheter", "guidewire")
+RUN = {
+    "name": "demo",
+    "model": {"backbone": "resnet_micro", "image_size": 64},
+    "federation": {"rounds": 60, "local_steps": 5, "host_steps": 5},
+}
+FINETUNE = {"steps": 240, "batch_size": 8, "learning_rate": 0.05}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(demo)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)] = 1,
+    again: Annotated[
+        bool, typer.Option("--again", help="Replace the folder of an earlier demo.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and show no progress.")
+    ] = False,
+) -> None:
+    """Simulate four hospitals, pre-train over them, fine-tune a segmenter, write the report.
+
+    Example: fedefm demo --out runs/demo
+    """
+    _make_room(out, again)
+    images, sites = out / "data", out / "sites"
+    _say("simulating X-ray fluoroscopy: eight kinds, two at each of four hospitals", as_json)
+    with progress_of("simulating", quiet=as_json) as progress:
+        manifest = write_dataset(images, DOMAINS, PATIENTS, FRAMES, SIZE, seed, progress)
+    division = split_corpora([manifest], SITES, 1.0, seed)
+    write_sites(division, [manifest], sites)
+    for line in [] if as_json else holdings_text(division):
+        _say(line, as_json)
+
+    _say("pre-training: weights travel between neighbors, images stay", as_json)
+    folder = out / "run"
+    perform(
+        parse({**RUN, "seed": seed}, RunConfig, "demo"),
+        sites,
+        folder,
+        Where.process,
+        False,
+        as_json,
+    )
+
+    _say("fine-tuning a catheter and guidewire segmenter on the foundation model", as_json)
+    report = _finetune(images / "manifest.csv", folder / MODEL, out / "segmenter", seed, as_json)
+    _show_in_report(folder, out / "segmenter", report)
+    page = write_report(folder)
+    print(json.dumps({"report": str(page)}) if as_json else f"report: {page.resolve()}")
+
+
+def _make_room(out: Path, again: bool) -> None:
+    if not out.exists():
+        return
+    if not again:
+        raise ConfigError(f"{out} exists already; choose another --out, or replace it with --again")
+    if not (out / "run" / EVENTS).exists():
+        raise ConfigError(f"{out} is not the folder of an earlier demo; choose another --out")
+    shutil.rmtree(out)
+
+
+def _say(line: str, quiet: bool) -> None:
+    if not quiet:
+        print(line, flush=True)
+
+
+def _finetune(
+    manifest: Path, foundation: Path, target: Path, seed: int, quiet: bool
+) -> FinetuneReport:
+    config = parse(FINETUNE, FinetuneConfig, "demo")
+    job = FinetuneJob(manifest, target, Start(foundation), config, CLASSES, seed)
+    with finetune_progress(quiet) as (decoding, listener):
+        return run_finetuning(job, (listener,), decoding)
+
+
+def _show_in_report(folder: Path, segmenter: Path, report: FinetuneReport) -> None:
+    """Let the run's report show what the foundation model became."""
+    shutil.copytree(segmenter / "examples", folder / "segmentation")
+    scores = report.scores
+    if scores is None:
+        return
+    log = EventLog(folder / EVENTS)
+    log.emit(
+        "segmentation_evaluated",
+        name="fine-tuned segmenter, test patients",
+        images=scores.images,
+        **{
+            kind: {name: interval.value for name, interval in values.items()}
+            for kind, values in (
+                ("dice", scores.dice),
+                ("cldice", scores.cldice),
+                ("iou", scores.jaccard),
+            )
+        },
+    )
+    log.close()

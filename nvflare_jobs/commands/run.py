@@ -1,0 +1,118 @@
+"""``fedefm run``: one run file, in this process or in NVIDIA FLARE's simulator."""
+
+import json
+from contextlib import ExitStack
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fedefm.config import RunConfig, read_run
+from fedefm.errors import QuorumLost
+from fedefm.report.metrics_csv import MetricsCsv
+from fedefm.report.progress import progress as live_progress
+from fedefm.report.run_report import write_report
+from fedefm.report.tensorboard import TensorBoard
+from fedefm.train.run import run_in_process
+from fedefm.train.run_folder import RESULT
+from nvflare_jobs.commands.progress import progress_of
+
+METRICS, TENSORBOARD = "metrics.csv", "tensorboard"
+
+
+class Where(str, Enum):
+    """Places where a run file can run."""
+
+    process = "process"
+    simulator = "simulator"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(run)
+
+
+def run(
+    run_file: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The settings of the run.")],
+    sites: Annotated[
+        Path, typer.Option(help="A folder with one folder a site, as `fedefm data split` makes it.")
+    ] = Path("sites"),
+    where: Annotated[
+        Where, typer.Option(help="process: all sites here. simulator: one FLARE process a site.")
+    ] = Where.process,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder to make; runs/NAME if not given.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run in the run folder.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print result.json and show no progress, for scripts.")
+    ] = False,
+) -> None:
+    """Pre-train a foundation model over the sites and write a run folder with its report.
+
+    Example: fedefm run examples/ring.yaml --sites sites --out runs/ring
+    """
+    settings = read_run(run_file)
+    folder = out or Path("runs") / settings.name
+    perform(settings, sites, folder, where, resume, quiet=as_json)
+    if as_json:
+        print((folder / RESULT).read_text(encoding="utf-8"), end="")
+        return
+    print(_summary(json.loads((folder / RESULT).read_text(encoding="utf-8"))))
+    print(f"report: {folder / 'report.html'}")
+
+
+def perform(
+    settings: RunConfig, sites: Path, folder: Path, where: Where, resume: bool, quiet: bool
+) -> None:
+    """Run, watched; the report is written however the run ends, once it has begun."""
+    with ExitStack() as stack:
+        listeners: list[Any] = [_Recorder(folder)]
+        if not quiet:
+            listeners.append(stack.enter_context(live_progress(Console(stderr=True))))
+        try:
+            if where is Where.process:
+                decoding = stack.enter_context(progress_of("reading images", quiet))
+                run_in_process(settings, sites, folder, resume, tuple(listeners), None, decoding)
+            else:
+                from nvflare_jobs.simulator import run_in_simulator  # FLARE loads slowly
+
+                run_in_simulator(settings, sites, folder, resume, tuple(listeners))
+        except (QuorumLost, KeyboardInterrupt):
+            write_report(folder)
+            raise
+    write_report(folder)
+
+
+class _Recorder:
+    """Numbers for spreadsheets and TensorBoard, begun when the run has its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listeners: list[Any] = []
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if not self._listeners:
+            self._listeners = [
+                MetricsCsv(self._folder / METRICS),
+                TensorBoard(self._folder / TENSORBOARD),
+            ]
+        for listener in self._listeners:
+            listener(event)
+
+
+def _summary(result: dict[str, Any]) -> str:
+    metrics = result["metrics"]
+    accuracy = metrics.get("global_accuracy")
+    if accuracy is None:
+        shown = "no global model" if "global_accuracy" not in metrics else "no test images"
+    else:
+        low, high = metrics["global_accuracy_low"], metrics["global_accuracy_high"]
+        shown = (
+            f"accuracy of the global model {accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%}"
+        )
+    return f"{result['rounds']} rounds at {len(result['sites'])} sites; {shown}"
