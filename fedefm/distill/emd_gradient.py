@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fedefm.distill.emd_solver import Floats, Indices, Transport, solve, solve_assignment
+from fedefm.distill.emd_simplex import Floats, Indices
+from fedefm.distill.emd_solver import Transport, solve, solve_assignment
 from fedefm.errors import ModelError
 
 NodeWeights: TypeAlias = Literal["cross", "uniform"]
