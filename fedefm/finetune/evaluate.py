@@ -61,12 +61,7 @@ def evaluate_foundation(
     Raises DataError if the dataset is empty. ``seed`` draws the bootstrap.
     """
     _refuse_empty(dataset)
-    predicted = np.concatenate(
-        [
-            logits.argmax(dim=1).cpu().numpy()
-            for logits in batched_logits(model, dataset, batch_size)
-        ]
-    )
+    predicted = _answers(model, dataset, batch_size)
     truth, patients = dataset.labels.numpy(), dataset.patients.numpy()
     classes = len(dataset.classes)
     right = (predicted == truth).astype(float)
@@ -92,18 +87,17 @@ def evaluate_segmenter(
 
     Raises DataError if the dataset is empty or has no masks. ``seed`` draws the bootstrap.
     """
-    _refuse_empty(dataset)
-    if dataset.masks is None:
-        raise DataError("the dataset has no masks to compare with; fill mask_path in its manifest")
-    predicted = np.concatenate(
-        [
-            logits.argmax(dim=1).cpu().numpy()
-            for logits in batched_logits(model, dataset, batch_size)
-        ]
-    )
-    return score_masks(
-        predicted, dataset.masks.numpy(), dataset.patients.numpy(), dataset.classes[1:], seed
-    )
+    predicted, truth = _masks(model, dataset, batch_size)
+    return score_masks(predicted, truth, dataset.patients.numpy(), dataset.classes[1:], seed)
+
+
+@torch.inference_mode()
+def mean_dice(model: nn.Module, dataset: FrameDataset, batch_size: int = 32) -> float:
+    """The ``mean_dice`` of ``evaluate_segmenter`` alone, for looking often; nan if undefined."""
+    predicted, truth = _masks(model, dataset, batch_size)
+    image_dice = _mean(overlap(predicted, truth, len(dataset.classes)).dice()[:, 1:])
+    patients = by_patient(image_dice[:, None], dataset.patients.numpy()).means()
+    return float(_mean(patients.T)[0])
 
 
 def score_masks(
@@ -163,6 +157,20 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _masks(model: nn.Module, dataset: FrameDataset, batch_size: int) -> tuple[Labels, Labels]:
+    """Predicted and true label maps ``(N, H, W)``."""
+    _refuse_empty(dataset)
+    if dataset.masks is None:
+        raise DataError("the dataset has no masks to compare with; fill mask_path in its manifest")
+    return _answers(model, dataset, batch_size), dataset.masks.numpy()
+
+
+def _answers(model: nn.Module, dataset: FrameDataset, batch_size: int) -> Labels:
+    """The class that the model gives to each image or pixel."""
+    logits = batched_logits(model, dataset, batch_size)
+    return np.concatenate([one.argmax(dim=1).cpu().numpy() for one in logits])
 
 
 def _mean(scores: Scores) -> Scores:

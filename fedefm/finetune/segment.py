@@ -21,7 +21,7 @@ from fedefm.data.transforms import (
 )
 from fedefm.errors import DataError
 from fedefm.events import EventLog
-from fedefm.finetune.evaluate import SegmentationScores, evaluate_segmenter
+from fedefm.finetune.evaluate import SegmentationScores, evaluate_segmenter, mean_dice
 from fedefm.finetune.labels import labeled_rows
 from fedefm.finetune.loss import segmentation_objective
 from fedefm.model.weights import Weights, load_weights, weights_of
@@ -79,8 +79,9 @@ def finetune_segmenter(
         if _validates(step, steps, config.steps):
             best.look(model, step, events)
     best.restore(model)
+    scores = evaluate_segmenter(model, validation) if validation else None
     patients = len(labeled.patients.unique())
-    return FinetuneResult(config.steps, best.step, best.scores, len(labeled), patients)
+    return FinetuneResult(config.steps, best.step, scores, len(labeled), patients)
 
 
 def poly_rate(base: float, step: int, steps: int) -> float:
@@ -108,18 +109,17 @@ class _Best:
     def __init__(self, validation: FrameDataset | None) -> None:
         self._validation = validation
         self._weights: Weights | None = None
-        self.scores: SegmentationScores | None = None
+        self._dice = -1.0
         self.step = 0
 
     def look(self, model: nn.Module, step: int, events: EventLog) -> None:
         if self._validation is None:
             self.step = step
             return
-        scores = evaluate_segmenter(model, self._validation)
-        dice = scores.mean_dice.value
+        dice = mean_dice(model, self._validation)
         events.emit("finetune_validation", step=step, dice=None if isnan(dice) else dice)
-        if self.scores is None or not dice < self.scores.mean_dice.value:
-            self.scores, self.step, self._weights = scores, step, weights_of(model)
+        if not dice < self._dice:
+            self._dice, self.step, self._weights = dice, step, weights_of(model)
 
     def restore(self, model: nn.Module) -> None:
         if self._weights is not None:

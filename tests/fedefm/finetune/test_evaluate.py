@@ -11,6 +11,7 @@ from fedefm.finetune.evaluate import (
     evaluate_foundation,
     evaluate_segmenter,
     evaluation_mode,
+    mean_dice,
     score_masks,
 )
 
@@ -115,3 +116,13 @@ def test_false_alarms_and_means_by_hand():
     assert scores.false_alarm.value == pytest.approx(0.5)
     background = np.mean([(12 / 14 + 0.5) / 2, (0 + 0) / 2])  # images of patient 5, with class 0
     assert scores.miou_with_background.value == pytest.approx((background + 1) / 2)
+
+
+def test_the_quick_look_agrees_with_the_full_measurement(lines):
+    model = Threshold()
+    full = evaluate_segmenter(model, lines)
+    assert mean_dice(model, lines) == pytest.approx(full.mean_dice.value)
+    empty = lines.subset(torch.arange(2))
+    empty.images.fill_(9)
+    empty.masks.zero_()
+    assert np.isnan(mean_dice(model, empty))
