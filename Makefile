@@ -19,7 +19,7 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/installed  ## the main job on synthetic images, with a report to open
-	$(BIN)/fedefm demo
+	$(BIN)/fedefm demo --again
 
 install: .venv/installed  ## only install
 
