@@ -3,9 +3,10 @@
 The grayscale pipeline of the standard (PS3.3, C.11): rescale slope and intercept, then the first
 VOI look-up table or window, then MONOCHROME1 inverted, so that a large value is bright everywhere.
 Without a window, 8 stored bits keep their range and more bits are taken between the 0.5 and 99.5
-percentiles of the frame. No attribute of the patient is read here.
+percentiles of the frame.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 
 from fedefm.data.intensity import rescale, to_unit
+
+# What pydicom warns of quotes the attributes of patients.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+warnings.filterwarnings("ignore", module="pydicom")
 
 
 class DicomStack:
@@ -27,6 +33,7 @@ class DicomStack:
         self._dataset = pydicom.dcmread(path)
         if "PixelData" not in self._dataset:
             raise ValueError("a DICOM file without pixel data")
+        _refuse_unknown_compression(self._dataset)
         self.count = int(self._dataset.get("NumberOfFrames") or 1)
         self.size = (int(self._dataset.Rows), int(self._dataset.Columns))
 
@@ -87,6 +94,30 @@ class DicomStack:
             for inner in ("FrameVOILUTSequence", "PixelValueTransformationSequence"):
                 found += list(sequence[index].get(inner) or [])[:1]
         return found
+
+
+def patient_of(path: Path) -> str | None:
+    """Whose image a DICOM file is (empty if it does not say); None for DICOM without an image.
+
+    Reports, plans and directories lie among the images of an export. Raises what pydicom raises
+    where the file is not DICOM.
+    """
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    if "Rows" not in header:
+        return None
+    for name in ("PatientID", "StudyInstanceUID"):
+        if header.get(name):
+            return f"{name}/{header.get(name)}"
+    return ""
+
+
+def _refuse_unknown_compression(dataset: Dataset) -> None:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated and not get_decoder(syntax).is_available:
+        raise ValueError(
+            f"its compression ({syntax.name}) needs a decoder that is not installed; "
+            "pip install 'fedefm[dicom]' may have it, or decompress the file (gdcmconv --raw)"
+        )
 
 
 def windowed(

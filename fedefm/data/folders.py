@@ -10,6 +10,12 @@ from pathlib import Path
 from fedefm.errors import DataError
 
 
+def refuse_full(target: Path) -> None:
+    """Raises DataError where ``target`` holds something already."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise DataError(f"{target} exists already and is not empty; name a new folder")
+
+
 @contextmanager
 def fresh_folder(target: Path) -> Iterator[Path]:
     """A folder to fill, which takes the name ``target`` at the end and vanishes on an error.
@@ -18,8 +24,7 @@ def fresh_folder(target: Path) -> Iterator[Path]:
     """
     temporary = target.absolute().parent / f".{target.name}-{secrets.token_hex(4)}"
     try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise DataError(f"{target} exists already and is not empty; name a new folder")
+        refuse_full(target)
         temporary.mkdir(parents=True)
         yield temporary
         temporary.replace(target.absolute())

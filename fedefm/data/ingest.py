@@ -17,7 +17,7 @@ from PIL import Image
 
 from fedefm.data.check import sha256_of
 from fedefm.data.dataset import Progress, mask_frame, size_mismatch
-from fedefm.data.folders import fresh_folder, link_or_copy
+from fedefm.data.folders import fresh_folder, link_or_copy, refuse_full
 from fedefm.data.found import Found, by_pattern
 from fedefm.data.layouts import LAYOUTS, find_layout
 from fedefm.data.manifest import Row, write_manifest
@@ -65,6 +65,7 @@ def ingest(
 
     Raises DataError: nothing found, an unknown layout, frames or masks that cannot be used.
     """
+    refuse_full(folder)  # before minutes of decoding
     name, found = find_frames(source, layout)
     if corpus is not None:
         found = [replace(item, corpus=corpus) for item in found]

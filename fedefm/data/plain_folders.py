@@ -6,8 +6,7 @@ Masks are found by the usual names; a leading folder ``train``, ``val`` or ``tes
 from dataclasses import replace
 from pathlib import Path
 
-import pydicom
-
+from fedefm.data.dicom import patient_of
 from fedefm.data.found import Found
 from fedefm.data.readers import count_frames, is_image_file
 from fedefm.errors import DataError
@@ -44,10 +43,13 @@ def images(source: Path) -> list[Found]:
     for path in files:
         if path in taken or _in_mask_folder(path, base):
             continue
+        patient = _patient(path)
+        if patient is None:
+            continue
         top = path.relative_to(base).parts[0].lower()
         item = Found(
             path,
-            _patient(path),
+            patient,
             base.resolve().name or "images",
             mask=masks.get(path),
             split=SPLIT_FOLDERS.get(top, "") if path.parent != base else "",
@@ -83,16 +85,12 @@ def _in_mask_folder(path: Path, base: Path) -> bool:
     return is_mask_folder and (folder.parent / "images").is_dir()
 
 
-def _patient(path: Path) -> str:
+def _patient(path: Path) -> str | None:
     """The person in a DICOM header; other images do not say whose they are."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        return patient_of(path)
     except Exception:  # not DICOM, or too broken to say: reading the image will tell
         return ""
-    for name in ("PatientID", "StudyInstanceUID"):
-        if header.get(name):
-            return f"{name}/{header.get(name)}"
-    return ""
 
 
 def _frames(path: Path) -> range:

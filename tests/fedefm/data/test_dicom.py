@@ -1,15 +1,18 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
 
-from fedefm.data.dicom import windowed
+from fedefm.data import dicom
+from fedefm.data.dicom import patient_of, windowed
 from fedefm.data.readers import count_frames, frame_size, read_frames, read_image
 from fedefm.errors import DataError
 
@@ -153,6 +156,25 @@ def test_corrupt_files_are_named_and_the_patient_is_not(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"{name}.dcm cannot be read") as caught:
             read_image(tmp_path / f"{name}.dcm")
         assert "Miller" not in str(caught.value)
+
+
+def test_compression_without_a_decoder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(str(get_testdata_file("JPEG2000.dcm")))
+    monkeypatch.setattr(dicom, "get_decoder", lambda syntax: SimpleNamespace(is_available=False))
+    with pytest.raises(DataError, match=r"\(JPEG 2000 .*needs a decoder that is not installed"):
+        read_image(path)
+
+
+def test_nothing_about_the_patient_is_printed(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "a.dcm", RAMP, StudyInstanceUID="1.2.3.4.5.67", PatientID="")
+    path.write_bytes(path.read_bytes().replace(b"1.2.3.4.5.67", b"Miller, Anna"))
+    assert patient_of(path) == "StudyInstanceUID/Miller, Anna"
+    printed = capfd.readouterr()
+    assert "Miller" not in printed.out + printed.err + "".join(str(w.message) for w in recwarn)
 
 
 def test_a_real_angiogram(shared_data: Path) -> None:

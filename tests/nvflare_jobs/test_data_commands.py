@@ -1,0 +1,241 @@
+"""`fedefm data` as a person meets it: what it prints, how it ends, what it leaves."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedefm.data.manifest import COLUMNS, Row, read_manifest, write_manifest
+from nvflare_jobs import cli
+
+COMMANDS = ("ingest", "check", "preview", "split", "simulate")
+
+
+@dataclass
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the console script on ``fedefm data ...``."""
+
+    def command(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["fedefm", "data", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return Result(int(ended.value.code or 0), printed.out, printed.err)
+
+    return command
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Four corpora of five patients, with masks."""
+    folder = tmp_path / "set"
+    rows = []
+    for corpus in ("angio", "brust", "图", "d e"):
+        for number in range(5):
+            path, mask = f"{corpus}/{number}.png", f"{corpus}/{number}_mask.png"
+            (folder / corpus).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 20 * number).save(folder / path)
+            Image.new("L", (8, 8), 1).save(folder / mask)
+            rows.append(Row(path, 0, f"secret-{corpus}-{number}", corpus, "", mask))
+    write_manifest(folder / "manifest.csv", rows)
+    return folder / "manifest.csv"
+
+
+def refused(result: Result, sentence: str) -> None:
+    """One sentence on standard error, exit code 2, and no patient named."""
+    assert result.code == 2, result
+    assert sentence in result.err
+    assert "Traceback" not in result.err
+    assert "secret" not in result.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(run: Run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.code == 0
+    assert f"Example: fedefm data {command}" in result.out
+
+
+def test_images_come_in_are_checked_looked_at_and_divided(
+    run: Run, manifest: Path, tmp_path: Path
+) -> None:
+    for corpus in manifest.parent.iterdir():
+        if corpus.is_dir():
+            made = run("ingest", corpus, tmp_path / "in" / corpus.name)
+            assert made.code == 0
+            assert "5 images of 5 patients in 1 corpora, 5 with masks" in made.out
+            assert "each file counts as one patient" in made.out
+    manifests = sorted((tmp_path / "in").glob("*/manifest.csv"))
+    assert "is in order" in run("check", manifests[0], "--hashes").out
+    assert run("preview", manifests[0], tmp_path / "sheet.png").code == 0
+    assert Image.open(tmp_path / "sheet.png").width > 100
+    divided = run("split", *manifests, tmp_path / "sites", "--sites", "2", "--unseen", "1")
+    assert divided.code == 0
+    assert "site-2: " in divided.out
+    for site in ("site-1", "site-2"):
+        assert len(read_manifest(tmp_path / "sites" / site / "manifest.csv").targets) == 2
+
+
+def test_json_is_one_object_and_nothing_else(run: Run, manifest: Path, tmp_path: Path) -> None:
+    source = manifest.parent / "angio"
+    for command in (
+        ("ingest", source, tmp_path / "in"),
+        ("check", manifest),
+        ("preview", manifest, tmp_path / "a.png"),
+        ("split", manifest, tmp_path / "sites", "--sites", "4"),
+        ("simulate", tmp_path / "sim", "--patients", "1", "--frames", "1", "--size", "32"),
+    ):
+        result = run(*command, "--json")
+        assert result.code == 0
+        assert isinstance(json.loads(result.out), dict)
+        assert result.err == ""
+        assert "secret" not in result.out
+
+
+def test_simulated_images_are_in_order(run: Run, tmp_path: Path) -> None:
+    domains = ("--domains", "phantom,cardiac", "--patients", "3", "--frames", "1", "--size", "48")
+    made = run("simulate", tmp_path / "sim", *domains)
+    assert "6 images of 6 patients in 2 corpora, 6 with masks" in made.out
+    assert run("check", tmp_path / "sim" / "manifest.csv", "--hashes").code == 0
+    refused(run("simulate", tmp_path / "sim", *domains), "already")
+    refused(run("simulate", tmp_path / "x", "--domains", "dental"), "dental")
+    assert not (tmp_path / "x").exists()
+
+
+def test_check_lists_all_that_is_wrong(run: Run, manifest: Path) -> None:
+    folder = manifest.parent
+    rows = list(read_manifest(manifest).rows)
+    for row in rows[:12]:
+        (folder / row.path).write_bytes(b"broken")
+        Image.new("L", (4, 4)).save(folder / rows[15].mask_path)
+    lines = manifest.read_text().splitlines()
+    lines += ["angio/0.png,1,secret-x,angio,,,train,", "brust/0.png,9,secret-x,angio,,,test,"]
+    lines += ["../out.png,0,secret-y,angio,,,,", "angio/1.png,zero,secret-z,angio,,,,"]
+    manifest.write_text("\n".join(lines) + "\n")
+    result = run("check", manifest)
+    refused(result, "row 17 (d e/0.png): the mask has 4 x 4 pixels and the image 8 x 8")
+    assert result.err.count("cannot be read as an image") >= 12  # the list is not cut short
+    for row in ("row 23", "its patient is in split 'test'", "'..' is not allowed", "'zero'"):
+        assert row in result.err
+    listed = json.loads(run("check", manifest, "--json").out)
+    assert len(listed["problems"]) >= 16
+    assert run("check", manifest, "--json").code == 2
+
+
+BAD_MANIFESTS = {
+    "missing": (None, "does not exist"),
+    "empty": (b"", "has the columns"),
+    "without rows": ((",".join(COLUMNS) + "\n").encode(), "lists no images"),
+    "another table": (b"a,b\n1,2\n", "has the columns 'a,b'"),
+    "an image": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a binary file"),
+    "latin-1": ("größe".encode("latin-1"), "is not UTF-8"),
+    "one endless line": (b"x" * 1_000_000, "is not CSV"),
+    "a path that leaves": ((",".join(COLUMNS) + "\n../a.png,0,secret,c,,,,\n").encode(), "'..'"),
+    "missing images": ((",".join(COLUMNS) + "\na.png,0,secret,c,,,,\n").encode(), "does not exist"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_MANIFESTS)
+@pytest.mark.parametrize("command", ["check", "preview", "split"])
+def test_bad_manifests_end_in_one_sentence(
+    run: Run, tmp_path: Path, command: str, kind: str
+) -> None:
+    content, sentence = BAD_MANIFESTS[kind]
+    path = tmp_path / "größe 图.csv"
+    if content is not None:
+        path.write_bytes(content)
+    rest = {
+        "check": (),
+        "preview": (tmp_path / "out.png",),
+        "split": (tmp_path / "out", "--sites", "2"),
+    }[command]
+    result = run(command, path, *rest)
+    refused(result, sentence)
+    assert len(result.err) < 600
+    assert {p.name for p in tmp_path.iterdir()} <= {path.name}
+
+
+@pytest.mark.parametrize("command", ["check", "preview", "split"])
+def test_a_patient_in_two_splits_ends_every_command(
+    run: Run, manifest: Path, tmp_path: Path, command: str
+) -> None:
+    rows = [Row("angio/0.png", 0, "secret", "c", split="train")]
+    write_manifest(manifest, [*rows, Row("angio/1.png", 0, "secret", "c", split="test")])
+    rest = {"preview": (tmp_path / "o.png",), "split": (tmp_path / "o", "--sites", "1")}
+    result = run(command, manifest, *rest.get(command, ()))
+    refused(result, "row 3 (angio/1.png): its patient is in split 'test' here and in 'train'")
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "corrupt", "wrong type", "small mask"])
+def test_bad_sources_end_in_one_sentence(run: Run, tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "größe 图"
+    if kind != "missing":
+        source.mkdir()
+    if kind == "corrupt":
+        (source / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\1" * 60)
+        (source / "b.png").write_bytes(b"\x89PNG")
+    if kind == "wrong type":
+        (source / "table.xlsx").write_bytes(b"PK\3\4")
+    if kind == "small mask":
+        np.save(source / "a.npy", np.zeros((8, 8)))
+        np.save(source / "a_mask.npy", np.zeros((8, 9)))
+    sentence = {
+        "missing": "does not exist",
+        "empty": "holds no images",
+        "corrupt": "b.png cannot be read as an image",
+        "wrong type": "holds no images",
+        "small mask": "the mask has 9 x 8 pixels and the image 8 x 8",
+    }[kind]
+    refused(run("ingest", source, tmp_path / "out"), sentence)
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_targets_that_cannot_be_written_are_named(run: Run, manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    target = tmp_path / "file" / "deep"
+    for command in (
+        ("ingest", manifest.parent / "angio", target),
+        ("preview", manifest, target / "a.png"),
+        ("split", manifest, target, "--sites", "2"),
+    ):
+        refused(run(*command), "cannot be written")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_target_is_named(run: Run, manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    result = run("ingest", manifest.parent / "angio", tmp_path / "locked" / "out")
+    refused(result, "cannot be written")
+
+
+def test_impossible_divisions_are_refused(run: Run, manifest: Path, tmp_path: Path) -> None:
+    refused(run("split", manifest, tmp_path / "o", "--sites", "5"), "4 labels are too few for 5")
+    few = run("split", manifest, tmp_path / "o", "--sites", "5", "--unseen", "0")
+    refused(few, "patients to train on, too few for 5 sites")
+    assert run("split", manifest, tmp_path / "o", "--sites", "2", "--unseen", "2").code == 2
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_key_that_is_none_is_refused(run: Run, manifest: Path, tmp_path: Path) -> None:
+    result = run("ingest", manifest.parent / "angio", tmp_path / "out", "--key", manifest)
+    refused(result, "is not a pseudonym key")
