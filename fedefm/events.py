@@ -18,6 +18,9 @@ class EventLog:
     """Appends events to ``events.jsonl`` and hands each to the listeners."""
 
     def __init__(self, path: Path | None = None, listeners: tuple[Listener, ...] = ()) -> None:
+        if path and path.exists() and not path.read_bytes().endswith(b"\n"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write("\n")  # a line cut off by a crash must not swallow the next one
         self._file = path.open("a", encoding="utf-8") if path else None
         self._listeners = listeners
 

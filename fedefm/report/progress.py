@@ -54,15 +54,18 @@ class PlainProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._state = RunState()
+        self._round_over = False  # its line waits for the accuracies that may follow
 
     def __call__(self, event: Event) -> None:
-        """Print the line that ``event`` completes, if any."""
+        """Print the lines that ``event`` completes, if any."""
+        if event["event"] != "evaluated":
+            self._say_round()
         self._state.take(event)
         if event["event"] == "run_started":
             sites, rounds = len(event["sites"]), event["rounds"]
             self._say(f"{event['name']}: {sites} sites, {rounds} rounds")
         elif event["event"] == "round_finished":
-            self._say(self._state.line())
+            self._round_over = True
         elif event["event"] == "run_finished":
             self._say(f"{event['status']} after {duration(event['seconds'])}")
 
@@ -70,7 +73,12 @@ class PlainProgress:
         return self
 
     def __exit__(self, *reason: object) -> None:
-        return None
+        self._say_round()
+
+    def _say_round(self) -> None:
+        if self._round_over:
+            self._say(self._state.line())
+        self._round_over = False
 
     def _say(self, line: str) -> None:
         self._console.print(Text(line), soft_wrap=True)

@@ -61,13 +61,9 @@ class RunRecord:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
-    def by_round(self, kind: str, value: str, split: str | None = None) -> Series:
-        """``value`` of the events of ``kind``, of one ``split`` or all, by site and round."""
-        found: dict[str, dict[int, float]] = {}
-        for event in self.of(kind):
-            if known(event.get(value)) and split in (None, event.get("split")):
-                found.setdefault(event["site"], {})[event["round"]] = float(event[value])
-        return {site: sorted(points.items()) for site, points in found.items()}
+    def by_round(self, kind: str, value: str) -> Series:
+        """``value`` of the events of ``kind``, by site and round."""
+        return by_round(self.of(kind), value)
 
     def totals(self, field: str) -> dict[str, float]:
         """Sum of one field of the ``round`` events, for each site that reported it."""
@@ -80,6 +76,15 @@ class RunRecord:
             data = _read_json(path)
             told = [data.get("holdings", data)]
         return told[-1] if told else {}
+
+
+def by_round(events: Iterable[Event], value: str) -> Series:
+    """``value`` of ``events`` by site and round; the last one counts, missing ones are left out."""
+    found: dict[str, dict[int, float]] = {}
+    for event in events:
+        if known(event.get(value)):
+            found.setdefault(event["site"], {})[event["round"]] = float(event[value])
+    return {site: sorted(points.items()) for site, points in found.items()}
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -135,14 +140,17 @@ def _status(told: list[Event]) -> str:
 
 
 def _wall_seconds(told: list[Event]) -> float:
+    """Time from each start to the last event before the run's end or the next start."""
     total, last = 0.0, None
     for event in told:
-        now = event.get("time")
-        if not isinstance(now, int | float):
+        now: float | None = event.get("time")
+        if not known(now):
             continue
-        if last is not None and event["event"] != "run_started":
+        if event["event"] == "run_started":
+            last = now
+        elif last is not None:
             total += max(0.0, now - last)
-        last = now
+            last = None if event["event"] == "run_finished" else now
     return total
 
 

@@ -71,7 +71,7 @@ def _head(record: RunRecord) -> Context:
         "ending": sentences.how_it_ended(record),
         "accuracy": accuracy,
         "interval": interval,
-        "site_accuracy": metrics.get("mean_site_accuracy"),
+        "local_accuracy": metrics.get("mean_local_accuracy"),
         "meaning": sentences.accuracy_meaning(
             accuracy, interval, tables.reference_levels(record), bool(metrics)
         ),
@@ -91,6 +91,7 @@ def _learning(record: RunRecord) -> Context:
     return {
         "split": split,
         "has_global": GLOBAL in accuracies,
+        "swapped": record.started.get("update") == "swap",
         "references": references,
         "accuracy_figure": accuracy_figure(accuracies, references) if _curves(accuracies) else "",
         "loss_figure": loss_figure(losses) if _curves(losses) else "",
@@ -131,7 +132,7 @@ def _exchange(record: RunRecord) -> Context:
             participation_figure(statuses, record.sites, last) if statuses else ""
         ),
         "missing": tables.missing_table(record),
-        "rejected": tables.rejected_table(record),
+        "undelivered": tables.undelivered_table(record),
     }
 
 
@@ -148,7 +149,7 @@ def _costs(record: RunRecord) -> Context:
     times = tables.site_times(record)
     total = _sent(record)
     return {
-        "traffic_meaning": sentences.traffic_meaning(record, total, len(by_round)),
+        "traffic_meaning": sentences.traffic_meaning(record, total, by_round),
         "traffic_figure": traffic_by_round(by_round) if total and len(by_round) > 1 else "",
         "time_meaning": sentences.time_meaning(record.result.get("seconds") or {}, record.seconds),
         "time_figure": time_by_site(times) if any(sum(t.values()) for t in times.values()) else "",

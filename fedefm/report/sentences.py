@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedefm.report.numbers import (
-    NOT_MEASURED,
     count,
     data_size,
     decimal,
@@ -27,7 +26,7 @@ PLACES = {
 
 def what_was_run(record: RunRecord) -> str:
     """The run in one sentence: who, what, how long, how, where."""
-    sites = count(len(record.sites), "site")
+    sites = count(len(record.holdings() or record.sites), "site")
     model = f"one {record.setting('model', 'backbone') or 'foundation'} model{_size(record)}"
     rounds = f"for {count(record.rounds_planned, 'round')}"
     where = PLACES.get(str(record.started.get("where")), "")
@@ -117,15 +116,20 @@ def participation_meaning(sites: Sequence[str], missed: Mapping[str, Sequence[in
     return f"{'; '.join(parts)}. A round counts as missed when the site was late, failed or absent."
 
 
-def traffic_meaning(record: RunRecord, total: float | None, rounds: int) -> str:
-    """Bytes in all, a round, a site, next to the size of the model."""
+def traffic_meaning(
+    record: RunRecord, total: float | None, by_round: Sequence[tuple[int, float]]
+) -> str:
+    """Bytes in all, a round, for publishing, next to the size of the model."""
     if not known(total):
         return "The traffic was not measured."
     if not total:
         return "Nothing was sent: in this run no site exchanged models."
-    a_round = data_size(total / rounds) if rounds else NOT_MEASURED
-    a_site = data_size(total / len(record.sites)) if record.sites else NOT_MEASURED
-    text = f"The sites sent {data_size(total)} in all: {a_round} a round, {a_site} a site"
+    text = f"{data_size(total)} were sent in all"
+    if by_round:
+        text += f", {data_size(sum(size for _, size in by_round) / len(by_round))} a round"
+    published = sum(event.get("sent_bytes") or 0 for event in record.of("published"))
+    if published:
+        text += f", and {data_size(published)} at the end to form the shared model"
     model = record.started.get("model_bytes")
     return f"{text}. The model itself is {data_size(model)}." if known(model) else f"{text}."
 

@@ -5,21 +5,32 @@ from typing import Any
 
 from fedefm.report.figures.agreement import Agreement
 from fedefm.report.numbers import count, data_size, decimal, known, percent, ranges
-from fedefm.report.record import GLOBAL, Holdings, RunRecord, Series
+from fedefm.report.record import GLOBAL, Holdings, RunRecord, Series, by_round
 
 SPLITS = ("train", "validation", "test")
 Table = list[list[str]]
 
 
 def accuracy_series(record: RunRecord) -> tuple[str, Series]:
-    """The split that was evaluated in most rounds, and accuracy by round for each model."""
-    found: dict[str, set[int]] = {}
-    for event in record.of("evaluated"):
-        found.setdefault(event["split"], set()).add(event["round"])
-    if not found:
+    """The split that was evaluated in most rounds, and accuracy by round.
+
+    A site's series is that of its own model on its own images, the global one that of the shared
+    model on all images.
+    """
+    events = [event for event in record.of("evaluated") if "model" not in event]
+    rounds: dict[str, set[int]] = {}
+    for event in events:
+        rounds.setdefault(event["split"], set()).add(event["round"])
+    if not rounds:
         return "", {}
-    split = max(found, key=lambda name: len(found[name]))
-    return split, record.by_round("evaluated", "accuracy", split)
+    split = max(rounds, key=lambda name: len(rounds[name]))
+    return split, by_round((e for e in events if e["split"] == split), "accuracy")
+
+
+def shared_at_sites(record: RunRecord) -> dict[str, float]:
+    """Accuracy of the shared model on each site's own test images."""
+    events = (e for e in record.of("evaluated") if e.get("model") == GLOBAL)
+    return {site: points[-1][1] for site, points in by_round(events, "accuracy").items()}
 
 
 def headline_accuracy(record: RunRecord) -> tuple[float | None, tuple[float, float] | None]:
@@ -55,7 +66,8 @@ def reference_levels(record: RunRecord) -> list[tuple[str, float]]:
 
 
 def site_table(record: RunRecord, series: Series) -> Table:
-    """One row a site: images, corpora, last loss and accuracy, rounds taken part, bytes."""
+    """One row a site: images, corpora, last accuracies and loss, rounds taken part, bytes."""
+    shared = shared_at_sites(record)
     holdings, statuses = record.holdings(), turn_statuses(record)
     losses = record.by_round("round", "loss")
     sent, received = record.totals("sent_bytes"), record.totals("received_bytes")
@@ -69,6 +81,7 @@ def site_table(record: RunRecord, series: Series) -> Table:
                 count(sum(held)) if held else "not told",
                 str(sum(number > 0 for number in held)) if held else "not told",
                 percent(_last(series, site)),
+                percent(shared.get(site)),
                 decimal(_last(losses, site)),
                 f"{turns.count('ok')} of {len(turns)}" if turns else "not told",
                 data_size(sent.get(site)),
@@ -116,13 +129,17 @@ def missing_table(record: RunRecord) -> Table:
     return [[site, status, ranges(n), why] for (site, status, why), n in grouped.items()]
 
 
-def rejected_table(record: RunRecord) -> Table:
-    """Messages that a receiver refused: receiver, sender, rounds, reason."""
-    grouped: dict[tuple[str, str, str], list[int]] = {}
+def undelivered_table(record: RunRecord) -> Table:
+    """Messages that did not come or were refused: receiver, rounds, what happened."""
+    grouped: dict[tuple[str, str], list[int]] = {}
     for event in record.of("rejected"):
-        key = (event["site"], str(event.get("sender", "")), str(event.get("reason", "")))
-        grouped.setdefault(key, []).append(event["round"])
-    return [[site, sender, ranges(n), why] for (site, sender, why), n in grouped.items()]
+        sender = f"from {event['sender']}: " if event.get("sender") else ""
+        grouped.setdefault((event["site"], f"{sender}{event['reason']}"), []).append(event["round"])
+    for event in record.of("round"):
+        for sender in event.get("unheard") or ():
+            what = f"nothing usable came from {sender} in time"
+            grouped.setdefault((event["site"], what), []).append(event["round"])
+    return [[site, ranges(numbers), what] for (site, what), numbers in grouped.items()]
 
 
 def agreement(record: RunRecord) -> Agreement:
@@ -136,11 +153,11 @@ def agreement(record: RunRecord) -> Agreement:
 
 
 def sent_by_round(record: RunRecord) -> list[tuple[int, float]]:
-    """Bytes that all sites sent, by round."""
+    """Bytes that all sites, and the server where there is one, sent by round."""
     totals: dict[int, float] = {}
-    for points in record.by_round("round", "sent_bytes").values():
-        for number, value in points:
-            totals[number] = totals.get(number, 0.0) + value
+    for event in (*record.of("round"), *record.of("server")):
+        if known(event.get("sent_bytes")):
+            totals[event["round"]] = totals.get(event["round"], 0.0) + event["sent_bytes"]
     return sorted(totals.items())
 
 

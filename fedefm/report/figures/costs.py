@@ -17,7 +17,7 @@ PHASES = {  # what a site's time went into: color, hatching, name
 
 
 def traffic_by_round(sent: Sequence[tuple[int, float]]) -> Markup:
-    """Bytes that all sites sent together, by round."""
+    """Bytes that were sent, by round."""
     unit, name = _unit(max(value for _, value in sent))
 
     def paint(figure: Figure) -> None:
@@ -28,7 +28,8 @@ def traffic_by_round(sent: Sequence[tuple[int, float]]) -> Markup:
         else:
             axes.fill_between(rounds, values, color=ACCENT, step="mid", linewidth=0)
         axes.set_ylim(bottom=0)
-        axes.set_ylabel(f"sent by all sites ({name})")
+        axes.set_xlim(rounds[0] - 0.6, rounds[-1] + 0.6)
+        axes.set_ylabel(f"sent ({name})")
         axes.grid(axis="y")
         round_axis(axes)
 

@@ -47,6 +47,9 @@ class ExampleRun:
         self.start()
         for number in range(self.rounds):
             self.tell_round(number)
+        for site in self.sites:
+            told = {"round": self.rounds - 1, "site": site, "model": "global", "split": "test"}
+            self.add("evaluated", **told, accuracy=0.71, images=20)
         self.add("run_finished", status="finished", seconds=self.clock - 1.78e9)
         return self
 
@@ -73,14 +76,16 @@ class ExampleRun:
         here = [s for s in self.sites if (s, number) not in self.missing]
         for place, site in enumerate(self.sites):
             self.tell_site(number, progress, place, site)
-        self.evaluate(number, "global", 0.125 + 0.62 * progress)
         reasons = {s: self.missing[s, number][1] for s in self.sites if s not in here}
         self.add("round_finished", round=number, participants=here, missing=reasons, seconds=1.4)
+        for place, site in enumerate(here):
+            self.evaluate(number, site, 0.2 + (0.6 + 0.01 * place) * progress)
+        self.evaluate(number, "global", 0.125 + 0.62 * progress)
         self.add("checkpoint", round=number)
 
     def tell_site(self, number: int, progress: float, place: int, site: str) -> None:
         status, reason = self.missing.get((site, number), ("ok", None))
-        fields: dict[str, Any] = {"round": number, "site": site, "status": status}
+        fields: dict[str, Any] = {"round": number, "site": site, "status": status, "unheard": []}
         if status != "ok":
             self.add("round", **fields, reason=reason, loss=None)
             return
@@ -90,7 +95,6 @@ class ExampleRun:
             seconds=train + 0.5, train_seconds=train, exchange_seconds=0.2, learning_rate=0.03,
             sent_bytes=MODEL_BYTES * (2 if number % 3 == 2 else 1), received_bytes=MODEL_BYTES,
         )  # fmt: skip
-        self.evaluate(number, site, 0.12 + (0.4 + 0.02 * place) * progress)
         for a, b in self.edges if number % 3 == 2 else []:
             if site in (a, b):
                 other = b if site == a else a
@@ -111,7 +115,7 @@ class ExampleRun:
     def result(self) -> dict[str, Any]:
         metrics = {
             "global_accuracy": 0.713, "global_accuracy_low": 0.664, "global_accuracy_high": 0.758,
-            "mean_site_accuracy": 0.587,
+            "mean_site_accuracy": 0.709, "mean_local_accuracy": 0.587,
         }  # fmt: skip
         sent = sum(e.get("sent_bytes", 0) for e in self.events)
         return {

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from fedefm.report.record import read_record
-from fedefm.report.tables import reference_levels, sent_by_round, turn_statuses
+from fedefm.report.sentences import traffic_meaning
+from fedefm.report.tables import (
+    accuracy_series,
+    reference_levels,
+    sent_by_round,
+    shared_at_sites,
+    turn_statuses,
+    undelivered_table,
+)
 
 Maker = Callable[..., Any]
 
@@ -74,3 +82,52 @@ def test_no_level_is_made_up_where_classes_are_not_corpora(
     names = [name for name, _ in reference_levels(read_record(run.write(tmp_path)))]
 
     assert names == ["guessing"]
+
+
+def test_work_on_the_folder_after_the_run_is_no_run_time(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=2).tell()
+    run.clock += 3600
+    run.add("segmentation_evaluated", name="later", dice={}, cldice={}, iou={}, images=1)
+
+    assert read_record(run.write(tmp_path)).seconds < 60
+
+
+def test_curves_are_of_the_models_that_sites_hold_and_not_of_the_shared_one(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=3).tell()
+    record = read_record(run.write(tmp_path))
+    split, series = accuracy_series(record)
+
+    assert split == "validation"
+    assert set(series) == {"Aachen", "Bern", "global"}
+    assert [number for number, _ in series["Aachen"]] == [1, 2, 3]
+    assert shared_at_sites(record) == {"Aachen": 0.71, "Bern": 0.71}
+
+
+def test_traffic_counts_the_server_and_names_what_publishing_took(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=2)
+    run.tell()
+    run.add("server", round=0, sent_bytes=5_000_000)
+    run.add("published", round=2, sent_bytes=7_000_000)
+    record = read_record(run.write(tmp_path))
+    by_round = sent_by_round(record)
+
+    assert by_round[0] == (1, 5_620_000)
+    assert "7.00 MB at the end" in traffic_meaning(record, 13e6, by_round).replace("\u00a0", " ")
+
+
+def test_messages_that_did_not_arrive_are_named(example_run: Maker, tmp_path: Path) -> None:
+    run = example_run(sites=2, rounds=1)
+    run.start()
+    run.add("round", round=0, site="Aachen", status="ok", unheard=["Bern"])
+    run.add("rejected", round=1, site="Bern", reason="from Aachen: wrong round")
+
+    assert undelivered_table(read_record(run.write(tmp_path))) == [
+        ["Bern", "2", "from Aachen: wrong round"],
+        ["Aachen", "1", "nothing usable came from Bern in time"],
+    ]
