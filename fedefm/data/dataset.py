@@ -17,7 +17,7 @@ from fedefm.data.transforms import Transform
 from fedefm.errors import DataError, all_problems
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
-SMALLEST_STD = 1e-5  # of an image in [0, 1]; a constant image becomes zeros, not noise
+SMALLEST_VARIANCE = 1e-10  # of an image in [0, 1]; a constant image becomes zeros, not noise
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,7 @@ class FrameDataset:
 
 def standardize(images: Tensor) -> Tensor:
     """Each image (B, 1, H, W) with zero mean and unit deviation; a constant image becomes zeros."""
-    std, mean = torch.std_mean(images, dim=(1, 2, 3), correction=0, keepdim=True)
-    return (images - mean) / std.clamp(min=SMALLEST_STD)
+    return F.layer_norm(images, images.shape[1:], eps=SMALLEST_VARIANCE)
 
 
 def resize_image(image: NDArray[np.float32], size: int) -> Tensor:

@@ -1,11 +1,13 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from fedefm.data.transforms import (
     Transform,
+    _affine_grid,
     compose,
     gaussian_noise,
     light,
@@ -144,3 +146,10 @@ def test_composition_is_one_after_the_other() -> None:
 def test_impossible_crops_are_refused(scale: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="scale"):
         random_crop(scale)
+
+
+@given(seed=st.integers(0, 1000), height=st.integers(2, 20), width=st.integers(2, 20))
+def test_the_grid_is_that_of_torch(seed: int, height: int, width: int) -> None:
+    maps = torch.randn(3, 2, 3, generator=rng(seed))
+    expected = F.affine_grid(maps, [3, 1, height, width], align_corners=False)
+    assert torch.allclose(_affine_grid(maps, height, width), expected, atol=1e-5)
