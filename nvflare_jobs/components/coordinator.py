@@ -1,0 +1,216 @@
+"""The server under FLARE: puts tasks to the sites and takes part where an algorithm has a server.
+
+What is done in which order stands in ``nvflare_jobs.parties.conductor``; here is only how it
+travels.
+"""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.controller_spec import ClientTask, Task
+from nvflare.apis.fl_constant import FLContextKey, ReservedTopic, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.impl.controller import Controller
+from nvflare.apis.shareable import ReservedHeaderKey, Shareable, make_reply
+from nvflare.apis.signal import Signal
+
+import fedefm.model  # noqa: F401 - before anything imports torchvision
+from fedefm.errors import FedEFMError, MessageRejected, ProtocolError
+from fedefm.train.exchange import SERVER
+from fedefm.train.message import Message, Postbox
+from nvflare_jobs.components.site_executor import check_sender
+from nvflare_jobs.parties import messages, places, terms
+from nvflare_jobs.parties.conductor import SIMULATOR, Conductor
+from nvflare_jobs.parties.mailbox import Mailbox
+from nvflare_jobs.parties.party import Party
+from nvflare_jobs.parties.site_work import tell_reason
+
+POLL_S = 0.2
+
+
+class Coordinator(Controller):
+    """``job_terms`` is the JSON text of ``Terms``."""
+
+    def __init__(self, job_terms: str) -> None:
+        super().__init__()
+        self.job_terms = job_terms
+        self._party: Party | None = None
+
+    def start_controller(self, fl_ctx: FLContext) -> None:
+        """Take messages to the server on the path that clients use between each other."""
+        self._engine = fl_ctx.get_engine()
+        self._engine.register_aux_message_handler(
+            topic=ReservedTopic.DO_TASK, message_handle_func=self._receive
+        )
+
+    def stop_controller(self, fl_ctx: FLContext) -> None:
+        """Nothing to close: the run folder was closed when the job ended."""
+
+    def process_result_of_unknown_task(
+        self,
+        client: Any,
+        task_name: str,
+        client_task_id: str,
+        result: Shareable,
+        fl_ctx: FLContext,
+    ) -> None:
+        """A site that answers after its round was closed; it takes part in the next one."""
+        self.log_info(fl_ctx, f"{client.name} answered {task_name} too late")
+
+    def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
+        """The whole job; what became of it stands in ``status.json``, whatever FLARE says."""
+        workspace, job_id = fl_ctx.get_workspace(), fl_ctx.get_job_id()
+        folder = Path(workspace.get_result_root(job_id)) / places.RUN_FOLDER
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        told = {"status": "failed", "error": "", "sentence": ""}
+        try:
+            conductor = self._conductor(
+                folder, Path(workspace.get_root_dir()), abort_signal, fl_ctx
+            )
+            where = SIMULATOR if places.simulated() else "flare"
+            conductor.conduct(where, encrypted=bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE)))
+            told["status"] = "finished"
+        except Exception as error:
+            self.log_exception(fl_ctx, "the job failed")
+            told |= {"error": type(error).__name__, "sentence": _sentence(error)}
+        folder.mkdir(exist_ok=True)
+        unfinished = folder / f"{places.STATUS_FILE}.unfinished"
+        unfinished.write_text(json.dumps(told), encoding="utf-8")
+        unfinished.replace(folder / places.STATUS_FILE)
+        if told["status"] != "finished":
+            self.system_panic(told["sentence"], fl_ctx)
+
+    def _conductor(
+        self, folder: Path, kit: Path, abort_signal: Signal, fl_ctx: FLContext
+    ) -> Conductor:
+        agreed = terms.read_terms(self.job_terms)
+        run = agreed.run
+        self._sites = agreed.sites
+        self._secure = bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE))
+        self._deadline_s = run.federation.deadline_s
+
+        def stopped() -> bool:
+            return bool(abort_signal.triggered)
+
+        postbox = Postbox(SERVER, run.name, fl_ctx.get_job_id())
+        self._party = Party(postbox, Mailbox(), self._send, self._deadline_s, stopped)
+        state = places.state_folder(SERVER, run.name, kit)
+        return Conductor(agreed, folder, state, self._party, _Asking(self, fl_ctx, stopped))
+
+    def _receive(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        if self._party is None:
+            return make_reply(ReturnCode.SERVICE_UNAVAILABLE)
+        try:
+            message = messages.unpack_message(request)
+            check_sender(message, fl_ctx, frozenset(self._sites))
+            self._party.receive(message)
+        except MessageRejected as error:
+            self.log_warning(fl_ctx, str(error))
+            return make_reply(ReturnCode.BAD_REQUEST_DATA)
+        return make_reply(ReturnCode.OK)
+
+    def _send(self, receiver: str, message: Message) -> None:
+        """The server's message arrives at the site as one from a neighbor does."""
+        request = messages.pack_message(message)
+        request.set_header(ReservedHeaderKey.TASK_NAME, messages.SHARE)
+        with self._engine.new_context() as fl_ctx:
+            replies = self._engine.send_aux_request(
+                targets=[receiver],
+                topic=ReservedTopic.DO_TASK,
+                request=request,
+                timeout=self._deadline_s,
+                fl_ctx=fl_ctx,
+                secure=self._secure,
+            )
+        reply = (replies or {}).get(receiver)
+        code = reply.get_return_code() if reply is not None else ReturnCode.TIMEOUT
+        if code != ReturnCode.OK:
+            raise ProtocolError(f"not taken ({code})")
+
+
+class _Asking:
+    """Tasks to all sites, and their answers; see ``conductor.Asking``."""
+
+    def __init__(
+        self, controller: Coordinator, fl_ctx: FLContext, stopped: Callable[[], bool]
+    ) -> None:
+        self._controller, self._fl_ctx, self._stopped = controller, fl_ctx, stopped
+
+    def __call__(
+        self,
+        task: str,
+        numbers: Mapping[str, Any],
+        awaited: frozenset[str],
+        limit_s: float,
+        enough: int | None = None,
+        patience_s: float = 0.0,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        answers: dict[str, dict[str, Any]] = {}
+        came = threading.Condition()
+
+        def note(client_task: ClientTask, fl_ctx: FLContext) -> None:
+            answer = _read(client_task.result)
+            client_task.result = None  # nobody else needs it
+            with came:
+                answers[client_task.client.name] = answer
+                came.notify_all()
+
+        put = Task(
+            task,
+            messages.pack_numbers(numbers),
+            timeout=math.ceil(limit_s),
+            result_received_cb=note,
+        )
+        targets = list(self._controller._sites)
+        self._controller.broadcast(put, self._fl_ctx, targets=targets, min_responses=0)
+        try:
+            if meanwhile is not None:
+                meanwhile()
+            self._wait(answers, came, awaited, limit_s, enough, patience_s)
+        finally:
+            self._controller.cancel_task(put, fl_ctx=self._fl_ctx)
+        with came:
+            return dict(answers)
+
+    def _wait(
+        self,
+        answers: Mapping[str, Any],
+        came: threading.Condition,
+        awaited: frozenset[str],
+        limit_s: float,
+        enough: int | None,
+        patience_s: float,
+    ) -> None:
+        until = time.monotonic() + limit_s
+        with came:
+            while time.monotonic() < until and self._left(awaited, answers):
+                if self._stopped():
+                    raise ProtocolError("the job was aborted")
+                if enough is not None and len(answers) >= enough:
+                    until, enough = min(until, time.monotonic() + patience_s), None
+                came.wait(POLL_S)
+
+    def _left(self, awaited: frozenset[str], answers: Mapping[str, Any]) -> bool:
+        """Whether a site is missing that FLARE does not know to be gone."""
+        gone = self._controller.get_client_disconnect_time
+        return any(site not in answers and not gone(site) for site in awaited)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, FedEFMError) else tell_reason(error)
+
+
+def _read(result: Shareable | None) -> dict[str, Any]:
+    try:
+        code = result.get_return_code() if result is not None else ReturnCode.EMPTY_RESULT
+        if result is None or code != ReturnCode.OK:
+            return {"refused": f"FLARE reports {code}; see the site's log"}
+        return messages.unpack_numbers(result)
+    except ProtocolError as error:
+        return {"refused": str(error)}

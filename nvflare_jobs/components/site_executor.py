@@ -1,0 +1,152 @@
+"""A site under FLARE: answers the coordinator's tasks, and exchanges messages with other parties.
+
+Messages go through FLARE's task pipeline in both directions, the only path between clients on which
+the site's filters, its audit log and end-to-end encryption all apply.
+"""
+
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.executor import Executor
+from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.impl.task_controller import TaskController
+from nvflare.apis.shareable import Shareable, make_reply
+from nvflare.apis.signal import Signal
+from nvflare.apis.utils.fl_context_utils import add_job_audit_event
+
+import fedefm.model  # noqa: F401 - before anything imports torchvision
+from fedefm.errors import MessageRejected, PolicyRefused, ProtocolError
+from fedefm.train.exchange import SERVER
+from fedefm.train.message import Message, Postbox
+from nvflare_jobs.components.sealed_task import SealedTask
+from nvflare_jobs.parties import messages, places, terms
+from nvflare_jobs.parties.mailbox import Mailbox
+from nvflare_jobs.parties.party import Party
+from nvflare_jobs.parties.site_work import SiteWork, tell_reason
+
+
+class SiteExecutor(Executor, TaskController):
+    """``job_terms`` is the JSON text of ``Terms``: settings, names and links; no paths, no code."""
+
+    def __init__(self, job_terms: str) -> None:
+        Executor.__init__(self)
+        TaskController.__init__(self)
+        self.job_terms = job_terms
+        self._work: SiteWork | None = None
+        self._party: Party | None = None
+        self._started = False
+        self._stop = threading.Event()
+        self._opened = threading.Event()
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        TaskController.handle_event(self, event_type, fl_ctx)  # takes the job's filters
+        if event_type == EventType.START_RUN:
+            self._open_mail(fl_ctx)
+        elif event_type in (EventType.ABOUT_TO_END_RUN, EventType.END_RUN, EventType.ABORT_TASK):
+            self._stop.set()
+
+    def execute(
+        self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal
+    ) -> Shareable:
+        """Everything that goes wrong becomes an answer: a process that dies ends the whole job."""
+        try:
+            if task_name == messages.SHARE:
+                return self._receive(shareable, fl_ctx)
+            numbers = messages.unpack_numbers(shareable)
+            return messages.pack_numbers(self._answer(task_name, numbers, fl_ctx))
+        except Exception as error:
+            return messages.pack_numbers({"refused": tell_reason(error)})
+
+    def _answer(self, task: str, numbers: dict[str, Any], fl_ctx: FLContext) -> dict[str, Any]:
+        work, party = self._site(fl_ctx)
+        if task == messages.READY:
+            return work.ready()
+        if task not in (messages.ROUND, messages.PUBLISH):
+            raise ProtocolError(f"task {task!r} is not known at a site")
+        if not self._started:
+            work.start(int(numbers["begin_at"]))
+            self._started = True
+        if task == messages.ROUND:
+            return work.play(party, int(numbers["round"]), numbers["silent"])
+        return work.publish(party, numbers["silent"])
+
+    def _site(self, fl_ctx: FLContext) -> tuple[SiteWork, Party]:
+        """The site's work and party, built when first needed: images are decoded only once."""
+        if self._party is None:
+            raise ProtocolError("the job's terms could not be read at the start; see the log")
+        if self._work is None:
+            agreed = terms.read_terms(self.job_terms)
+            workspace = fl_ctx.get_workspace()
+            name, kit = fl_ctx.get_identity_name(), Path(workspace.get_root_dir())
+            self._work = SiteWork(
+                name,
+                agreed,
+                places.site_file(name, Path(workspace.get_site_config_dir())),
+                places.state_folder(name, agreed.run.name, kit),
+                encrypted=bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE)),
+                simulated=places.simulated(),
+            )
+        return self._work, self._party
+
+    def _open_mail(self, fl_ctx: FLContext) -> None:
+        """Take messages from now on; neighbors may be ahead of this site."""
+        agreed = terms.read_terms(self.job_terms)
+        postbox = Postbox(fl_ctx.get_identity_name(), agreed.run.name, fl_ctx.get_job_id())
+        self._engine = fl_ctx.get_engine()
+        self._secure = bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE))
+        self._peers = frozenset(agreed.sites)
+        self._deadline_s = agreed.run.federation.deadline_s
+        self._party = Party(postbox, Mailbox(), self._send, self._deadline_s, self._stop.is_set)
+
+    def _receive(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Keep a message for the round that it belongs to, if its sender is who FLARE says."""
+        if self._party is None:
+            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+        try:
+            message = messages.unpack_message(shareable)
+            check_sender(message, fl_ctx, self._peers)
+            self._party.receive(message)
+        except MessageRejected as error:
+            self.log_warning(fl_ctx, str(error))
+            return make_reply(ReturnCode.BAD_REQUEST_DATA)
+        return make_reply(ReturnCode.OK)
+
+    def _send(self, receiver: str, message: Message) -> None:
+        """One task for one receiver, so that each message can be filtered on its own."""
+        with self._engine.new_context() as fl_ctx:
+            task = SealedTask(
+                messages.SHARE,
+                messages.pack_message(message),
+                timeout=math.ceil(self._deadline_s),
+                secure=self._secure,
+            )
+            header = message.header
+            add_job_audit_event(
+                fl_ctx=fl_ctx,
+                msg=f"fedefm: send round {header.round} {header.phase!r} to {receiver}",
+            )
+            replies = self.broadcast_and_wait(task, fl_ctx, targets=[receiver], min_responses=1)
+        reply = replies.get(receiver)
+        code = reply.get_return_code() if reply is not None else ReturnCode.TIMEOUT
+        if code == ReturnCode.TASK_DATA_FILTER_ERROR:
+            raise PolicyRefused(
+                f"the site's own filter stopped the message to {receiver!r} "
+                f"(round {header.round}, {header.phase})"
+            )
+        if code != ReturnCode.OK:
+            raise ProtocolError(f"not taken ({code})")
+
+
+def check_sender(message: Message, fl_ctx: FLContext, parties: frozenset[str]) -> None:
+    """Raises MessageRejected where the header names another sender than FLARE does."""
+    peer = fl_ctx.get_peer_context()
+    name = peer.get_identity_name() if peer else ""
+    name = name if name in parties else SERVER
+    if message.header.sender != name:
+        raise MessageRejected(
+            f"message from {message.header.sender!r} was sent by {name!r}, which FLARE names"
+        )

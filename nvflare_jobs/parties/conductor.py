@@ -1,0 +1,233 @@
+"""What the server does in a job: asks the sites, round by round, and writes down what they tell.
+
+Knows nothing of FLARE. In the decentralized scenario the server holds no model until the last
+exchange; it learns who took part, and the numbers that each site's own policy lets out.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from fedefm.errors import ProtocolError, QuorumLost
+from fedefm.events import EventLog
+from fedefm.model.checkpoint import save_checkpoint
+from fedefm.model.weights import Weights, load_weights
+from fedefm.train.assemble import build_model, build_server
+from fedefm.train.exchange import SERVER, RoundStats, Steps
+from fedefm.train.rounds import algorithm_for
+from fedefm.train.run_folder import (
+    EVENTS,
+    MODEL,
+    open_run_folder,
+    tell_start,
+    write_result,
+)
+from fedefm.train.simulate import Outcome
+from fedefm.train.state import finished_rounds, load_state, save_state
+from fedefm.train.telling import check_quorum, close_round, tell_site
+from nvflare_jobs.parties.accuracy import pooled, tell_global, tell_own
+from nvflare_jobs.parties.messages import PUBLISH, READY, ROUND, outcome_of
+from nvflare_jobs.parties.party import Party
+from nvflare_jobs.parties.terms import Terms
+
+START_S = 600.0  # how long sites may take to start and to decode their images
+PHASES = 2  # exchanges of a round, at most
+GRACE_S = 30.0  # fetching a task, sending its result
+SIMULATOR = "simulator"  # all sites are folders of one machine
+Answers = Mapping[str, Mapping[str, Any]]
+
+
+class Asking(Protocol):
+    """Puts a task to all sites and waits for their answers."""
+
+    def __call__(
+        self,
+        task: str,
+        numbers: Mapping[str, Any],
+        awaited: frozenset[str],
+        limit_s: float,
+        enough: int | None = None,
+        patience_s: float = 0.0,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Answers:
+        """Answers by site: all ``awaited`` ones, or those that came before ``limit_s``.
+
+        When ``enough`` have answered, the others get ``patience_s`` more. ``meanwhile`` runs while
+        the sites work. An answer of ``{"refused": sentence}`` means that a site could not.
+        """
+
+
+class Conductor:
+    """Conducts one job. ``folder`` becomes its run folder, as of a run in one process."""
+
+    def __init__(
+        self, terms: Terms, folder: Path, state_folder: Path, party: Party, ask: Asking
+    ) -> None:
+        self.terms, self.run, self.plan = terms, terms.run, terms.plan()
+        self._folder, self._state_folder = folder, state_folder
+        self._party, self._ask = party, ask
+        self._server = build_server(terms.run, self.plan)
+        self._algorithm = algorithm_for(terms.run.federation)
+        self._silent: dict[str, str] = {}  # who did not answer last, and why nobody waits
+        self._refused: dict[str, str] = {}  # who cannot take part in this job at all
+
+    def conduct(self, where: str, encrypted: bool) -> None:
+        """The whole job. Raises QuorumLost where too few sites take part."""
+        started = time.perf_counter()
+        open_run_folder(self._folder, self.run, resume=False)
+        log = EventLog(self._folder / EVENTS)
+        status = "interrupted"
+        try:
+            ready = self._gather()
+            begin_at = self._newest_common(ready) if self.terms.resume else 0
+            if begin_at and self._algorithm.server_round is not None:
+                self._load_server(begin_at)
+            tell_start(log, self.run, self.plan, where, begin_at)
+            self._tell_holdings(log, ready)
+            for round_index in range(begin_at, self.run.federation.rounds):
+                self._play_round(round_index, begin_at, log)
+            metrics = self._publish(log)
+            simulated = where == SIMULATOR
+            write_result(self._folder, self.run, self.terms.sites, metrics, encrypted, simulated)
+            status = "finished"
+        except QuorumLost:
+            status = "quorum lost"
+            raise
+        finally:
+            log.emit("run_finished", status=status, seconds=time.perf_counter() - started)
+            log.close()
+
+    # Before the first round.
+
+    def _gather(self) -> Answers:
+        """The barrier: every site is up, has its images, and says from where it could go on."""
+        federation, sites = self.run.federation, self.terms.sites
+        answers = self._ask(
+            READY,
+            {},
+            frozenset(sites),
+            START_S,
+            enough=self.terms.needed,
+            patience_s=federation.deadline_s,
+        )
+        self._note_absent(answers)
+        for site, answer in answers.items():
+            if "refused" in answer:
+                self._refused[site] = str(answer["refused"])
+        check_quorum("start", sites, {**self._silent, **self._refused}, federation.quorum)
+        return {site: a for site, a in answers.items() if site not in self._refused}
+
+    def _newest_common(self, ready: Answers) -> int:
+        """After how many rounds to go on: the newest that all have, else that a quorum has."""
+        saved = {site: {int(n) for n in a.get("saved", ())} for site, a in ready.items()}
+        if self._algorithm.server_round is not None:
+            saved[SERVER] = set(finished_rounds(self._state_folder))
+        everyone = set.intersection(*saved.values())
+        if everyone:
+            return max(everyone)
+        needed = self.run.federation.quorum * len(self.terms.sites)
+        known = sorted(set.union(*saved.values()), reverse=True)
+        return next((n for n in known if sum(n in have for have in saved.values()) >= needed), 0)
+
+    def _load_server(self, rounds: int) -> None:
+        saved = load_state(self._state_folder, rounds)
+        if saved is not None:
+            self._server.load_state(saved[1][SERVER])
+
+    def _tell_holdings(self, log: EventLog, ready: Answers) -> None:
+        told = {site: answer["holdings"] for site, answer in ready.items() if "holdings" in answer}
+        if told:
+            log.emit("corpora", holdings=told)
+
+    # One round.
+
+    def _play_round(self, round_index: int, begin_at: int, log: EventLog) -> None:
+        log.emit("round_started", round=round_index)
+        started = time.perf_counter()
+        server_round = self._algorithm.server_round
+        steps = server_round(self._server, round_index) if server_round else None
+        answers, server_bytes = self._ask_sites(ROUND, round_index, steps, begin_at)
+        if steps is not None:
+            log.emit("server", round=round_index, sent_bytes=server_bytes)
+        missing = {**self._silent, **self._refused}
+        for site, answer in answers.items():
+            reason = self._tell_answer(log, round_index, site, answer)
+            if reason:
+                missing[site] = reason
+        ordered = {site: missing[site] for site in self.terms.sites if site in missing}
+        quorum = self.run.federation.quorum
+        seconds = time.perf_counter() - started
+        close_round(log, round_index, self.terms.sites, ordered, seconds, quorum)
+        tell_own(log, round_index, answers)
+        if steps is not None:
+            save_state(self._state_folder, round_index + 1, {SERVER: self._server.state()})
+        log.emit("checkpoint", round=round_index)
+
+    def _ask_sites(
+        self, task: str, round_index: int, steps: Steps[Any] | None, begin_at: int
+    ) -> tuple[Answers, int]:
+        """Put a round to the sites and play the server's part; answers, and bytes it sent."""
+        absent = {**self._silent, **self._refused}
+        sent: list[int] = []
+
+        def server_part() -> None:
+            if steps is None:
+                return
+            outcome = self._party.play(steps, round_index, absent)
+            if outcome.error is not None:  # nobody can replace the server
+                raise outcome.error
+            sent.append(outcome.sent_bytes)
+
+        answers = self._ask(
+            task,
+            {"round": round_index, "begin_at": begin_at, "silent": sorted(absent)},
+            frozenset(self.terms.sites) - frozenset(absent),
+            (PHASES + 1) * self.run.federation.deadline_s + GRACE_S,
+            meanwhile=server_part,
+        )
+        answers = {site: a for site, a in answers.items() if site not in self._refused}
+        self._note_absent(answers)
+        return answers, sum(sent)
+
+    def _tell_answer(
+        self, log: EventLog, round_index: int, site: str, answer: Mapping[str, Any]
+    ) -> str | None:
+        """Write down one site's round; why it failed, or None."""
+        outcome: Outcome[RoundStats] = Outcome()
+        reason: str | None = answer.get("refused", answer.get("reason"))
+        try:
+            outcome = outcome_of(answer) if "refused" not in answer else outcome
+        except ProtocolError as error:
+            reason = str(error)
+        tell_site(log, round_index, site, outcome, reason)
+        return reason
+
+    def _note_absent(self, answers: Answers) -> None:
+        waited = self.run.federation.deadline_s
+        self._silent = {
+            site: f"did not answer (deadline {waited:g} s an exchange)"
+            for site in self.terms.sites
+            if site not in answers and site not in self._refused
+        }
+
+    # After the last round.
+
+    def _publish(self, log: EventLog) -> dict[str, float | int | None]:
+        publication = self._algorithm.publication
+        if publication is None:
+            return {}
+        rounds = self.run.federation.rounds
+        steps = publication.server(self._server)
+        answers, sent = self._ask_sites(PUBLISH, rounds, steps, rounds)
+        sent += sum(int(answer.get("sent_bytes", 0)) for answer in answers.values())
+        log.emit("published", round=rounds, sent_bytes=sent)
+        self._save_model(self._server.weights)
+        tell_global(log, rounds - 1, answers)
+        return pooled(answers, "test")
+
+    def _save_model(self, weights: Weights) -> None:
+        model = build_model(self.run)
+        load_weights(model, weights)
+        info = {**model.info, "run": self.run.name, "rounds": str(self.run.federation.rounds)}
+        save_checkpoint(self._folder / MODEL, model, info)

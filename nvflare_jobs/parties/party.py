@@ -1,0 +1,142 @@
+"""Drives one party's generators: sends what they yield, waits for what they expect.
+
+The counterpart of ``fedefm.train.simulate``, which drives all parties of a run in one process. Here
+each party is alone with a mailbox and a way to send, and time is real.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from fedefm.errors import MessageRejected, PolicyRefused, ProtocolError
+from fedefm.train.exchange import Exchange, Inbox, Result, Steps
+from fedefm.train.message import Message, Postbox, Tensors
+from fedefm.train.simulate import Outcome
+from nvflare_jobs.parties.mailbox import Mailbox
+
+Send = Callable[[str, Message], None]
+"""Deliver a message to a party. Raises ProtocolError where it was not taken, PolicyRefused where
+this party's own filters forbid it to leave."""
+
+SENDERS = 8  # messages on their way at the same time
+
+
+class Party:
+    """One party of a job, across rounds.
+
+    ``refused`` collects, from any thread, why messages to this party were not kept; the next
+    finished round reports them.
+    """
+
+    def __init__(
+        self,
+        postbox: Postbox,
+        mailbox: Mailbox,
+        send: Send,
+        deadline_s: float,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._postbox, self._mailbox, self._send = postbox, mailbox, send
+        self._deadline_s, self._stopped = deadline_s, stopped
+        self._mail = ThreadPoolExecutor(SENDERS, thread_name_prefix="fedefm-mail")
+        self._silent: frozenset[str] = frozenset()
+        self.refused: list[str] = []
+
+    def receive(self, message: Message) -> None:
+        """Keep a message that somebody sent. Raises MessageRejected where it came too late."""
+        try:
+            self._mailbox.put(message)
+        except MessageRejected as error:
+            self.refused.append(str(error))
+            raise
+
+    def play(
+        self, steps: Steps[Result], round_index: int, silent: Iterable[str] = ()
+    ) -> Outcome[Result]:
+        """Drive ``steps`` to the end, or to the error that it threw.
+
+        Whoever is ``silent`` did not answer in the last round: it is heard if its message is there
+        already, and not waited for.
+        """
+        self._mailbox.open_round(round_index)
+        self._silent = frozenset(silent)
+        outcome: Outcome[Result] = Outcome()
+        inbox: Inbox | None = None
+        try:
+            while True:
+                started = time.perf_counter()
+                exchange = next(steps) if inbox is None else steps.send(inbox)
+                computed = time.perf_counter()
+                outcome.seconds += computed - started
+                inbox = self._exchange(exchange, round_index, outcome)
+                outcome.exchange_seconds += time.perf_counter() - computed
+        except StopIteration as finished:
+            outcome.seconds += time.perf_counter() - started
+            outcome.result = finished.value
+        except Exception as error:  # one party's trouble is its own
+            outcome.error = error
+        finally:
+            steps.close()
+        outcome.rejected += self.refused
+        self.refused.clear()
+        return outcome
+
+    def _exchange(
+        self, exchange: Exchange, round_index: int, outcome: Outcome[Result]
+    ) -> dict[str, Tensors]:
+        on_the_way = self._send_all(exchange, round_index, outcome)
+        self._mailbox.wait(
+            round_index,
+            exchange.phase,
+            exchange.expect - self._silent,
+            self._deadline_s,
+            self._stopped,
+        )
+        self._confirm(on_the_way, outcome)
+        return self._collect(exchange, round_index, outcome)
+
+    def _send_all(
+        self, exchange: Exchange, round_index: int, outcome: Outcome[Result]
+    ) -> dict[str, "Future[None]"]:
+        on_the_way = {}
+        for receiver in sorted(exchange.outgoing):
+            tensors = exchange.outgoing[receiver]
+            message = self._postbox.seal(round_index, exchange.phase, receiver, tensors)
+            outcome.sent_bytes += message.size
+            on_the_way[receiver] = self._mail.submit(self._send, receiver, message)
+        return on_the_way
+
+    def _confirm(self, on_the_way: dict[str, "Future[None]"], outcome: Outcome[Result]) -> None:
+        """Note what did not arrive; nobody waits for the word of a silent receiver."""
+        heard = [sent for receiver, sent in on_the_way.items() if receiver not in self._silent]
+        wait(heard, timeout=self._deadline_s)
+        for receiver, sent in on_the_way.items():
+            if not sent.done():
+                if receiver not in self._silent:
+                    outcome.rejected.append(f"message to {receiver!r}: not confirmed in time")
+                continue
+            error = sent.exception()
+            if isinstance(error, PolicyRefused):
+                raise error
+            if isinstance(error, ProtocolError):
+                outcome.rejected.append(f"message to {receiver!r}: {error}")
+            elif error is not None:
+                raise error
+
+    def _collect(
+        self, exchange: Exchange, round_index: int, outcome: Outcome[Result]
+    ) -> dict[str, Tensors]:
+        """Open the mail of one phase. A rejected message counts as not arrived."""
+        inbox: dict[str, Tensors] = {}
+        for sender in sorted(exchange.expect):
+            for message in self._mailbox.take(round_index, exchange.phase, sender):
+                try:
+                    inbox[sender] = self._postbox.open(
+                        message, round_index, exchange.phase, exchange.expect, exchange.shapes
+                    )
+                    outcome.received_bytes += message.size
+                    break
+                except MessageRejected as error:
+                    outcome.rejected.append(str(error))
+        outcome.missing |= exchange.expect - set(inbox)
+        return inbox

@@ -1,0 +1,41 @@
+"""Where a party's own files are. A job has no say in it.
+
+In a simulation the person at the machine names the folders in the environment, which FLARE's
+client processes inherit. In a project they stand in the kit, and the environment is not set.
+"""
+
+import os
+from pathlib import Path
+
+from fedefm.errors import ConfigError
+from fedefm.train.assemble import SITE_FILE
+
+SITES_DIR, STATE_DIR = "FEDEFM_SITES_DIR", "FEDEFM_STATE_DIR"
+RUN_FOLDER = "fedefm_run"  # in the server's folder of the job; part of what is downloaded
+STATUS_FILE = "status.json"  # in the run folder: what became of the job
+KIT_STATE = "fedefm_state"  # in the kit, beside startup/ and local/
+
+
+def simulated() -> bool:
+    """Whether all sites are folders of this machine."""
+    return SITES_DIR in os.environ
+
+
+def site_file(site: str, local: Path) -> Path:
+    """The file that says what a dataset name means at ``site``; ``local`` is the kit's folder.
+
+    Raises ConfigError where there is none.
+    """
+    path = Path(os.environ[SITES_DIR]) / site / SITE_FILE if simulated() else local / SITE_FILE
+    if not path.is_file():
+        raise ConfigError(
+            f"site {site!r} has no {SITE_FILE}; its owner writes it into the kit's local/ folder"
+        )
+    return path
+
+
+def state_folder(party: str, run_name: str, kit: Path) -> Path:
+    """Where ``party`` keeps its state of the run called ``run_name``."""
+    if STATE_DIR in os.environ:
+        return Path(os.environ[STATE_DIR]) / party / run_name
+    return kit / KIT_STATE / run_name

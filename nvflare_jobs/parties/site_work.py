@@ -1,0 +1,209 @@
+"""What one site does in a job: its data, its state, its rounds, and what it tells of them.
+
+Knows nothing of FLARE. What leaves is decided here by the site's own file: a number whose name is
+not in ``policy.allowed_metrics`` is not told.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedefm.config import SiteConfig, read_site
+from fedefm.data.dataset import FrameDataset
+from fedefm.errors import ConfigError, FedEFMError, PolicyRefused
+from fedefm.model.foundation import FoundationModel
+from fedefm.model.weights import Weights, load_weights
+from fedefm.train.assemble import SiteData, build_model, build_site, find_manifest, load_data
+from fedefm.train.exchange import RoundStats, Steps
+from fedefm.train.measure import correct
+from fedefm.train.rounds import algorithm_for
+from fedefm.train.run import holdings
+from fedefm.train.simulate import Outcome
+from fedefm.train.site import Site
+from fedefm.train.state import finished_rounds, load_state, save_state
+from nvflare_jobs.parties.messages import report_of
+from nvflare_jobs.parties.party import Party
+from nvflare_jobs.parties.terms import Terms
+
+FREE_TO_CHANGE = {"federation": {"quorum", "deadline_s", "evaluate_every"}}  # on a resume
+TERMS_FILE = "terms.sha256"
+
+logger = logging.getLogger(__name__)
+
+
+class SiteWork:
+    """One site in one job.
+
+    Args:
+        site_file: the hospital's ``fedefm_site.yaml``.
+        state_folder: where this site keeps its state of the run, and nobody else writes.
+        encrypted: whether messages travel encrypted from end to end.
+        simulated: all sites are folders of one machine, so nothing is there to be encrypted.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        terms: Terms,
+        site_file: Path,
+        state_folder: Path,
+        encrypted: bool,
+        simulated: bool,
+    ) -> None:
+        self.name, self.terms = name, terms
+        self._state_folder = state_folder
+        self._settings: SiteConfig = read_site(site_file)
+        self._check_policy(encrypted, simulated)
+        if name not in terms.sites:
+            raise ConfigError(
+                f"site {name!r} is not in this job, whose sites are {', '.join(terms.sites)}"
+            )
+        manifest = find_manifest(site_file, terms.run.dataset)
+        self._data: SiteData = load_data(manifest, terms.run, terms.run.model.classes)
+        self._algorithm = algorithm_for(terms.run.federation)
+        self._site: Site = build_site(name, self._data.train, terms.run, terms.plan())
+
+    def ready(self) -> dict[str, Any]:
+        """What the coordinator may know before the first round: holdings and saved rounds."""
+        told: dict[str, Any] = {"saved": self._saved_rounds()}
+        if "images" in self._settings.policy.allowed_metrics:
+            told["holdings"] = holdings({self.name: self._data})[self.name]
+        return told
+
+    def start(self, rounds: int) -> None:
+        """Go on after ``rounds`` finished rounds, or begin afresh where they are 0.
+
+        A site that was away in the last rounds goes on from its newest state before them. Raises
+        ConfigError where it has none.
+        """
+        if rounds == 0:
+            self._begin_afresh()
+            return
+        saved = self._saved_rounds()
+        newest = max((number for number in saved if number <= rounds), default=None)
+        state = load_state(self._state_folder, newest) if newest is not None else None
+        if state is None:
+            have = ", ".join(str(number) for number in saved) or "nothing"
+            raise ConfigError(
+                f"site {self.name!r} cannot go on after round {rounds}: of this run it has saved "
+                f"{have}; start a new run without --resume"
+            )
+        self._site.load_state(state[1][self.name])
+
+    def play(self, party: Party, round_index: int, silent: Iterable[str] = ()) -> dict[str, Any]:
+        """One round. A site that fails is put back to where the round began."""
+        before = self._site.state()
+        steps = self._algorithm.site_round(self._site, round_index)
+        outcome = party.play(steps, round_index, silent)
+        reason = None
+        if outcome.error is None:
+            self._site.finish_round()
+        else:
+            self._site.load_state(before)
+            reason = tell_reason(outcome.error)
+        save_state(self._state_folder, round_index + 1, {self.name: self._site.state()})
+        report = self._allowed(report_of(outcome, reason))
+        if (round_index + 1) % self.terms.run.federation.evaluate_every == 0:
+            report["measured"] = self._measure({"own": self._site.model}, ("validation",))
+        return report
+
+    def publish(self, party: Party, silent: Iterable[str] = ()) -> dict[str, Any]:
+        """The last exchange, and how the global model does on the own images."""
+        publication = self._algorithm.publication
+        if publication is None:
+            return report_of(Outcome(), None)
+        last = self.terms.run.federation.rounds
+        weights: list[Weights] = []
+
+        def steps() -> Steps[RoundStats]:
+            published = yield from publication.site(self._site)
+            weights.extend([published] if published is not None else [])
+            return RoundStats()
+
+        outcome = party.play(steps(), last, silent)
+        reason = tell_reason(outcome.error) if outcome.error else None
+        report = self._allowed(report_of(outcome, reason))
+        if weights:
+            models = {"global": self._shared(weights[0])}
+            report["measured"] = self._measure(models, ("validation", "test"))
+        return report
+
+    def _check_policy(self, encrypted: bool, simulated: bool) -> None:
+        policy, privacy = self._settings.policy, self.terms.run.privacy
+        if policy.require_encryption and not (encrypted or simulated):
+            raise PolicyRefused(
+                f"site {self.name!r} requires encryption from end to end, and this job runs "
+                "without; start it in a provisioned FLARE project"
+            )
+        if policy.require_dp and privacy.dp is None:
+            raise PolicyRefused(
+                f"site {self.name!r} requires differential privacy, and privacy.dp is not set in "
+                "the run file"
+            )
+
+    def _shared(self, weights: Weights) -> FoundationModel:
+        model = build_model(self.terms.run)
+        load_weights(model, weights)
+        return model
+
+    def _measure(
+        self, models: Mapping[str, FoundationModel], splits: Iterable[str]
+    ) -> dict[str, dict[str, tuple[int, int]]]:
+        """``split -> model -> (right, images)``; empty where the site does not tell accuracies."""
+        if not {"accuracy", "images"} <= set(self._settings.policy.allowed_metrics):
+            return {}
+        found: dict[str, FrameDataset | None] = {
+            "validation": self._data.validation,
+            "test": self._data.test,
+        }
+        return {
+            split: {name: (correct(model, data), len(data)) for name, model in models.items()}
+            for split in splits
+            if (data := found[split]) is not None
+        }
+
+    def _allowed(self, report: dict[str, Any]) -> dict[str, Any]:
+        """The report without what the site's policy keeps. Bytes are seen by the relay anyway."""
+        allowed = self._settings.policy.allowed_metrics
+        if "loss" not in allowed:
+            report["loss"] = None
+        if "similarity" not in allowed:
+            report["similarity"] = {}
+        if "seconds" not in allowed:
+            report["seconds"] = report["exchange_seconds"] = 0.0
+        return report
+
+    def _begin_afresh(self) -> None:
+        if self._state_folder.exists():
+            shutil.rmtree(self._state_folder)
+        self._state_folder.mkdir(parents=True)
+        (self._state_folder / TERMS_FILE).write_text(terms_digest(self.terms), encoding="utf-8")
+
+    def _saved_rounds(self) -> list[int]:
+        """Newest first; only states of the very run that this job goes on with."""
+        path = self._state_folder / TERMS_FILE
+        if not path.is_file() or path.read_text(encoding="utf-8") != terms_digest(self.terms):
+            return []
+        return finished_rounds(self._state_folder)
+
+
+def terms_digest(terms: Terms) -> str:
+    """What two jobs must share for one to go on with the other's state."""
+    data = terms.model_dump(mode="json", exclude={"resume": True, "run": FREE_TO_CHANGE})
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def tell_reason(error: Exception) -> str:
+    """Why a site failed, as others may read it.
+
+    Our own errors are written for a reader and carry no patient identifier. What others throw may
+    hold anything, so it stays in the site's log.
+    """
+    if isinstance(error, FedEFMError):
+        return f"{type(error).__name__}: {error}"
+    logger.error("unexpected error", exc_info=error)
+    return f"{type(error).__name__}, see the site's own log"

@@ -1,0 +1,76 @@
+"""What a job says: the run's settings, its sites and their links. No code, and no paths.
+
+The links stand in the job because a topology may come from a file that only its author has.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import networkx as nx
+from pydantic import Field
+
+from fedefm.config import RunConfig, Section, parse
+from fedefm.errors import ConfigError
+from fedefm.topology.graphs import build_graph
+from fedefm.train.assemble import Plan, plan_exchanges
+
+
+class Terms(Section):
+    """Everything that the coordinator and every site of a job must agree on."""
+
+    run: RunConfig
+    sites: tuple[str, ...] = Field(min_length=1)
+    links: tuple[tuple[str, str], ...]
+    resume: bool = False
+
+    @property
+    def needed(self) -> int:
+        """How many sites make the quorum."""
+        return math.ceil(self.run.federation.quorum * len(self.sites))
+
+    def plan(self) -> Plan:
+        """Who exchanges with whom in which round; the same at all sites."""
+        graph = nx.Graph()
+        graph.add_nodes_from(self.sites)
+        graph.add_edges_from(self.links)
+        strangers = sorted(set(graph) - set(self.sites))
+        if strangers:
+            raise ConfigError(f"the job links {', '.join(strangers)}, which are not its sites")
+        return plan_exchanges(self.run, self.sites, graph)
+
+
+def terms_for(run: RunConfig, sites: Sequence[str], resume: bool = False) -> Terms:
+    """The terms of a job for ``run``. Raises ConfigError where it cannot be a job."""
+    if run.federation.scenario == "centralized":
+        raise ConfigError(
+            "federation.scenario 'centralized' puts all images in one place, which no federation "
+            "does; run it with --where process"
+        )
+    if not run.model.classes:
+        raise ConfigError(
+            "model.classes is empty; a job must name the labels of all its sites, since no site "
+            "knows those of the others"
+        )
+    graph = build_graph(run.federation.topology, sites)
+    run = _without_path(run)
+    terms = Terms(run=run, sites=tuple(sites), links=tuple(graph.edges), resume=resume)
+    terms.plan()  # a schedule that does not fit is found here, not at the sites
+    return terms
+
+
+def read_terms(text: str) -> Terms:
+    """The terms in a job. Raises ConfigError with every mistake."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"the job's terms are not JSON: {error}") from None
+    return parse(data, Terms, "job")
+
+
+def _without_path(run: RunConfig) -> RunConfig:
+    """The run with the bare name of a topology file: where it lies is nobody's business."""
+    named = Path(run.federation.topology).name
+    federation = run.federation.model_copy(update={"topology": named})
+    return run.model_copy(update={"federation": federation})

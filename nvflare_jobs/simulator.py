@@ -1,0 +1,144 @@
+"""The same run file in FLARE's simulator: one process a site, all on this machine.
+
+The sites' folders are named in the environment of FLARE's processes, and the job is the one that
+would go to real hospitals. Messages travel as there, but unencrypted: a simulation has no
+certificates. What the coordinator tells is copied into the run folder while the run goes on.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedefm.config import RunConfig
+from fedefm.data.dataset import FrameDataset
+from fedefm.errors import ProtocolError, QuorumLost
+from fedefm.events import Event, EventLog, Listener, read_events
+from fedefm.model.checkpoint import load_checkpoint
+from fedefm.model.weights import load_weights
+from fedefm.train.assemble import build_model, find_manifest, load_data
+from fedefm.train.measure import pooled_accuracy
+from fedefm.train.run import find_sites, measure_global, resolve
+from fedefm.train.run_folder import EVENTS, MODEL, STATE, open_run_folder, write_result
+from fedefm.train.state import load_state
+from nvflare_jobs.jobs.pretrain import export_job
+from nvflare_jobs.parties.places import STATUS_FILE
+from nvflare_jobs.parties.terms import Terms, terms_for
+from nvflare_jobs.simulator_process import SimulatorProcess
+
+WORKSPACE = "flare"  # in the run folder, while FLARE runs and after a failure
+POLL_S = 0.1
+
+
+def run_in_simulator(
+    run: RunConfig,
+    sites_folder: Path,
+    out: Path,
+    resume: bool = False,
+    listeners: tuple[Listener, ...] = (),
+    keep_workspace: bool = False,
+) -> Path:
+    """Train, publish, measure; the run folder, as ``run_in_process`` makes it.
+
+    Raises:
+        ConfigError, DataError: before anything is written, for what a run file or a site lacks.
+        QuorumLost: too few sites took part.
+        ProtocolError: FLARE ended without a result; its log stays in the run folder.
+    """
+    started = time.perf_counter()
+    manifests = {
+        name: find_manifest(path, run.dataset) for name, path in find_sites(sites_folder).items()
+    }
+    run = resolve(run, manifests)
+    terms = terms_for(run, tuple(manifests), resume)
+    open_run_folder(out, run, resume)
+    log = EventLog(out / EVENTS, listeners)
+    status = "interrupted"
+    try:
+        _conduct(terms, sites_folder, out, log)
+        tests = {name: load_data(m, run, run.model.classes).test for name, m in manifests.items()}
+        _measure(terms, out, log, {name: test for name, test in tests.items() if test is not None})
+        status = "finished"
+    except QuorumLost:
+        status = "quorum lost"
+        raise
+    finally:
+        log.emit("run_finished", status=status, seconds=time.perf_counter() - started)
+        log.close()
+    if not keep_workspace:
+        shutil.rmtree(out / WORKSPACE)
+    return out
+
+
+def _conduct(terms: Terms, sites_folder: Path, out: Path, log: EventLog) -> None:
+    """Run the job in FLARE's processes, and tell what the coordinator tells, as it tells it."""
+    folder = out / WORKSPACE
+    shutil.rmtree(folder, ignore_errors=True)  # of the run that was interrupted
+    job = export_job(terms, folder / "job")
+    states = out / STATE / WORKSPACE
+    with SimulatorProcess(job, folder, terms.sites, sites_folder, states) as process:
+        copied = 0
+        over = False
+        while not over:  # FLARE needs seconds to close down; the job is over with its status
+            over = (process.server_folder / STATUS_FILE).exists() or not process.running()
+            copied = _copy_events(process.server_folder / EVENTS, copied, log)
+            time.sleep(0.0 if over else POLL_S)
+        _check_status(process)
+        if (process.server_folder / MODEL).exists():
+            shutil.copyfile(process.server_folder / MODEL, out / MODEL)
+
+
+def _copy_events(path: Path, copied: int, log: EventLog) -> int:
+    """Tell the events after the first ``copied``; how many are told now."""
+    if not path.exists():
+        return copied
+    events = list(read_events(path))
+    for event in events[copied:]:
+        if not _told_here(event):
+            log.emit(event.pop("event"), **event)
+    return len(events)
+
+
+def _told_here(event: Event) -> bool:
+    """What this process knows better: it has the test images, and writes the result."""
+    return event["event"] == "run_finished" or event.get("split") == "test"
+
+
+def _check_status(process: SimulatorProcess) -> None:
+    """FLARE's own word says little about success; the coordinator's does."""
+    path = process.server_folder / STATUS_FILE
+    if not path.exists():
+        raise ProtocolError(
+            f"FLARE's simulator ended without a result; its log is {process.log}. "
+            "Go on with --resume"
+        )
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if told["status"] == "finished":
+        return
+    kind = QuorumLost if told["error"] == QuorumLost.__name__ else ProtocolError
+    raise kind(f"{told['sentence']} (log: {process.log})")
+
+
+def _measure(terms: Terms, out: Path, log: EventLog, tests: Mapping[str, FrameDataset]) -> None:
+    """The figures of ``result.json``, which need images of several sites."""
+    run, last = terms.run, terms.run.federation.rounds - 1
+    metrics: dict[str, float | int | None] = {}
+    if tests:
+        metrics["mean_local_accuracy"] = _mean_of_local_models(terms, out, tests)
+    if (out / MODEL).exists():
+        model = build_model(run)
+        load_checkpoint(out / MODEL, model, minimum=1.0)
+        metrics |= measure_global(model, tests, log, last)
+    write_result(out, run, terms.sites, metrics, encrypted=False, simulated=True)
+
+
+def _mean_of_local_models(terms: Terms, out: Path, tests: Mapping[str, FrameDataset]) -> float:
+    """How each site's own model does on everybody's test images, on average."""
+    model, accuracies = build_model(terms.run), []
+    for site in terms.sites:
+        saved = load_state(out / STATE / WORKSPACE / site / terms.run.name)
+        if saved is not None:  # a site that was killed before its first round has none
+            load_weights(model, saved[1][site]["weights"])
+            accuracies.append(pooled_accuracy(model, tests))
+    return sum(accuracies) / len(accuracies)

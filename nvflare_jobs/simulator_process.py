@@ -1,0 +1,113 @@
+"""FLARE's simulator as a process of its own, which ends when the one that started it ends.
+
+Run as a module it is that process: FLARE's simulator, and a thread that watches over the parent.
+"""
+
+import json
+import os
+import runpy
+import shlex
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from nvflare_jobs.components import ALLOWED_CLASSES
+from nvflare_jobs.parties.places import RUN_FOLDER, SITES_DIR, STATE_DIR
+
+SIMULATOR = "nvflare.private.fed.app.simulator.simulator"
+JOB_FOLDER = "simulate_job"  # FLARE's name of the only job of a simulation
+LOG = "flare.log"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # one a site
+PARENT_POLL_S = 1.0
+
+
+class SimulatorProcess:
+    """A job in FLARE's simulator, from ``with`` to its end; all its processes end with it.
+
+    Args:
+        folder: takes FLARE's workspace and log. FLARE cannot have a workspace whose path needs
+            quoting in a shell; for such a folder the workspace is in the system's temporary one.
+    """
+
+    def __init__(
+        self, job: Path, folder: Path, sites: Sequence[str], sites_folder: Path, states: Path
+    ) -> None:
+        self.log = folder / LOG
+        self._job, self._sites = job.resolve(), sites
+        self._workspace = folder.resolve() / "workspace"
+        if shlex.quote(str(self._workspace)) != str(self._workspace):
+            self._workspace = Path(tempfile.mkdtemp(prefix="fedefm-")) / "workspace"
+        self._environment = {
+            **os.environ,
+            **dict.fromkeys(THREADS, "1"),
+            SITES_DIR: str(sites_folder.resolve()),
+            STATE_DIR: str(states.resolve()),
+        }
+
+    @property
+    def server_folder(self) -> Path:
+        """The run folder that the coordinator writes."""
+        return self._workspace / "server" / JOB_FOLDER / RUN_FOLDER
+
+    def __enter__(self) -> "SimulatorProcess":
+        self._write_site_resources()
+        names = ",".join(self._sites)
+        command = [sys.executable, "-m", __name__, str(self._job), "-w", str(self._workspace)]
+        command += ["-c", names, "-t", str(len(self._sites))]  # fewer threads: sites take turns
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        end_with_children(self._process.pid)
+        self._process.wait()
+
+    def _write_site_resources(self) -> None:
+        """Every simulated site allows our classes one by one, as a real one does."""
+        local = self._workspace / "local"
+        local.mkdir(parents=True)
+        resources = {"class_allow_list": list(ALLOWED_CLASSES)}
+        (local / "resources.json").write_text(json.dumps(resources), encoding="utf-8")
+
+    def running(self) -> bool:
+        """Whether FLARE is still at it."""
+        return self._process.poll() is None
+
+
+def end_with_children(pid: int) -> None:
+    """Kill a process and all that it started; those that are gone already are no matter."""
+    try:
+        parent = psutil.Process(pid)
+        family = [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    end_with_children(os.getpid())
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    runpy.run_module(SIMULATOR, run_name="__main__", alter_sys=True)
