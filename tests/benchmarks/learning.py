@@ -1,0 +1,345 @@
+"""What learns when no hospital holds another's kind of images.
+
+Centralized, local-only, FedAvg, gossip and FedEFM's three updates on the task of ``corpora_task``,
+all with the same network, head, loss, augmentation, weight averaging and momentum. The learning
+rate of each method is chosen on validation images (first seed), the figures are test accuracies.
+Seeds draw weights, batches and who holds what; the images and their split are the same for all.
+
+``python tests/benchmarks/learning.py --data FOLDER [--quick] [--json PATH] [--work FOLDER]``
+
+Every finished run is kept in ``--work``, so that an interrupted benchmark goes on where it stopped.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _corpora_task import MOST_IMAGES, SIZE, Task, load_task
+
+from fedefm.config import RunConfig
+from fedefm.data.dataset import FrameDataset
+from fedefm.model.weights import load_weights
+from fedefm.train.assemble import build_model, build_server, build_site, merged, plan_exchanges
+from fedefm.train.federation import Federation
+from fedefm.train.measure import pooled_accuracy
+
+RATES = (0.01, 0.03, 0.1)
+SEEDS = (0, 1, 2)
+TRANSFERS = 160  # models that a site sends in an equal-bytes run
+LOCAL_STEPS = 5
+CURVE_POINTS = 8
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table. ``transfers`` is what a site sends in a round on average."""
+
+    name: str
+    federation: dict[str, Any]
+    transfers: float
+    distill: dict[str, Any]
+    phases: float = 1.0  # of training at a site in a round, hosted ones included
+
+    def rounds(self, transfers: int) -> int:
+        """How many rounds ``transfers`` pay for; as many as gossip's where nothing is sent."""
+        return round(transfers / (self.transfers or 1))
+
+
+def methods(sites: int) -> dict[str, Method]:
+    """All rows. The graph: a ring, walked edge by edge (4 sites) or replaced by a hypercube (8)."""
+    pairs = {"schedule": "matchings" if sites == 4 else "hypercube"}
+    expert_every = 3 if sites == 4 else 4  # coprime to the schedule's period
+    swap = {"update": "swap", "expert_every": expert_every, **pairs}
+    ring = {"schedule": "neighbors"}
+    part = 1 + 1 / expert_every
+    taught = {"beta": 0.2}
+    rows = [
+        Method("centralized", {"scenario": "local", "algorithm": "none"}, 0, {}),
+        Method("local", {"scenario": "local", "algorithm": "none"}, 0, {}),
+        Method("fedavg", {"scenario": "client_server", "algorithm": "fedavg"}, 2, {}),
+        Method("gossip", {"algorithm": "gossip", **pairs}, 1, {}),
+        Method("gossip_ring", {"algorithm": "gossip", **ring}, 2, {}),
+        Method("fedefm_literal", {"update": "literal", **ring}, 4, {"beta": 0.5}, 3),
+        Method("fedefm_mixed", {"update": "mixed", **ring}, 4, {}, 3),
+        Method("fedefm_mixed_uniform", {"update": "mixed", **ring}, 4, {"weights": "uniform"}, 3),
+        Method("fedefm", swap, part, {}, part),
+        Method("fedefm_uniform", swap, part, {"weights": "uniform"}, part),
+        Method("fedefm_taught", swap, part, taught, part),
+        Method("fedefm_taught_uniform", swap, part, {**taught, "weights": "uniform"}, part),
+    ]
+    return {row.name: row for row in rows}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run."""
+
+    method: str
+    sites: int
+    seed: int
+    rate: float
+    rounds: int
+    unseen: float = 1.0
+
+    @property
+    def key(self) -> str:
+        return "-".join(str(value) for value in asdict(self).values())
+
+
+def run_job(job: Job, data: Path, work: Path) -> dict[str, Any]:
+    """Train once; accuracies, bytes and curve. Finished runs come from ``work``."""
+    path = work / f"{job.key}.json"
+    if path.exists():
+        return dict(json.loads(path.read_text()))
+    torch.set_num_threads(1)
+    task = load_task(data, work / "task.pt")
+    started = time.process_time()
+    sites = task.sites(job.sites, job.unseen, job.seed)
+    train = _centralized if job.method == "centralized" else _federated
+    result = train(job, task, sites)
+    result |= {"job": asdict(job), "cpu_seconds": time.process_time() - started}
+    path.write_text(json.dumps(result))
+    return result
+
+
+def _federated(job: Job, task: Task, data: dict[str, FrameDataset]) -> dict[str, Any]:
+    method = methods(job.sites)[job.method]
+    run = _run_config(job, task, method.federation, method.distill, batch_size=16)
+    plan = plan_exchanges(run, tuple(data))
+    sites = {name: build_site(name, images, run, plan) for name, images in data.items()}
+    federation = Federation(run, plan, sites, build_server(run, plan))
+    curve = []
+    for round_index in range(job.rounds):
+        federation.play_round(round_index)
+        if _is_point(round_index, job.rounds) and federation.global_model():
+            curve.append([round_index + 1, _accuracy(federation.global_model(), run, task, "test")])
+    traffic = federation.sent_bytes
+    weights = federation.publish()
+    local = statistics.mean(
+        pooled_accuracy(site.model, {"": task.datasets["test"]}) for site in sites.values()
+    )
+    if weights is None:  # local only: there is no global model
+        validation = statistics.mean(
+            pooled_accuracy(site.model, {"": task.datasets["validation"]})
+            for site in sites.values()
+        )
+        return {"test": local, "validation": validation, "local": local, "bytes": 0, "curve": []}
+    return {
+        "test": _accuracy(weights, run, task, "test"),
+        "validation": _accuracy(weights, run, task, "validation"),
+        "local": local,
+        "bytes": traffic,
+        "curve": curve,
+    }
+
+
+def _centralized(job: Job, task: Task, data: dict[str, FrameDataset]) -> dict[str, Any]:
+    """All images in one place, the same number of steps, the batches of all sites together."""
+    federation = methods(job.sites)["centralized"].federation
+    run = _run_config(job, task, federation, {}, batch_size=16 * job.sites)
+    plan = plan_exchanges(run, ("all",))
+    site = build_site("all", merged(list(data.values())), run, plan)
+    federation = Federation(run, plan, {"all": site}, build_server(run, plan))
+    curve = []
+    for round_index in range(job.rounds):
+        federation.play_round(round_index)
+        if _is_point(round_index, job.rounds):
+            curve.append([round_index + 1, _accuracy(site.average, run, task, "test")])
+    return {
+        "test": _accuracy(site.average, run, task, "test"),
+        "validation": _accuracy(site.average, run, task, "validation"),
+        "local": None,
+        "bytes": 0,
+        "curve": curve,
+    }
+
+
+def _run_config(
+    job: Job, task: Task, federation: dict[str, Any], distill: dict[str, Any], batch_size: int
+) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "name": "learning",
+            "seed": job.seed,
+            "model": {"backbone": "resnet_micro", "image_size": SIZE, "classes": task.classes},
+            "training": {"batch_size": batch_size, "learning_rate": job.rate},
+            "federation": {
+                "rounds": job.rounds,
+                "local_steps": LOCAL_STEPS,
+                "host_steps": LOCAL_STEPS,
+                "topology": "ring",
+                **federation,
+            },
+            "distill": distill,
+        }
+    )
+
+
+def _accuracy(weights: Any, run: RunConfig, task: Task, split: str) -> float:
+    model = build_model(run)
+    load_weights(model, weights)
+    return pooled_accuracy(model, {"": task.datasets[split]})
+
+
+def _is_point(round_index: int, rounds: int) -> bool:
+    return (round_index + 1) % max(1, rounds // CURVE_POINTS) == 0
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much of the benchmark to run."""
+
+    methods: tuple[str, ...]
+    site_counts: tuple[int, ...]
+    seeds: tuple[int, ...]
+    rates: tuple[float, ...]
+    transfers: int
+    unseen: tuple[float, ...]  # shares besides 1.0
+    swept: tuple[str, ...] = ("local", "fedavg", "gossip", "fedefm_literal", "fedefm")
+
+
+FULL = Scope(tuple(methods(4)), (4, 8), SEEDS, RATES, TRANSFERS, (0.0, 0.5))
+QUICK = Scope(("centralized", "local", "gossip", "fedefm"), (4,), (0,), (0.03,), 16, ())
+RunAll = Callable[[list[Job]], dict[Job, dict[str, Any]]]
+
+
+def benchmark(scope: Scope, run_all: RunAll) -> dict[str, Any]:
+    """Every table of the benchmark."""
+    tables: dict[str, Any] = {}
+    for count in scope.site_counts:
+        rates = _choose_rates(scope, count, run_all)
+        equal_bytes = {m: methods(count)[m].rounds(scope.transfers) for m in scope.methods}
+        tables[f"equal_bytes_{count}_sites"] = _table(scope, count, rates, equal_bytes, run_all)
+        rounds = dict.fromkeys(scope.methods, scope.transfers // 2)
+        if count == scope.site_counts[0]:
+            tables[f"equal_rounds_{count}_sites"] = _table(scope, count, rates, rounds, run_all)
+            for unseen in scope.unseen:
+                swept = {m: equal_bytes[m] for m in scope.swept}
+                name = f"unseen_{unseen:.0%}_{count}_sites"
+                tables[name] = _table(scope, count, rates, swept, run_all, unseen)
+    return tables
+
+
+def _choose_rates(scope: Scope, count: int, run_all: RunAll) -> dict[str, float]:
+    """The learning rate with the best validation accuracy, by method, on the first seed."""
+    jobs = [
+        Job(name, count, scope.seeds[0], rate, methods(count)[name].rounds(scope.transfers))
+        for name in scope.methods
+        for rate in scope.rates
+    ]
+    done = run_all(jobs)
+    return {
+        name: max(
+            (job for job in jobs if job.method == name), key=lambda job: done[job]["validation"]
+        ).rate
+        for name in scope.methods
+    }
+
+
+def _table(
+    scope: Scope,
+    count: int,
+    rates: dict[str, float],
+    rounds: dict[str, int],
+    run_all: RunAll,
+    unseen: float = 1.0,
+) -> dict[str, Any]:
+    jobs = {
+        name: [Job(name, count, seed, rates[name], rounds[name], unseen) for seed in scope.seeds]
+        for name in rounds
+    }
+    done = run_all([job for group in jobs.values() for job in group])
+    return {name: _row([done[job] for job in group], count) for name, group in jobs.items()}
+
+
+def _row(results: list[dict[str, Any]], count: int) -> dict[str, Any]:
+    accuracies = [result["test"] for result in results]
+    job = results[0]["job"]
+    local = [result["local"] for result in results if result["local"] is not None]
+    curves = [result["curve"] for result in results]
+    return {
+        "accuracy_mean": round(statistics.mean(accuracies), 4),
+        "accuracy_std": round(statistics.stdev(accuracies), 4) if len(results) > 1 else None,
+        "bytes": round(statistics.mean(result["bytes"] for result in results)),
+        "local_models_mean": round(statistics.mean(local), 4) if local else None,
+        "learning_rate": job["rate"],
+        "rounds": job["rounds"],
+        "steps_per_site": round(job["rounds"] * LOCAL_STEPS * methods(count)[job["method"]].phases),
+        "seeds": len(results),
+        "accuracies": [round(value, 4) for value in accuracies],
+        "curve": [
+            [points[0][0], round(statistics.mean(value for _, value in points), 4)]
+            for points in zip(*curves, strict=True)
+        ],
+    }
+
+
+def print_table(name: str, table: dict[str, Any]) -> None:
+    """One table for a terminal."""
+    print(f"\n{name.replace('_', ' ')}")
+    print(f"{'method':24}{'accuracy':>16}{'local models':>14}{'MB sent':>9}{'rounds':>8}{'lr':>7}")
+    for method, row in table.items():
+        spread = f" ± {row['accuracy_std']:.3f}" if row["accuracy_std"] is not None else ""
+        shown = f"{row['accuracy_mean']:.3f}{spread}"
+        local = "" if row["local_models_mean"] is None else f"{row['local_models_mean']:.3f}"
+        cost = f"{row['bytes'] / 1e6:.0f}"
+        rate = row["learning_rate"]
+        print(f"{method:24}{shown:>16}{local:>14}{cost:>9}{row['rounds']:>8}{rate:>7}")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Plain)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="sample sets")
+    parser.add_argument("--quick", action="store_true", help="a taste, within a minute")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--work", type=Path, default=Path("build/learning"), help="finished runs")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    scope, work = (QUICK, options.work / "quick") if options.quick else (FULL, options.work)
+    load_task(options.data, work / "task.pt", most_images=16 if options.quick else MOST_IMAGES)
+    with ProcessPoolExecutor(options.workers) as pool:
+
+        def run_all(jobs: list[Job]) -> dict[Job, dict[str, Any]]:
+            unique = list(dict.fromkeys(jobs))
+            results = pool.map(run_job, unique, [options.data] * len(jobs), [work] * len(jobs))
+            return dict(zip(unique, results, strict=True))
+
+        tables = benchmark(scope, run_all)
+    for name, table in tables.items():
+        print_table(name, table)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(_record(tables, work), indent=1) + "\n")
+
+
+class _Plain(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the docstring."""
+
+
+def _record(tables: dict[str, Any], work: Path) -> dict[str, Any]:
+    """The first table on top, the others under ``more``."""
+    first, *others = tables
+    images = torch.load(work / "task.pt", weights_only=False)
+    return {
+        **tables[first],
+        "more": {
+            **{name: tables[name] for name in others},
+            "classes": list(images[3]),
+            "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
