@@ -41,8 +41,6 @@ def holdings_text(division: Division) -> list[str]:
         for label, count in _site(division, site)["labels"].items():
             common = ", common" if label in division.common else ""
             lines.append(f"{site}: {label}: {_cell(count)} of {count['patients']} patients{common}")
-    if division.left_out:
-        lines.append(f"left out: {division.left_out} images whose patient is at another site")
     return lines
 
 

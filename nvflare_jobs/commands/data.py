@@ -163,7 +163,10 @@ def split(
         return
     if console.is_terminal:
         console.print(holdings_table(division))
-    print("\n".join(holdings_text(division)[1 if console.is_terminal else 0 :]))
+    else:
+        print("\n".join(holdings_text(division)))
+    if division.left_out:
+        print(f"left out: {division.left_out} images whose patient is at another site")
     print(f"wrote {out}")
 
 
@@ -204,10 +207,9 @@ def _summary(rows: tuple[Row, ...]) -> dict[str, Any]:
 
 def _counts(rows: tuple[Row, ...]) -> str:
     summary = _summary(rows)
-    return (
-        f"{summary['images']} images of {summary['patients']} patients in "
-        f"{len(summary['corpora'])} corpora, {summary['masks']} with masks"
-    )
+    corpora = len(summary["corpora"])
+    counts = {"images": summary["images"], "patients": summary["patients"], "corpora": corpora}
+    return ", ".join(f"{name}: {n}" for name, n in (counts | {"masks": summary["masks"]}).items())
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ def test_images_come_in_are_checked_looked_at_and_divided(
         if corpus.is_dir():
             made = run("ingest", corpus, tmp_path / "in" / corpus.name)
             assert made.code == 0
-            assert "5 images of 5 patients in 1 corpora, 5 with masks" in made.out
+            assert "images: 5, patients: 5, corpora: 1, masks: 5" in made.out
             assert "each file counts as one patient" in made.out
     manifests = sorted((tmp_path / "in").glob("*/manifest.csv"))
     assert "is in order" in run("check", manifests[0], "--hashes").out
@@ -114,7 +114,7 @@ def test_json_is_one_object_and_nothing_else(run: Run, manifest: Path, tmp_path:
 def test_simulated_images_are_in_order(run: Run, tmp_path: Path) -> None:
     domains = ("--domains", "phantom,cardiac", "--patients", "3", "--frames", "1", "--size", "48")
     made = run("simulate", tmp_path / "sim", *domains)
-    assert "6 images of 6 patients in 2 corpora, 6 with masks" in made.out
+    assert "images: 6, patients: 6, corpora: 2, masks: 6" in made.out
     assert run("check", tmp_path / "sim" / "manifest.csv", "--hashes").code == 0
     refused(run("simulate", tmp_path / "sim", *domains), "already")
     refused(run("simulate", tmp_path / "x", "--domains", "dental"), "dental")
