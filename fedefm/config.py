@@ -16,7 +16,7 @@ from fedefm.errors import ConfigError, all_problems
 Name = str
 
 
-class Section(BaseModel, frozen=True, extra="forbid"):
+class Section(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """A part of a file: immutable, and any key that it does not know is a mistake."""
 
 

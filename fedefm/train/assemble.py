@@ -9,9 +9,11 @@ import torch
 
 from fedefm.config import RunConfig, SiteConfig, TrainingConfig, read_site
 from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.loading import Splits, load_splits
 from fedefm.data.manifest import Manifest, read_manifest
 from fedefm.data.transforms import Transform, light
-from fedefm.errors import ConfigError, DataError
+from fedefm.distill.emd import pool_tokens
+from fedefm.errors import ConfigError
 from fedefm.model.foundation import FoundationModel, build_foundation
 from fedefm.model.weights import weights_of
 from fedefm.topology.graphs import build_graph
@@ -20,17 +22,6 @@ from fedefm.topology.schedules import Schedule, build_schedule
 from fedefm.train.server import Server
 from fedefm.train.site import Site, SiteSettings
 from fedefm.train.trainer import SgdTrainer
-
-SITE_FILE = "fedefm_site.yaml"
-
-
-@dataclass(frozen=True)
-class SiteData:
-    """One site's images of the run's dataset. Validation and test are None where it has none."""
-
-    train: FrameDataset
-    validation: FrameDataset | None
-    test: FrameDataset | None
 
 
 @dataclass(frozen=True)
@@ -59,23 +50,9 @@ def _entry(site: SiteConfig, dataset: str, site_file: Path) -> Path:
     return site.datasets[dataset].manifest
 
 
-def load_data(
-    manifest: Manifest, run: RunConfig, classes: Sequence[str], progress: Progress | None = None
-) -> SiteData:
-    """Decode a site's images. Rows without a split are for training."""
-    splits = {row.split for row in manifest.rows}
-
-    def of(split: str) -> FrameDataset:
-        size = run.model.image_size
-        return FrameDataset.from_manifest(manifest, split, classes, size, progress=progress)
-
-    if not splits & {"train", ""}:
-        raise DataError(f"the manifest in {manifest.folder} has no rows for training")
-    return SiteData(
-        train=of("train") if "train" in splits else of(""),
-        validation=of("validation") if "validation" in splits else None,
-        test=of("test") if "test" in splits else None,
-    )
+def load_data(manifest: Manifest, run: RunConfig, progress: Progress | None = None) -> Splits:
+    """Decode a site's images as the run file wants them."""
+    return load_splits(manifest, run.model.classes, run.model.image_size, progress=progress)
 
 
 def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None = None) -> Plan:
@@ -97,6 +74,15 @@ def build_model(run: RunConfig) -> FoundationModel:
     """The model that every site starts from; the same numbers in every process."""
     model = run.model
     return build_foundation(model.backbone, model.classes, model.image_size, model.head, run.seed)
+
+
+def check_model(run: RunConfig) -> None:
+    """Raises ModelError where the settings of model and distillation do not fit each other."""
+    model = build_model(run)
+    if run.federation.algorithm == "fedefm" and run.distill.pool is not None:
+        size = run.model.image_size
+        with torch.no_grad():
+            pool_tokens(model.dense_features(torch.zeros(1, 1, size, size)), run.distill.pool)
 
 
 def build_site(name: str, data: FrameDataset, run: RunConfig, plan: Plan) -> Site:

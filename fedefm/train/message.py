@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +19,7 @@ from fedefm.errors import MessageRejected
 
 Tensors = Mapping[str, Tensor]
 Shapes = Mapping[str, torch.Size]
+TYPES = (torch.float32, torch.int32, torch.int64)  # what can be checked and summed
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,8 @@ class Message:
         try:
             length = int.from_bytes(data[:8], "little")
             metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-            values = json.loads(metadata["header"])
-            header = Header(**{field.name: values[field.name] for field in fields(Header)})
-            return cls(header, load(data))
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            return cls(_header(json.loads(metadata["header"])), load(data))
+        except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise MessageRejected(f"not a message of this protocol: {error}") from None
 
 
@@ -145,10 +145,19 @@ class Postbox:
         if shapes_of(tensors) != dict(shapes):
             raise _rejected(header, _first_difference(tensors, shapes))
         for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            if tensor.dtype not in TYPES:
+                raise _rejected(header, f"tensor {name!r} is of type {tensor.dtype}")
+            if not torch.isfinite(tensor).all():
                 raise _rejected(header, f"tensor {name!r} holds NaN or infinite values")
         if digest(tensors) != header.sha256:
             raise _rejected(header, "its content does not match its SHA-256")
+
+
+def _header(values: Mapping[str, Any]) -> Header:
+    for field in fields(Header):
+        if type(values[field.name]) is not field.type:
+            raise TypeError(f"{field.name} of the header is not of its type")
+    return Header(**{field.name: values[field.name] for field in fields(Header)})
 
 
 def _first_difference(tensors: Tensors, shapes: Shapes) -> str:

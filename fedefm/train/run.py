@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import networkx as nx
+
 from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.loading import Splits
 from fedefm.data.manifest import Manifest
+from fedefm.data.site_folders import SITE_FILE
 from fedefm.errors import ConfigError, QuorumLost
 from fedefm.events import EventLog, Listener
 from fedefm.finetune.evaluate import evaluate_foundation
@@ -20,17 +24,17 @@ from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import (
-    SITE_FILE,
     Plan,
-    SiteData,
     build_model,
     build_server,
     build_site,
+    check_model,
     find_manifest,
     load_data,
     merged,
     plan_exchanges,
 )
+from fedefm.train.exchange import SERVER
 from fedefm.train.federation import Federation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.run_folder import (
@@ -45,6 +49,7 @@ from fedefm.train.simulate import Faults
 from fedefm.train.state import load_state
 
 CENTRALIZED = "all-sites"
+RESERVED = {SERVER, "global"}  # the server's part, and the global model in events
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Workshop:
     """What a run in one process works with: the resolved run file and every site's images."""
 
     run: RunConfig
-    data: Mapping[str, SiteData]
+    data: Mapping[str, Splits]
 
     @property
     def tests(self) -> dict[str, FrameDataset]:
@@ -66,7 +71,10 @@ class Workshop:
 
 
 def find_sites(folder: Path) -> dict[str, Path]:
-    """The site files below ``folder``, by site name. Raises ConfigError where there are none."""
+    """The site files below ``folder``, by site name.
+
+    Raises ConfigError: there are none, or a site has a name that means something else in a run.
+    """
     if not folder.is_dir():
         raise ConfigError(
             f"sites folder {folder} does not exist; make one with `fedefm data split`"
@@ -74,27 +82,33 @@ def find_sites(folder: Path) -> dict[str, Path]:
     found = {path.parent.name: path for path in sorted(folder.glob(f"*/{SITE_FILE}"))}
     if not found:
         raise ConfigError(f"no folder in {folder} holds a {SITE_FILE}; see `fedefm data split`")
+    for name in RESERVED & found.keys():
+        raise ConfigError(f"a site cannot be called {name!r}; rename the folder {folder / name}")
     return found
 
 
 def resolve(run: RunConfig, manifests: Mapping[str, Manifest]) -> RunConfig:
-    """The run file with the union of the sites' labels, where it names none."""
-    if run.model.classes:
-        return run
-    classes = sorted({label for manifest in manifests.values() for label in manifest.targets})
-    model = run.model.model_copy(update={"classes": tuple(classes)})
-    return run.model_copy(update={"model": model})
+    """The run file with the union of the sites' labels, where it names none.
+
+    Raises ModelError where no such model can be built.
+    """
+    if not run.model.classes:
+        classes = sorted({label for manifest in manifests.values() for label in manifest.targets})
+        model = run.model.model_copy(update={"classes": tuple(classes)})
+        run = run.model_copy(update={"model": model})
+    check_model(run)
+    return run
 
 
 def prepare(run: RunConfig, sites_folder: Path, progress: Progress | None = None) -> Workshop:
-    """Read the sites' images. Raises ConfigError or DataError before anything is written."""
+    """Read the sites' images. Raises its errors before anything is written."""
     manifests = {
         name: find_manifest(path, run.dataset) for name, path in find_sites(sites_folder).items()
     }
     run = resolve(run, manifests)
-    plan_exchanges(run, tuple(manifests))  # a graph that does not fit is found before decoding
+    _plan(run, tuple(manifests))  # a graph that does not fit is found before decoding
     data = {
-        name: load_data(manifest, run, run.model.classes, progress)
+        name: load_data(manifest, run, progress)
         for name, manifest in manifests.items()
     }
     return Workshop(run, data)
@@ -133,12 +147,12 @@ def run_in_process(
     return out
 
 
-def holdings(data: Mapping[str, SiteData]) -> dict[str, dict[str, dict[str, int]]]:
+def holdings(data: Mapping[str, Splits]) -> dict[str, dict[str, dict[str, int]]]:
     """``site -> corpus -> split -> images``: who holds what."""
     return {name: _held(site) for name, site in data.items()}
 
 
-def _held(site: SiteData) -> dict[str, dict[str, int]]:
+def _held(site: Splits) -> dict[str, dict[str, int]]:
     splits = {"train": site.train, "validation": site.validation, "test": site.test}
     return {
         corpus: {
@@ -156,19 +170,31 @@ def _assemble(workshop: Workshop, log: EventLog, state: Path, faults: Faults) ->
         training = run.training.model_copy(update={"batch_size": size})
         run = run.model_copy(update={"training": training})
         data = {CENTRALIZED: merged(list(data.values()))}
-    plan = plan_exchanges(run, tuple(data))
+    plan = _plan(run, tuple(data))
     sites = {name: build_site(name, images, run, plan) for name, images in data.items()}
     validation = {n: d for n, d in workshop.validations.items() if n in sites}
     server = build_server(run, plan)
     return Federation(run, plan, sites, server, log, faults, state, validation)
 
 
+def _plan(run: RunConfig, sites: tuple[str, ...]) -> Plan:
+    together = run.federation.scenario == "centralized"  # one place, which no graph file names
+    return plan_exchanges(run, sites, nx.empty_graph(sites) if together else None)
+
+
 def _resume(federation: Federation, state: Path) -> int:
     saved = load_state(state)
     if saved is None:
         return 0  # killed before the first round was over: begin again
-    federation.resume(*saved)
-    return saved[0]
+    finished, parties = saved
+    different = sorted(parties.keys() ^ {*federation.sites, SERVER})
+    if different:
+        raise ConfigError(
+            f"the run in {state.parent} had other sites; not in both: {', '.join(different)}; "
+            "resume it with the same sites, or start a new run"
+        )
+    federation.resume(finished, parties)
+    return finished
 
 
 def _finish(

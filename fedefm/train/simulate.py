@@ -92,9 +92,12 @@ class Network:
                 self._deliver(message)
         return size
 
-    def arrived(self, receiver: str, exchange: Exchange) -> bool:
-        """Whether everybody whom ``receiver`` expects has something in the mail."""
-        return all(self._mail[receiver, exchange.phase, s] for s in exchange.expect)
+    def arrived(self, receiver: str, round_index: int, exchange: Exchange) -> bool:
+        """Whether everybody whom ``receiver`` expects has something of this round in the mail."""
+        return all(
+            any(m.header.round == round_index for m in self._mail[receiver, exchange.phase, sender])
+            for sender in exchange.expect
+        )
 
     def collect(
         self, receiver: str, round_index: int, exchange: Exchange, outcome: Outcome[Result]
@@ -146,7 +149,11 @@ class _Round(Generic[Result]):
         for name in self._parties:
             self._advance(name, None)
         while self._waiting:
-            complete = [n for n, e in self._waiting.items() if self._network.arrived(n, e)]
+            complete = [
+                name
+                for name, exchange in self._waiting.items()
+                if self._network.arrived(name, self._round, exchange)
+            ]
             for name in complete or list(self._waiting):
                 exchange = self._waiting.pop(name)
                 self._advance(name, exchange)

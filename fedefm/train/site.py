@@ -161,8 +161,8 @@ class Site:
         self.trainer.load_state(state.get("optimizer", {}))
         average = state.get("average")
         self.average = {n: v.clone() for n, v in average.items()} if average else None
-        places = sorted(key for key in state if key.startswith("expert"))
-        self.experts = [dict(state[place]) for place in places]
+        count = sum(key.startswith("expert") for key in state)
+        self.experts = [dict(state[f"expert{place}"]) for place in range(count)]
 
     def _labels_objective(self) -> Objective:
         return classification(self.dataset.present(), self.settings.training.absent_penalty)

@@ -20,7 +20,7 @@ class Totals:
 
 
 def totals(events: Iterable[Event], sites: Sequence[str]) -> Totals:
-    """Sums over all rounds; of a round that was run again, the last time counts."""
+    """Sums over all rounds; of what was done again after a kill, the last time counts."""
     told = _last_told(events)
     rounds = [event for event in told if event["event"] == "round_finished"]
     turns = [event for event in told if event["event"] == "round"]
@@ -43,6 +43,8 @@ def _last_told(events: Iterable[Event]) -> list[Event]:
     for event in events:
         if event["event"] == "round_started":
             kept = [old for old in kept if old["round"] < event["round"]]
+        if event["event"] == "published":
+            kept = [old for old in kept if old["event"] != "published"]
         if "round" in event:
             kept.append(event)
     return kept

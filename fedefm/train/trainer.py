@@ -57,7 +57,7 @@ class SgdTrainer:
 
     Raises:
         DataError: the dataset is empty.
-        ModelError: the loss is no longer finite.
+        ModelError: the loss or its gradient is no longer finite.
     """
 
     def __init__(
@@ -89,18 +89,22 @@ class SgdTrainer:
         started = time.perf_counter()
         model.train()
         optimizer = self._optimizer(model, learning_rate)
-        total = torch.zeros(())
+        total, finite = torch.zeros(()), torch.tensor(True)
         for rows in sample_rows(len(self.dataset), steps, self.batch_size, rng):
             losses = objective(model, self.dataset.batch(rows, self._transform, rng))
             optimizer.zero_grad(set_to_none=True)
             losses.mean().backward()
-            nn.utils.clip_grad_norm_(model.parameters(), self._clip_norm)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), self._clip_norm)
             optimizer.step()
             total += losses.detach().mean().cpu()
+            finite &= norm.isfinite().cpu()
         self._remember(model, optimizer)
         loss = float(total) / steps
-        if not torch.isfinite(total):
-            raise ModelError(f"the training loss became {loss}; lower training.learning_rate")
+        if not (torch.isfinite(total) and finite):
+            raise ModelError(
+                f"the training loss became {loss} or its gradient is not finite; "
+                "lower training.learning_rate"
+            )
         return FitStats(loss, steps, steps * self.batch_size, time.perf_counter() - started)
 
     def state(self) -> dict[str, Tensor]:
