@@ -44,11 +44,12 @@ def emd(
         ConfigError: an unknown option.
     """
     _check(u, v, weights, gradient)
-    if gradient == "detach":
+    if gradient == "detach" or not torch.is_grad_enabled():
         u, v = u.detach(), v.detach()
     precision = torch.promote_types(torch.promote_types(u.dtype, v.dtype), torch.float32)
     with torch.autocast(u.device.type, enabled=False):
-        return ExactEmd.apply(u.to(precision), v.to(precision), weights, threads)  # type: ignore[no-untyped-call,no-any-return]
+        value: Tensor = ExactEmd.apply(u.to(precision), v.to(precision), weights, threads)  # type: ignore[no-untyped-call]
+    return value
 
 
 def similarity(

@@ -79,9 +79,10 @@ class ExactEmd(torch.autograd.Function):
     def forward(
         ctx: Any, u: Tensor, v: Tensor, weights: NodeWeights, threads: int | None
     ) -> Tensor:
+        norm_u, norm_v = _norm("u", u), _norm("v", v)
         gram = torch.bmm(u, v.transpose(1, 2))
-        of_u = _side("u", u, gram.mean(2), weights)
-        of_v = _side("v", v, gram.mean(1), weights)
+        of_u = _side(norm_u, gram.mean(2), weights)
+        of_v = _side(norm_v, gram.mean(1), weights)
         cost = _cost(gram, of_u, of_v)
         if weights == "uniform" and u.shape[1] == v.shape[1]:
             plan = solve_assignment(cost, threads)
@@ -102,20 +103,8 @@ class ExactEmd(torch.autograd.Function):
         return gradient_u, gradient_v, None, None
 
 
-def _side(name: str, features: Tensor, pull: Tensor, weights: NodeWeights) -> Side:
-    norm, pulls = torch.linalg.vector_norm(features, dim=2).cpu().numpy(), pull.cpu().numpy()
-    _check_finite(name, norm)
-    short = norm < SMALLEST_NORM
-    inverse_norm = np.where(short, 0.0, 1.0 / np.where(short, 1.0, norm)).astype(norm.dtype)
-    if weights == "cross":
-        raw, moves = np.maximum(pulls, 0.0, dtype=np.float64) + WEIGHT_FLOOR, pulls > 0
-    else:
-        raw, moves = np.ones(pulls.shape), np.zeros(pulls.shape, dtype=bool)
-    total = raw.sum(axis=1, keepdims=True)
-    return Side(inverse_norm, raw / total, total, moves)
-
-
-def _check_finite(name: str, norm: Array) -> None:
+def _norm(name: str, features: Tensor) -> Array:
+    norm: Array = torch.linalg.vector_norm(features, dim=2).cpu().numpy()
     finite = np.isfinite(norm)
     if not finite.all():
         bad = int((~finite.all(axis=1)).sum())
@@ -123,6 +112,19 @@ def _check_finite(name: str, norm: Array) -> None:
             f"features {name} hold NaN, Inf or values too large for {norm.dtype} in {bad} of "
             f"{len(norm)} samples; the model that made them has diverged"
         )
+    return norm
+
+
+def _side(norm: Array, pull: Tensor, weights: NodeWeights) -> Side:
+    short = norm < SMALLEST_NORM
+    inverse_norm = np.where(short, 0.0, 1.0 / np.where(short, 1.0, norm)).astype(norm.dtype)
+    pulls = pull.cpu().numpy()
+    if weights == "cross":
+        raw, moves = np.maximum(pulls, 0.0, dtype=np.float64) + WEIGHT_FLOOR, pulls > 0
+    else:
+        raw, moves = np.ones(pulls.shape), np.zeros(pulls.shape, dtype=bool)
+    total = raw.sum(axis=1, keepdims=True)
+    return Side(inverse_norm, raw / total, total, moves)
 
 
 def _cost(gram: Tensor, of_u: Side, of_v: Side) -> Floats:
