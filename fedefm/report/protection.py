@@ -25,7 +25,7 @@ def findings(record: RunRecord) -> list[Finding]:
         found.append(_POOLED)
     elif scenario != "local":
         found += [
-            _sums(bool(told.get("secure_sums")), scenario),
+            _sums(bool(told.get("secure_sums")), scenario, any(record.of("published"))),
             _transport(bool(told.get("end_to_end_encryption")), bool(told.get("simulated"))),
             _LIARS,
             _CONTENT,
@@ -84,7 +84,7 @@ def _privacy(on: bool) -> Finding:
     )
 
 
-def _sums(on: bool, scenario: str) -> Finding:
+def _sums(on: bool, scenario: str, published: bool) -> Finding:
     if on:
         return Finding(
             "Secure sums",
@@ -98,7 +98,7 @@ def _sums(on: bool, scenario: str) -> Finding:
     return Finding(
         "No secure sums",
         f"{receiver} whole model, not only a sum over many sites, and could search it for traces "
-        "of the site's patients.",
+        f"of the site's patients.{_COLLECTED if published and scenario == 'decentralized' else ''}",
     )
 
 
@@ -124,6 +124,10 @@ def _transport(encrypted: bool, simulated: bool) -> Finding:
     )
 
 
+_COLLECTED = (
+    " At the end, every site's model also went to one party, which averaged them into the shared "
+    "model."
+)
 _POOLED = Finding(
     "All images in one place",
     "This reference run needs the images of all sites in one place. It is meant for public or "

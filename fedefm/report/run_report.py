@@ -137,11 +137,14 @@ def _exchange(record: RunRecord) -> Context:
 
 
 def _topology(record: RunRecord) -> str:
+    scenario = sentences.scenario_of(record)
+    if scenario == "client_server":
+        server = "server"
+        return topology_figure(record.sites, [(server, site) for site in record.sites], server)
     edges = [(str(a), str(b)) for a, b in record.started.get("edges") or ()]
-    server = "server" if sentences.scenario_of(record) == "client_server" else None
-    if server and not any(server in edge for edge in edges):
-        edges += [(server, site) for site in record.sites]
-    return topology_figure(record.sites, edges, server) if edges else ""
+    if scenario in ("local", "centralized") or not edges:  # the graph of the run file is not used
+        return ""
+    return topology_figure(record.sites, edges)
 
 
 def _costs(record: RunRecord) -> Context:

@@ -44,9 +44,10 @@ def what_was_run(record: RunRecord) -> str:
 
 def how_it_ended(record: RunRecord) -> str:
     """One sentence for a run that did not reach its end; empty for one that did."""
-    done = f"after {count(record.rounds_done, 'complete round')}"
-    if record.rounds_planned:
-        done += f" of {record.rounds_planned}"
+    done = "before its first round was over"
+    if record.rounds_done:
+        done = f"after {count(record.rounds_done, 'complete round')}"
+        done += f" of {record.rounds_planned}" if record.rounds_planned else ""
     if record.status == "quorum lost":
         return (
             f"The run stopped {done}, because too few sites took part. The numbers below end there."
@@ -163,7 +164,7 @@ def _method(record: RunRecord, scenario: str) -> str:
     if scenario == "client_server":
         return f"{text} through a server"
     topology = record.started.get("topology") or record.setting("federation", "topology")
-    return f"{text} between neighbors (topology “{topology}”, no server holds a model)"
+    return f"{text} between neighbors (topology “{topology}”, no server takes part in the rounds)"
 
 
 def _size(record: RunRecord) -> str:

@@ -38,7 +38,7 @@ def topology_figure(
 def _height(positions: Positions) -> float:
     """Inches that suit the layout's shape and leave room for the names."""
     x, y = np.ptp(np.array(list(positions.values())), axis=0)
-    room = 3.4 if len(positions) <= 6 else 4.4 if len(positions) <= 12 else 5.2
+    room = min(3.0 + 0.16 * len(positions), 7.5)
     return float(np.clip(7 * y / x + 0.9, 0.9, room))
 
 

@@ -243,6 +243,32 @@ def test_says_what_was_and_was_not_protected(
     assert said in [finding.title for finding in findings(read_record(folder))]
 
 
+def test_says_who_else_got_the_models_at_the_end(example_run: Maker, tmp_path: Path) -> None:
+    run = example_run(sites=3, rounds=2).tell()
+    run.add("published", round=2, sent_bytes=900)
+    (finding,) = [
+        f for f in findings(read_record(run.write(tmp_path))) if f.title == "No secure sums"
+    ]
+
+    assert "went to one party" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("scenario", "names"),
+    [("client_server", ["server", "Bern"]), ("local", []), ("centralized", [])],
+)
+def test_draws_only_who_really_exchanged(
+    example_run: Maker, tmp_path: Path, scenario: str, names: list[str]
+) -> None:
+    run = example_run(sites=3, rounds=1)
+    run.scenario = scenario  # the run file still names a ring
+    page = page_of(run.tell().write(tmp_path))
+
+    assert page.figures.get("topology", 0) == bool(names)
+    for name in names:
+        assert name in page.texts["topology"]
+
+
 def test_an_epsilon_is_shown_with_all_that_gives_it_meaning(
     example_run: Maker, tmp_path: Path
 ) -> None:
