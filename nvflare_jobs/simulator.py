@@ -13,13 +13,15 @@ from pathlib import Path
 
 from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset
+from fedefm.data.loading import Splits
 from fedefm.errors import ProtocolError, QuorumLost
 from fedefm.events import Event, EventLog, Listener, read_events
 from fedefm.model.checkpoint import load_checkpoint
 from fedefm.model.weights import load_weights
 from fedefm.train.assemble import build_model, find_manifest, load_data
+from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
-from fedefm.train.run import find_sites, measure_global, resolve
+from fedefm.train.run import find_sites, holdings, measure_global, resolve
 from fedefm.train.run_folder import EVENTS, MODEL, STATE, open_run_folder, write_result
 from fedefm.train.state import load_state
 from nvflare_jobs.jobs.pretrain import export_job
@@ -57,8 +59,7 @@ def run_in_simulator(
     status = "interrupted"
     try:
         _conduct(terms, sites_folder, out, log)
-        tests = {name: load_data(m, run, run.model.classes).test for name, m in manifests.items()}
-        _measure(terms, out, log, {name: test for name, test in tests.items() if test is not None})
+        _measure(terms, out, log, {name: load_data(m, run) for name, m in manifests.items()})
         status = "finished"
     except QuorumLost:
         status = "quorum lost"
@@ -120,9 +121,10 @@ def _check_status(process: SimulatorProcess) -> None:
     raise kind(f"{told['sentence']} (log: {process.log})")
 
 
-def _measure(terms: Terms, out: Path, log: EventLog, tests: Mapping[str, FrameDataset]) -> None:
+def _measure(terms: Terms, out: Path, log: EventLog, data: Mapping[str, Splits]) -> None:
     """The figures of ``result.json``, which need images of several sites."""
     run, last = terms.run, terms.run.federation.rounds - 1
+    tests = {name: splits.test for name, splits in data.items() if splits.test is not None}
     metrics: dict[str, float | int | None] = {}
     if tests:
         metrics["mean_local_accuracy"] = _mean_of_local_models(terms, out, tests)
@@ -130,6 +132,7 @@ def _measure(terms: Terms, out: Path, log: EventLog, tests: Mapping[str, FrameDa
         model = build_model(run)
         load_checkpoint(out / MODEL, model, minimum=1.0)
         metrics |= measure_global(model, tests, log, last)
+        save_foundation(out, run, model, holdings(data), metrics)
     write_result(out, run, terms.sites, metrics, encrypted=False, simulated=True)
 
 

@@ -22,7 +22,7 @@ class DataUse(BaseModel, frozen=True, extra="forbid"):
     name: str
     used_for: str
     images: int
-    patients: int
+    patients: int | None = None  # None: not counted
 
 
 class ModelCard(BaseModel, frozen=True, extra="forbid"):
@@ -47,7 +47,7 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
             "Classes": ", ".join(self.classes),
             "Trained from": self.trained_from,
         }
-        uses = [(d.name, d.used_for, str(d.images), str(d.patients)) for d in self.data]
+        uses = [(d.name, d.used_for, str(d.images), _count(d.patients)) for d in self.data]
         parts = ["# Model card", _table(("", ""), list(facts.items()))]
         parts += ["## Data", _table(("data", "used for", "images", "patients"), uses)]
         if self.scores:
@@ -90,6 +90,10 @@ def named_scores(scores: SegmentationScores | FoundationScores) -> dict[str, str
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _count(number: int | None) -> str:
+    return "not counted" if number is None else str(number)
 
 
 def _cell(text: str) -> str:

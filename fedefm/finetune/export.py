@@ -51,6 +51,13 @@ def save_program(path: Path, model: nn.Module, image_size: int) -> None:
     torch.export.save(program, path)
 
 
+def _card_of(info: dict[str, str]) -> ModelCard | None:
+    try:
+        return ModelCard.model_validate_json(info["card"]) if info.get("card") else None
+    except ValueError:
+        return None  # the bare card then says that the origin is unknown
+
+
 def _opened(checkpoint: Path) -> tuple[nn.Module, ModelCard]:
     """The model and its card; where it has none, one that says how little is known."""
     info = read_checkpoint_info(checkpoint)
@@ -65,7 +72,11 @@ def _opened(checkpoint: Path) -> tuple[nn.Module, ModelCard]:
         )
     else:
         model = foundation = read_foundation(checkpoint)
-        task, classes, card = "classification (foundation model)", foundation.classes, None
+        task, classes, card = (
+            "classification (foundation model)",
+            foundation.classes,
+            _card_of(info),
+        )
     bare = ModelCard(
         task=task,
         backbone=info["backbone"],

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedefm.config import FinetuneConfig
-from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.dataset import Progress
 from fedefm.data.folders import fresh_folder
-from fedefm.data.manifest import Manifest, read_manifest
-from fedefm.errors import DataError
+from fedefm.data.loading import Splits, load_splits
+from fedefm.data.manifest import read_manifest
 from fedefm.events import EventLog, Listener
 from fedefm.finetune.card import DataUse, ModelCard, named_scores
 from fedefm.finetune.checkpoint import TrainedSegmenter, save_trained_segmenter
@@ -32,15 +32,6 @@ class FinetuneJob:
     classes: tuple[str, ...]  # of the mask values; the first is the background
     seed: int = 1
     device: str = "cpu"
-
-
-@dataclass(frozen=True)
-class Splits:
-    """A manifest's images by split. Validation and test are None where it has none."""
-
-    train: FrameDataset
-    validation: FrameDataset | None
-    test: FrameDataset | None
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ def run_finetuning(
     with fresh_folder(job.target) as folder:
         model = job.start.build(len(job.classes), job.seed).to(find_device(job.device))
         size = int(model.info["image_size"])
-        splits = load_splits(read_manifest(job.manifest), job.classes, size, decoding)
+        splits = load_splits(read_manifest(job.manifest), job.classes, size, True, decoding)
         log = EventLog(folder / "events.jsonl", listeners)
         try:
             result = finetune_segmenter(
@@ -79,24 +70,6 @@ def run_finetuning(
         report = _judge(job, model, splits, result)
         _write(folder, job, model, splits, report)
     return report
-
-
-def load_splits(
-    manifest: Manifest, classes: tuple[str, ...], image_size: int, progress: Progress | None = None
-) -> Splits:
-    """Decode the images with their masks. Rows without a split are for training."""
-    names = {row.split for row in manifest.rows}
-
-    def of(split: str) -> FrameDataset:
-        return FrameDataset.from_manifest(manifest, split, classes, image_size, True, progress)
-
-    if not names & {"train", ""}:
-        raise DataError(f"the manifest in {manifest.folder} has no rows for training")
-    return Splits(
-        train=of("train") if "train" in names else of(""),
-        validation=of("validation") if "validation" in names else None,
-        test=of("test") if "test" in names else None,
-    )
 
 
 def _judge(

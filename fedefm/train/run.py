@@ -20,7 +20,6 @@ from fedefm.data.site_folders import SITE_FILE
 from fedefm.errors import ConfigError, QuorumLost
 from fedefm.events import EventLog, Listener
 from fedefm.finetune.evaluate import evaluate_foundation
-from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import (
@@ -36,10 +35,10 @@ from fedefm.train.assemble import (
 )
 from fedefm.train.exchange import SERVER
 from fedefm.train.federation import Federation
+from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.run_folder import (
     EVENTS,
-    MODEL,
     STATE,
     open_run_folder,
     tell_start,
@@ -107,10 +106,7 @@ def prepare(run: RunConfig, sites_folder: Path, progress: Progress | None = None
     }
     run = resolve(run, manifests)
     _plan(run, tuple(manifests))  # a graph that does not fit is found before decoding
-    data = {
-        name: load_data(manifest, run, progress)
-        for name, manifest in manifests.items()
-    }
+    data = {name: load_data(manifest, run, progress) for name, manifest in manifests.items()}
     return Workshop(run, data)
 
 
@@ -213,9 +209,8 @@ def _finish(
     if weights is not None:
         model = build_model(run)
         load_weights(model, weights)
-        info = {**model.info, "run": run.name, "rounds": str(federation.finished_rounds)}
-        save_checkpoint(out / MODEL, model, info)
         metrics |= measure_global(model, workshop.tests, log, federation.finished_rounds - 1)
+        save_foundation(out, run, model, holdings(workshop.data), metrics)
     write_result(
         out,
         run,

@@ -1,4 +1,4 @@
-"""``fedefm demo``: the whole path on simulated fluoroscopy, in minutes, with nothing to bring along."""
+"""``fedefm demo``: the whole path on simulated fluoroscopy, in minutes, nothing to bring along."""
 
 import json
 import shutil

@@ -7,8 +7,8 @@ client processes inherit. In a project they stand in the kit, and the environmen
 import os
 from pathlib import Path
 
+from fedefm.data.site_folders import SITE_FILE
 from fedefm.errors import ConfigError
-from fedefm.train.assemble import SITE_FILE
 
 SITES_DIR, STATE_DIR = "FEDEFM_SITES_DIR", "FEDEFM_STATE_DIR"
 RUN_FOLDER = "fedefm_run"  # in the server's folder of the job; part of what is downloaded

@@ -17,7 +17,7 @@ from fedefm.data.dataset import FrameDataset
 from fedefm.errors import ConfigError, FedEFMError, PolicyRefused
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights
-from fedefm.train.assemble import SiteData, build_model, build_site, find_manifest, load_data
+from fedefm.train.assemble import build_model, build_site, find_manifest, load_data
 from fedefm.train.exchange import RoundStats, Steps
 from fedefm.train.measure import correct
 from fedefm.train.rounds import algorithm_for
@@ -63,7 +63,7 @@ class SiteWork:
                 f"site {name!r} is not in this job, whose sites are {', '.join(terms.sites)}"
             )
         manifest = find_manifest(site_file, terms.run.dataset)
-        self._data: SiteData = load_data(manifest, terms.run, terms.run.model.classes)
+        self._data = load_data(manifest, terms.run)
         self._algorithm = algorithm_for(terms.run.federation)
         self._site: Site = build_site(name, self._data.train, terms.run, terms.plan())
 

@@ -1,0 +1,42 @@
+"""A manifest's images in memory, split by split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.manifest import Manifest
+from fedefm.errors import DataError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training images, and those for validation and test where the manifest has some."""
+
+    train: FrameDataset
+    validation: FrameDataset | None
+    test: FrameDataset | None
+
+
+def load_splits(
+    manifest: Manifest,
+    classes: Sequence[str],
+    image_size: int,
+    masks: bool = False,
+    progress: Progress | None = None,
+) -> Splits:
+    """Decode a manifest at ``image_size`` squared. Rows without a split are for training.
+
+    Raises DataError where nothing is for training, and as ``FrameDataset.from_manifest`` does.
+    """
+    names = {row.split for row in manifest.rows}
+
+    def of(split: str) -> FrameDataset:
+        return FrameDataset.from_manifest(manifest, split, classes, image_size, masks, progress)
+
+    if not names & {"train", ""}:
+        raise DataError(f"the manifest in {manifest.folder} has no rows for training")
+    return Splits(
+        train=of("train") if "train" in names else of(""),
+        validation=of("validation") if "validation" in names else None,
+        test=of("test") if "test" in names else None,
+    )
