@@ -107,7 +107,7 @@ def check(
     found, problems = parse_manifest(manifest)
     with progress_of("checking", quiet=as_json) as progress:
         seen = check_manifest(found, hashes, progress)
-    problems += [problem for problem in seen if problem not in problems]
+    problems = list(dict.fromkeys([*problems, *seen]))  # the structure is looked at twice
     if as_json:
         _print_json({"manifest": str(manifest), "problems": problems} | _summary(found.rows))
         raise typer.Exit(2 if problems else 0)
