@@ -163,7 +163,7 @@ class PolicyConfig(Section):
     require_dp: bool = False
     min_cohort: int = Field(2, ge=1)
     require_encryption: bool = True
-    allowed_metrics: tuple[str, ...] = ("loss", "accuracy", "images", "seconds")
+    allowed_metrics: tuple[str, ...] = ("loss", "accuracy", "images", "seconds", "similarity")
     epsilon_cap: float | None = Field(None, gt=0)
     delta: float = Field(1e-5, gt=0, lt=1)
 
