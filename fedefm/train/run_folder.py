@@ -50,6 +50,7 @@ def tell_start(log: EventLog, run: RunConfig, plan: Plan, where: str, resumed_fr
     federation = run.federation
     weights = weights_of(build_model(run))
     numbers = sum(tensor.numel() for tensor in weights.values())
+    linked = federation.scenario == "decentralized"
     log.emit(
         "run_started",
         name=run.name,
@@ -61,7 +62,7 @@ def tell_start(log: EventLog, run: RunConfig, plan: Plan, where: str, resumed_fr
         schedule=federation.schedule,
         rounds=federation.rounds,
         sites=list(plan.sites),
-        edges=[list(edge) for edge in plan.graph.edges],
+        edges=[list(edge) for edge in plan.graph.edges] if linked else [],
         where=where,
         parameters=numbers,
         model_bytes=4 * numbers,

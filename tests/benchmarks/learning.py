@@ -25,6 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _corpora_task import MOST_IMAGES, SIZE, Task, load_task
+from _learning_figure import draw
 
 from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset
@@ -303,6 +304,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="sample sets")
     parser.add_argument("--quick", action="store_true", help="a taste, within a minute")
     parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--figure", type=Path, help="where to draw the curves, .svg or .png")
     parser.add_argument("--work", type=Path, default=Path("build/learning"), help="finished runs")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -318,9 +320,12 @@ def main() -> None:
         tables = benchmark(scope, run_all)
     for name, table in tables.items():
         print_table(name, table)
+    record = _record(tables, work)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(_record(tables, work), indent=1) + "\n")
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    if options.figure:
+        draw(record, options.figure)
 
 
 class _Plain(argparse.RawDescriptionHelpFormatter):
