@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from fedefm.errors import FedEFMError
-from nvflare_jobs.commands import data, demo, finetune, report, run
+from nvflare_jobs.commands import data, demo, finetune, job, report, run
 
 app = typer.Typer(
     help="Hospitals train one medical imaging foundation model together, without sharing images.",
@@ -17,6 +17,7 @@ app = typer.Typer(
 demo.register(app)
 app.add_typer(data.app, name="data")
 run.register(app)
+job.register(app)
 finetune.register(app)
 report.register(app)
 

@@ -47,6 +47,11 @@ def build_graph(
     return graph
 
 
+def sites_in(spec: str) -> list[str]:
+    """The site names in a graph file, sorted. Raises ConfigError where it cannot be read."""
+    return sorted(_read_file(spec))
+
+
 def _check_sites(sites: Sequence[str]) -> None:
     if not sites:
         raise ConfigError("a topology needs at least one site; none is in this job")
@@ -97,12 +102,7 @@ def _minimum_spanning_tree(
 
 
 def _links_from_file(spec: str, sites: list[str]) -> list[tuple[str, str]]:
-    path = Path(spec)
-    if not path.is_file():
-        near = difflib.get_close_matches(spec, NAMED, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"topology {spec!r} is neither {', '.join(NAMED)} nor a file{hint}")
-    graph = _read(path)
+    path, graph = Path(spec), _read_file(spec)
     strangers, missing = set(graph) - set(sites), set(sites) - set(graph)
     problems = [f"{name!r} is not a site of this job" for name in sorted(strangers)]
     problems += [f"site {name!r} is not in the graph" for name in sorted(missing)]
@@ -110,6 +110,15 @@ def _links_from_file(spec: str, sites: list[str]) -> list[tuple[str, str]]:
     if problems:
         raise ConfigError(all_problems(f"topology file {path}", problems))
     return list(graph.edges)
+
+
+def _read_file(spec: str) -> nx.Graph:
+    path = Path(spec)
+    if not path.is_file():
+        near = difflib.get_close_matches(spec, NAMED, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"topology {spec!r} is neither {', '.join(NAMED)} nor a file{hint}")
+    return _read(path)
 
 
 def _read(path: Path) -> nx.Graph:

@@ -1,0 +1,77 @@
+"""Three tiny hospitals on disk, and a run that they finish in a second."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from fedefm.config import RunConfig
+from fedefm.data.manifest import Row, write_manifest
+
+HOSPITALS = ("hosp-a", "hosp-b", "hosp-c")
+CLASSES = ("bars", "disk", "square")
+SPLITS = ("train", "train", "validation", "test")
+SIZE = 16
+
+
+@pytest.fixture(scope="session")
+def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sites folder; nobody may change it."""
+    folder = tmp_path_factory.mktemp("hospitals")
+    rng = np.random.default_rng(0)
+    for site in HOSPITALS:
+        (folder / site).mkdir()
+        rows = [_image(folder / site, kind, i, rng) for kind in CLASSES for i in range(8)]
+        write_manifest(folder / site / "manifest.csv", rows)
+        settings = {"datasets": {"pretraining": {"manifest": "manifest.csv"}}}
+        (folder / site / "fedefm_site.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+@pytest.fixture
+def tiny_run() -> RunConfig:
+    return run_of()
+
+
+def run_of(**federation: Any) -> RunConfig:
+    settings = {
+        "rounds": 3,
+        "local_steps": 1,
+        "host_steps": 1,
+        "expert_every": 2,
+        "evaluate_every": 2,
+        "deadline_s": 20,
+    }
+    return RunConfig.model_validate(
+        {
+            "name": "tiny",
+            "model": {"backbone": "resnet_micro", "image_size": SIZE, "classes": CLASSES},
+            "training": {"batch_size": 4, "decay_at": 1.0},
+            "distill": {"pool": 2},
+            "federation": {**settings, **federation},
+        }
+    )
+
+
+@pytest.fixture
+def make_run() -> Any:
+    return run_of
+
+
+def _image(folder: Path, kind: str, number: int, rng: np.random.Generator) -> Row:
+    ys, xs = np.mgrid[:SIZE, :SIZE]
+    x, y = rng.uniform(5, 11, 2)
+    shape = {
+        "disk": (xs - x) ** 2 + (ys - y) ** 2 < 12,
+        "square": (abs(xs - x) < 3) & (abs(ys - y) < 3),
+        "bars": (xs + int(x)) % 4 < 2,
+    }[kind]
+    pixels = np.clip(shape * 0.7 + rng.normal(0.15, 0.05, (SIZE, SIZE)), 0, 1)
+    path = f"{kind}-{number}.png"
+    Image.fromarray((pixels * 255).astype("uint8")).save(folder / path)
+    split = SPLITS[number % len(SPLITS)]
+    patient = f"{folder.name}-{kind}-{number}"
+    return Row(path, 0, patient, kind, kind, "", split, "")
