@@ -1,0 +1,108 @@
+"""FedAvg and the last exchange against means written out by hand."""
+
+import pytest
+import torch
+
+from fedefm.errors import QuorumLost
+from fedefm.model.weights import weights_of
+from fedefm.train.assemble import build_model, build_server
+from fedefm.train.exchange import SERVER
+from fedefm.train.rounds.fedavg import fedavg_server_round, fedavg_site_round
+from fedefm.train.rounds.publish import publish_server, publish_site
+
+FEDAVG = {"scenario": "client_server", "algorithm": "fedavg"}
+
+
+@pytest.fixture
+def sites(world):
+    return world.pulled_sites(world.settings(federation=FEDAVG))
+
+
+@pytest.fixture
+def server(world):
+    run = world.settings(federation=FEDAVG)
+    return build_server(run, world.plan(run))
+
+
+def play(world, sites, server, lost=lambda sender, receiver: False):
+    steps = {name: fedavg_site_round(site, 0) for name, site in sites.items()}
+    world.exchange_by_hand({**steps, SERVER: fedavg_server_round(server, 0)}, lost)
+
+
+def weighted_mean(parts):
+    """Of ``(weights, images)`` pairs, in double precision."""
+    images = sum(count for _, count in parts)
+    return {
+        name: (sum(w[name].double() * count for w, count in parts) / images).float()
+        for name in parts[0][0]
+    }
+
+
+def test_the_model_becomes_the_mean_weighted_by_training_images(world, sites, server):
+    start = dict(server.weights)
+    parts = [(s.trainer.of(start), len(s.dataset)) for s in sites.values()]
+    assert len({count for _, count in parts}) == 4
+
+    play(world, sites, server)
+
+    torch.testing.assert_close(server.weights, weighted_mean(parts))
+    torch.testing.assert_close(server.average, server.weights)
+
+
+@pytest.mark.parametrize("direction", ["to the server", "from the server"])
+def test_whoever_is_not_heard_is_left_out(world, sites, server, direction):
+    start = dict(server.weights)
+    own = sites["east"].weights()
+    link = ("east", SERVER) if direction == "to the server" else (SERVER, "east")
+
+    play(world, sites, server, lambda a, b: (a, b) == link)
+
+    begin = dict.fromkeys(sites, start) | ({"east": own} if link[0] == SERVER else {})
+    parts = [
+        (site.trainer.of(begin[name]), len(site.dataset))
+        for name, site in sites.items()
+        if link != (name, SERVER)
+    ]
+    torch.testing.assert_close(server.weights, weighted_mean(parts))
+
+
+def test_a_round_in_which_nobody_answers_changes_nothing(world, sites, server):
+    start = {name: value.clone() for name, value in server.weights.items()}
+    play(world, sites, server, lambda a, b: b == SERVER)
+    torch.testing.assert_close(server.weights, start)
+
+
+def test_the_global_model_is_the_mean_of_the_sites_averages_over_rounds(world):
+    run = world.settings()
+    sites, server = world.pulled_sites(run), build_server(run, world.plan(run))
+    for site in sites.values():
+        site.finish_round()
+        site.load({name: value + 9 for name, value in site.weights().items()})
+    averages = [(site.average, 1) for site in sites.values()]
+
+    steps = {name: publish_site(site) for name, site in sites.items()}
+    results = world.exchange_by_hand({**steps, SERVER: publish_server(server)})
+
+    for published in results.values():
+        torch.testing.assert_close(published, weighted_mean(averages))
+
+
+def test_the_global_model_leaves_out_whoever_did_not_answer(world):
+    run = world.settings()
+    sites, server = world.pulled_sites(run), build_server(run, world.plan(run))
+    kept = [(site.weights(), 1) for name, site in sites.items() if name != "west"]
+
+    steps = {name: publish_site(site) for name, site in sites.items()}
+    results = world.exchange_by_hand(
+        {**steps, SERVER: publish_server(server)}, lambda a, b: a == "west"
+    )
+
+    torch.testing.assert_close(results[SERVER], weighted_mean(kept))
+
+
+def test_a_global_model_of_nobody_is_refused(world):
+    run = world.settings()
+    server = build_server(run, world.plan(run))
+    with pytest.raises(QuorumLost, match="no site contributed"):
+        world.exchange_by_hand({SERVER: publish_server(server)})
+    torch.testing.assert_close(server.weights, weights_of(build_model(run)))
