@@ -38,7 +38,7 @@ class TrainingConfig(Section):
     decay_at: float = Field(0.6, gt=0, le=1)  # share of the rounds after which the rate drops
     decay_to: float = Field(0.3, gt=0, le=1)  # factor of the drop
     gradient_norm: float = Field(5.0, gt=0)  # clip of a step's gradient, for stability, not privacy
-    absent_penalty: float = Field(1.5, ge=0)  # lowers logits of labels absent at the site; 0: plain
+    absent_penalty: float = Field(0.5, ge=0)  # lowers logits of labels absent at the site; 0: plain
     average_decay: float = Field(0.85, ge=0, lt=1)  # weight average over rounds; 0: last weights
     augment: Literal["none", "light"] = "light"
 
