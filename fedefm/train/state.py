@@ -6,6 +6,7 @@ appears whole or not at all; the one before it is kept, too.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,7 +64,7 @@ def finished_rounds(folder: Path) -> list[int]:
 def _states(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    found = [p for p in folder.iterdir() if p.name.startswith("round-") and "." not in p.name]
+    found = [path for path in folder.iterdir() if re.fullmatch(r"round-\d{6,}", path.name)]
     return sorted(found, reverse=True)
 
 
