@@ -37,8 +37,11 @@ KNOWN_ONLY_TO = {
 
 # Inside fedefm, along the path of the data; a package imports from those before it.
 LAYERS = ("data", "topology", "distill", "model", "train", "finetune", "report")
-# It puts a whole run together, so it looks ahead to how a finished model is measured.
-LOOKS_AHEAD = {("fedefm.train.run", "fedefm.finetune.evaluate")}
+# At its end a run measures and describes its model with the tools of fine-tuning.
+LOOKS_AHEAD = {
+    ("fedefm.train.run", "fedefm.finetune.evaluate"),
+    ("fedefm.train.foundation_card", "fedefm.finetune.card"),
+}
 
 Import = tuple[str, str, int]  # importing module, imported name, line
 
