@@ -53,5 +53,5 @@ def _bars(axes: Axes, record: dict[str, Any]) -> None:
     axes.barh([SHOWN[name][0] for name in names], means, xerr=spread, color=colors)
     for place, mean in enumerate(means):
         axes.text(1, place, f"{mean:.1f}", va="center", color="white", fontsize=8)
-    axes.set_xlabel("final test accuracy (%), mean and deviation over seeds")
+    axes.set_xlabel("final test accuracy (%)")
     axes.spines[["top", "right"]].set_visible(False)
