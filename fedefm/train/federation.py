@@ -8,6 +8,7 @@ it directly.
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset
@@ -21,7 +22,13 @@ from fedefm.train.server import Server
 from fedefm.train.simulate import Faults, Network, Outcome
 from fedefm.train.site import Site, mean_weights
 from fedefm.train.state import PartyState, save_state
-from fedefm.train.telling import close_round, tell_accuracy, tell_site
+from fedefm.train.telling import (
+    check_quorum,
+    close_round,
+    tell_accuracy,
+    tell_rejected,
+    tell_site,
+)
 
 
 class Federation:
@@ -63,8 +70,7 @@ class Federation:
         started = time.perf_counter()
         before = {name: site.state() for name, site in self.sites.items()}
         outcomes = self._network.run_round(self._parties(round_index), round_index)
-        self._tell_server(round_index, outcomes.pop(SERVER, None))
-        missing: dict[str, str] = {}
+        missing = self._tell_server(round_index, outcomes.pop(SERVER, None))
         for name, outcome in outcomes.items():
             if outcome.error is not None:
                 self.sites[name].load_state(before[name])
@@ -84,7 +90,10 @@ class Federation:
         return mean_weights([site.average or site.weights() for site in self.sites.values()])
 
     def publish(self) -> Weights | None:
-        """The last exchange: the global model, None where the scenario has none."""
+        """The last exchange: the global model, None where the scenario has none.
+
+        Raises QuorumLost where it would be the model of fewer sites than the run file demands.
+        """
         publication = self._algorithm.publication
         if publication is None:
             return None
@@ -92,13 +101,17 @@ class Federation:
             name: publication.site(site) for name, site in self.sites.items()
         }
         parties[SERVER] = publication.server(self.server)
-        outcomes = self._network.run_round(parties, self.run.federation.rounds)
+        federation = self.run.federation
+        outcomes = self._network.run_round(parties, federation.rounds)
         sent = sum(outcome.sent_bytes for outcome in outcomes.values())
         self.sent_bytes += sent
-        self._log.emit("published", round=self.run.federation.rounds, sent_bytes=sent)
         outcome = outcomes[SERVER]
+        missing = _unheard(outcome)
+        tell_rejected(self._log, federation.rounds, SERVER, outcome)
+        self._log.emit("published", round=federation.rounds, sent_bytes=sent, missing=dict(missing))
         if outcome.error is not None:
             raise outcome.error
+        check_quorum("the global model", list(self.sites), missing, federation.quorum)
         return outcome.result
 
     def states(self) -> dict[str, PartyState]:
@@ -122,14 +135,19 @@ class Federation:
             parties[SERVER] = self._algorithm.server_round(self.server, round_index)
         return parties
 
-    def _tell_server(self, round_index: int, outcome: Outcome[RoundStats] | None) -> None:
-        """The server's part, where it has one. What it throws ends the run: nobody replaces it."""
+    def _tell_server(self, round_index: int, outcome: Outcome[RoundStats] | None) -> dict[str, str]:
+        """The server's part, where it has one, and whom it did not hear.
+
+        What it throws ends the run: nobody replaces it.
+        """
         if outcome is None:
-            return
+            return {}
         if outcome.error is not None:
             raise outcome.error
         self.sent_bytes += outcome.sent_bytes
+        tell_rejected(self._log, round_index, SERVER, outcome)
         self._log.emit("server", round=round_index, sent_bytes=outcome.sent_bytes)
+        return _unheard(outcome)
 
     def _close_round(self, round_index: int, missing: Mapping[str, str], seconds: float) -> None:
         close_round(
@@ -158,3 +176,7 @@ class Federation:
             images = sum(len(dataset) for dataset in self._validation.values())
             share = pooled_accuracy(self._global, self._validation)
             tell_accuracy(self._log, round_index, "global", share, images, "validation")
+
+
+def _unheard(server: Outcome[Any]) -> dict[str, str]:
+    return dict.fromkeys(sorted(server.missing), "the server did not hear from it in time")

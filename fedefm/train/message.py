@@ -6,6 +6,7 @@ parties. Its wire form is safetensors (no pickle): the header stands in the meta
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -158,6 +159,13 @@ def _header(values: Mapping[str, Any]) -> Header:
         if type(values[field.name]) is not field.type:
             raise TypeError(f"{field.name} of the header is not of its type")
     return Header(**{field.name: values[field.name] for field in fields(Header)})
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """By the extremes, which a NaN takes over: a fifth of the time of looking at each value."""
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return True
+    return all(math.isfinite(extreme) for extreme in torch.aminmax(tensor))
 
 
 def _first_difference(tensors: Tensors, shapes: Shapes) -> str:

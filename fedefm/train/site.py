@@ -128,15 +128,16 @@ class Site:
             found[host] = agreement(self.model, teacher, images, self.settings.distill)
         return found
 
+    @torch.no_grad()
     def finish_round(self) -> None:
         """Let the current weights enter the average over rounds."""
-        decay = self.settings.training.average_decay
-        now = self.weights()
         if self.average is None:
-            self.average = now
-        else:
-            for name, value in now.items():
-                self.average[name].lerp_(value, 1 - decay)
+            self.average = self.weights()
+            return
+        decay = self.settings.training.average_decay
+        for name, parameter in self.model.named_parameters():  # read where they are, uncopied
+            if name in self.average:
+                self.average[name].lerp_(parameter, 1 - decay)
 
     def learning_rate(self, round_index: int) -> float:
         """The rate of this round: constant, then dropped once."""

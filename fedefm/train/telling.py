@@ -1,6 +1,7 @@
 """What is told about a round, in the same words wherever the run happens."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fedefm.errors import QuorumLost
 from fedefm.events import EventLog
@@ -12,8 +13,7 @@ def tell_site(
     log: EventLog, round_index: int, name: str, outcome: Outcome[RoundStats], reason: str | None
 ) -> None:
     """One site's part of a round; ``reason`` says why it failed, None if it did not."""
-    for refusal in outcome.rejected:
-        log.emit("rejected", round=round_index, site=name, reason=refusal)
+    tell_rejected(log, round_index, name, outcome)
     stats = outcome.result or RoundStats()
     for host, value in stats.similarity.items():
         log.emit("similarity", round=round_index, student=name, expert=host, value=value)
@@ -32,6 +32,12 @@ def tell_site(
         sent_bytes=outcome.sent_bytes,
         received_bytes=outcome.received_bytes,
     )
+
+
+def tell_rejected(log: EventLog, round_index: int, receiver: str, outcome: Outcome[Any]) -> None:
+    """What ``receiver`` refused to open, and why."""
+    for refusal in outcome.rejected:
+        log.emit("rejected", round=round_index, site=receiver, reason=refusal)
 
 
 def close_round(
