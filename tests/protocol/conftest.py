@@ -39,7 +39,7 @@ def settings(algorithm: str, **federation: Any) -> RunConfig:
     return parse(data, RunConfig, "small run")
 
 
-def images_of(label: int, count: int = 8) -> FrameDataset:
+def noise_of(label: int, count: int = 8) -> FrameDataset:
     """Noise of one label, another one at each site."""
     rng = torch.Generator().manual_seed(label)
     images = torch.randint(0, 256, (count, 1, 16, 16), generator=rng, dtype=torch.uint8)
@@ -60,7 +60,7 @@ class Observed:
         self.events: list[Event] = []
         plan = plan_exchanges(run, names)
         sites = {
-            name: build_site(name, images_of(names.index(name) % 4), run, plan)
+            name: build_site(name, noise_of(names.index(name) % 4), run, plan)
             for name in order or names
         }
         log = EventLog(None, (self.events.append,))
@@ -98,3 +98,9 @@ def observe() -> type[Observed]:
 def state_folder(tmp_path: Path) -> Path:
     """Where checkpoints go."""
     return tmp_path / "state"
+
+
+@pytest.fixture
+def images_of() -> Callable[..., FrameDataset]:
+    """``images_of(label)``: images that belong to one label."""
+    return noise_of
