@@ -148,7 +148,7 @@ class Postbox:
         for name, tensor in tensors.items():
             if tensor.dtype not in TYPES:
                 raise _rejected(header, f"tensor {name!r} is of type {tensor.dtype}")
-            if not torch.isfinite(tensor).all():
+            if not _is_finite(tensor):
                 raise _rejected(header, f"tensor {name!r} holds NaN or infinite values")
         if digest(tensors) != header.sha256:
             raise _rejected(header, "its content does not match its SHA-256")
@@ -162,10 +162,9 @@ def _header(values: Mapping[str, Any]) -> Header:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """By the extremes, which a NaN takes over: a fifth of the time of looking at each value."""
-    if not tensor.is_floating_point() or tensor.numel() == 0:
-        return True
-    return all(math.isfinite(extreme) for extreme in torch.aminmax(tensor))
+    """By its extremes, which a NaN takes over; five times as fast as looking at each value."""
+    extremes = torch.aminmax(tensor.detach()) if tensor.numel() else ()
+    return all(math.isfinite(extreme) for extreme in extremes)
 
 
 def _first_difference(tensors: Tensors, shapes: Shapes) -> str:
