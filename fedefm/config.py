@@ -56,7 +56,7 @@ class FederationConfig(Section):
     rounds: int = Field(60, ge=1)
     local_steps: int = Field(5, ge=1)
     host_steps: int = Field(5, ge=1)
-    expert_every: int = Field(3, ge=1)  # swap: an expert round every so many rounds
+    expert_every: int = Field(5, ge=1)  # swap: coprime to the schedule's period, so pairs vary
     quorum: float = Field(0.5, gt=0, le=1)  # share of the sites that must take part in a round
     deadline_s: float = Field(120.0, gt=0)  # how long a site waits for one exchange
     evaluate_every: int = Field(5, ge=1)  # rounds between measurements on validation images

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _corpora_task import MOST_IMAGES, SIZE, Task, load_task
 from _learning_figure import draw
 
-from fedefm.config import RunConfig
+from fedefm.config import FederationConfig, RunConfig
 from fedefm.data.dataset import FrameDataset
 from fedefm.model.weights import load_weights
 from fedefm.train.assemble import build_model, build_server, build_site, merged, plan_exchanges
@@ -59,8 +59,8 @@ class Method:
 def methods(sites: int) -> dict[str, Method]:
     """All rows. The graph: a ring, walked edge by edge (4 sites) or replaced by a hypercube (8)."""
     pairs = {"schedule": "matchings" if sites == 4 else "hypercube"}
-    expert_every = 3 if sites == 4 else 4  # coprime to the schedule's period
-    swap = {"update": "swap", "expert_every": expert_every, **pairs}
+    expert_every = FederationConfig().expert_every
+    swap = {"update": "swap", **pairs}
     ring = {"schedule": "neighbors"}
     part = 1 + 1 / expert_every
     taught = {"beta": 0.2}
