@@ -53,8 +53,12 @@ def run_in_simulator(
         name: find_manifest(path, run.dataset) for name, path in find_sites(sites_folder).items()
     }
     run = resolve(run, manifests)
-    terms = terms_for(run, tuple(manifests), resume)
+    terms = terms_for(
+        run, tuple(manifests)
+    )  # what does not fit is found before anything is written
     open_run_folder(out, run, resume)
+    if resume:
+        terms = terms_for(run, tuple(manifests), resume, _recorded(out))
     log = EventLog(out / EVENTS, listeners)
     status = "interrupted"
     try:
@@ -70,6 +74,12 @@ def run_in_simulator(
     if not keep_workspace:
         shutil.rmtree(out / WORKSPACE)
     return out
+
+
+def _recorded(out: Path) -> int:
+    """How many rounds the run folder knows to be complete."""
+    told = read_events(out / EVENTS) if (out / EVENTS).exists() else iter(())
+    return max((e["round"] + 1 for e in told if e["event"] == "checkpoint"), default=0)
 
 
 def _conduct(terms: Terms, sites_folder: Path, out: Path, log: EventLog) -> None:

@@ -8,7 +8,6 @@ it directly.
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset
@@ -28,6 +27,7 @@ from fedefm.train.telling import (
     tell_accuracy,
     tell_rejected,
     tell_site,
+    unheard,
 )
 
 
@@ -106,7 +106,7 @@ class Federation:
         sent = sum(outcome.sent_bytes for outcome in outcomes.values())
         self.sent_bytes += sent
         outcome = outcomes[SERVER]
-        missing = _unheard(outcome)
+        missing = unheard(outcome)
         tell_rejected(self._log, federation.rounds, SERVER, outcome)
         self._log.emit("published", round=federation.rounds, sent_bytes=sent, missing=dict(missing))
         if outcome.error is not None:
@@ -147,7 +147,7 @@ class Federation:
         self.sent_bytes += outcome.sent_bytes
         tell_rejected(self._log, round_index, SERVER, outcome)
         self._log.emit("server", round=round_index, sent_bytes=outcome.sent_bytes)
-        return _unheard(outcome)
+        return unheard(outcome)
 
     def _close_round(self, round_index: int, missing: Mapping[str, str], seconds: float) -> None:
         close_round(
@@ -176,7 +176,3 @@ class Federation:
             images = sum(len(dataset) for dataset in self._validation.values())
             share = pooled_accuracy(self._global, self._validation)
             tell_accuracy(self._log, round_index, "global", share, images, "validation")
-
-
-def _unheard(server: Outcome[Any]) -> dict[str, str]:
-    return dict.fromkeys(sorted(server.missing), "the server did not hear from it in time")

@@ -40,6 +40,11 @@ def tell_rejected(log: EventLog, round_index: int, receiver: str, outcome: Outco
         log.emit("rejected", round=round_index, site=receiver, reason=refusal)
 
 
+def unheard(server: Outcome[Any]) -> dict[str, str]:
+    """Whom the server expected and did not hear, with the reason."""
+    return dict.fromkeys(sorted(server.missing), "the server did not hear from it in time")
+
+
 def close_round(
     log: EventLog,
     round_index: int,

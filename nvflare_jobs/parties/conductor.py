@@ -25,7 +25,7 @@ from fedefm.train.run_folder import (
 )
 from fedefm.train.simulate import Outcome
 from fedefm.train.state import finished_rounds, load_state, save_state
-from fedefm.train.telling import check_quorum, close_round, tell_site
+from fedefm.train.telling import check_quorum, close_round, tell_rejected, tell_site, unheard
 from nvflare_jobs.parties.accuracy import pooled, tell_global, tell_own
 from nvflare_jobs.parties.messages import PUBLISH, READY, ROUND, outcome_of
 from nvflare_jobs.parties.party import Party
@@ -33,7 +33,7 @@ from nvflare_jobs.parties.terms import Terms
 
 START_S = 600.0  # how long sites may take to start and to decode their images
 PHASES = 2  # exchanges of a round, at most
-GRACE_S = 30.0  # fetching a task, sending its result
+GRACE_S = 10.0  # fetching a task, sending its result
 SIMULATOR = "simulator"  # all sites are folders of one machine
 Answers = Mapping[str, Mapping[str, Any]]
 
@@ -123,6 +123,8 @@ class Conductor:
         saved = {site: {int(n) for n in a.get("saved", ())} for site, a in ready.items()}
         if self._algorithm.server_round is not None:
             saved[SERVER] = set(finished_rounds(self._state_folder))
+        if self.terms.recorded is not None:  # sites may be one round ahead of what was told
+            saved = {p: {n for n in have if n <= self.terms.recorded} for p, have in saved.items()}
         everyone = set.intersection(*saved.values())
         if everyone:
             return max(everyone)
@@ -147,10 +149,11 @@ class Conductor:
         started = time.perf_counter()
         server_round = self._algorithm.server_round
         steps = server_round(self._server, round_index) if server_round else None
-        answers, server_bytes = self._ask_sites(ROUND, round_index, steps, begin_at)
+        answers, server = self._ask_sites(ROUND, round_index, steps, begin_at)
+        missing = {**unheard(server), **self._silent, **self._refused}
         if steps is not None:
-            log.emit("server", round=round_index, sent_bytes=server_bytes)
-        missing = {**self._silent, **self._refused}
+            tell_rejected(log, round_index, SERVER, server)
+            log.emit("server", round=round_index, sent_bytes=server.sent_bytes)
         for site, answer in answers.items():
             reason = self._tell_answer(log, round_index, site, answer)
             if reason:
@@ -166,29 +169,31 @@ class Conductor:
 
     def _ask_sites(
         self, task: str, round_index: int, steps: Steps[Any] | None, begin_at: int
-    ) -> tuple[Answers, int]:
-        """Put a round to the sites and play the server's part; answers, and bytes it sent."""
+    ) -> tuple[Answers, Outcome[Any]]:
+        """Put a round to the sites and play the server's part; their answers and its outcome."""
         absent = {**self._silent, **self._refused}
-        sent: list[int] = []
+        deadline_s = self.run.federation.deadline_s
+        played: list[Outcome[Any]] = []
 
         def server_part() -> None:
-            if steps is None:
-                return
-            outcome = self._party.play(steps, round_index, absent)
-            if outcome.error is not None:  # nobody can replace the server
-                raise outcome.error
-            sent.append(outcome.sent_bytes)
+            if steps is not None:
+                played.append(self._party.play(steps, round_index, absent))
 
         answers = self._ask(
             task,
             {"round": round_index, "begin_at": begin_at, "silent": sorted(absent)},
             frozenset(self.terms.sites) - frozenset(absent),
-            (PHASES + 1) * self.run.federation.deadline_s + GRACE_S,
+            (PHASES + 1) * deadline_s + GRACE_S,
+            enough=self.terms.needed,
+            patience_s=deadline_s + GRACE_S,
             meanwhile=server_part,
         )
         answers = {site: a for site, a in answers.items() if site not in self._refused}
         self._note_absent(answers)
-        return answers, sum(sent)
+        server = played[0] if played else Outcome()
+        if server.error is not None:  # nobody can replace the server
+            raise server.error
+        return answers, server
 
     def _tell_answer(
         self, log: EventLog, round_index: int, site: str, answer: Mapping[str, Any]
@@ -218,10 +223,12 @@ class Conductor:
         if publication is None:
             return {}
         rounds = self.run.federation.rounds
-        steps = publication.server(self._server)
-        answers, sent = self._ask_sites(PUBLISH, rounds, steps, rounds)
-        sent += sum(int(answer.get("sent_bytes", 0)) for answer in answers.values())
-        log.emit("published", round=rounds, sent_bytes=sent)
+        answers, server = self._ask_sites(PUBLISH, rounds, publication.server(self._server), rounds)
+        sent = server.sent_bytes + sum(int(a.get("sent_bytes", 0)) for a in answers.values())
+        missing = {**unheard(server), **self._silent, **self._refused}
+        tell_rejected(log, rounds, SERVER, server)
+        log.emit("published", round=rounds, sent_bytes=sent, missing=missing)
+        check_quorum("the global model", self.terms.sites, missing, self.run.federation.quorum)
         self._save_model(self._server.weights)
         tell_global(log, rounds - 1, answers)
         return pooled(answers, "test")

@@ -139,4 +139,5 @@ class Party:
                 except MessageRejected as error:
                     outcome.rejected.append(str(error))
         outcome.missing |= exchange.expect - set(inbox)
+        self._silent |= outcome.missing  # a dead neighbor costs one deadline a round, not two
         return inbox

@@ -193,7 +193,9 @@ class SiteWork:
 
 def terms_digest(terms: Terms) -> str:
     """What two jobs must share for one to go on with the other's state."""
-    data = terms.model_dump(mode="json", exclude={"resume": True, "run": FREE_TO_CHANGE})
+    data = terms.model_dump(
+        mode="json", exclude={"resume": True, "recorded": True, "run": FREE_TO_CHANGE}
+    )
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 

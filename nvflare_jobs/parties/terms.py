@@ -23,7 +23,8 @@ class Terms(Section):
     run: RunConfig
     sites: tuple[str, ...] = Field(min_length=1)
     links: tuple[tuple[str, str], ...]
-    resume: bool = False
+    resume: bool = False  # go on with what the sites have saved of this run
+    recorded: int | None = Field(None, ge=0)  # and after no more rounds than were written down
 
     @property
     def needed(self) -> int:
@@ -41,7 +42,9 @@ class Terms(Section):
         return plan_exchanges(self.run, self.sites, graph)
 
 
-def terms_for(run: RunConfig, sites: Sequence[str], resume: bool = False) -> Terms:
+def terms_for(
+    run: RunConfig, sites: Sequence[str], resume: bool = False, recorded: int | None = None
+) -> Terms:
     """The terms of a job for ``run``. Raises ConfigError where it cannot be a job."""
     if run.federation.scenario == "centralized":
         raise ConfigError(
@@ -55,7 +58,13 @@ def terms_for(run: RunConfig, sites: Sequence[str], resume: bool = False) -> Ter
         )
     graph = build_graph(run.federation.topology, sites)
     run = _without_path(run)
-    terms = Terms(run=run, sites=tuple(sites), links=tuple(graph.edges), resume=resume)
+    terms = Terms(
+        run=run,
+        sites=tuple(sites),
+        links=tuple(graph.edges),
+        resume=resume,
+        recorded=recorded,
+    )
     terms.plan()  # a schedule that does not fit is found here, not at the sites
     return terms
 

@@ -1,0 +1,62 @@
+"""``fedefm job export``, as far as it needs no FLARE process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedefm.config import dump
+from nvflare_jobs.cli import main
+
+
+@pytest.fixture
+def fedefm(monkeypatch, capsys):
+    """Run the command line; exit code and standard error."""
+
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["fedefm", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def run_file(tiny_run, tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(dump(tiny_run))
+    return path
+
+
+def test_a_job_needs_to_know_its_sites(fedefm, run_file, tmp_path) -> None:
+    code, error = fedefm("job", "export", str(run_file), str(tmp_path / "jobs"))
+    assert code == 2
+    assert "--sites" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_a_graph_names_its_sites(fedefm, make_run, tmp_path) -> None:
+    (tmp_path / "links.txt").write_text("hosp-a hosp-b\nhosp-b hosp-c\n")
+    (tmp_path / "run.yaml").write_text(dump(make_run(topology=str(tmp_path / "links.txt"))))
+    code, _ = fedefm("job", "export", str(tmp_path / "run.yaml"), str(tmp_path / "jobs"))
+    assert code == 0
+    apps = {path.name for path in (tmp_path / "jobs" / "tiny").glob("app_*")}
+    assert apps == {"app_server", "app_hosp-a", "app_hosp-b", "app_hosp-c"}
+
+
+def test_a_site_of_the_graph_that_is_not_in_the_job_is_named(fedefm, make_run, tmp_path) -> None:
+    (tmp_path / "links.txt").write_text("hosp-a hosp-b\nhosp-b hosp-c\n")
+    (tmp_path / "run.yaml").write_text(dump(make_run(topology=str(tmp_path / "links.txt"))))
+    files = (str(tmp_path / "run.yaml"), str(tmp_path / "jobs"))
+    code, error = fedefm("job", "export", *files, "--sites", "hosp-a,hosp-b")
+    assert code == 2
+    assert "'hosp-c' is not a site of this job" in error
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_the_command_line_loads_without_flare() -> None:
+    check = "import sys, nvflare_jobs.cli; sys.exit('nvflare' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -1,0 +1,120 @@
+"""One party against a mailbox: what it waits for, and what it reports."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from fedefm.errors import MessageRejected, PolicyRefused, ProtocolError
+from fedefm.train.exchange import Exchange
+from fedefm.train.message import Message, Postbox
+from nvflare_jobs.parties.mailbox import Mailbox
+from nvflare_jobs.parties.party import Party
+
+SHAPES = {"x": torch.Size([2])}
+
+
+def party(send=lambda receiver, message: None, deadline_s: float = 5.0) -> Party:
+    return Party(Postbox("me", "job", "id"), Mailbox(), send, deadline_s)
+
+
+def from_(sender: str, round_index: int, phase: str = "x", value: float = 1.0) -> Message:
+    return Postbox(sender, "job", "id").seal(
+        round_index, phase, "me", {"x": torch.full((2,), value)}
+    )
+
+
+def ask(*phases: str, senders: str = "ab", send: bool = False):
+    """Steps that expect the senders in every phase and return the inboxes."""
+    inboxes = []
+    for phase in phases:
+        outgoing = {sender: {"x": torch.ones(2)} for sender in senders if send}
+        inboxes.append((yield Exchange(phase, outgoing, frozenset(senders), SHAPES)))
+    return inboxes
+
+
+def test_goes_on_as_soon_as_everybody_was_heard() -> None:
+    one = party()
+    threading.Timer(0.1, lambda: [one.receive(from_(s, 0)) for s in "ab"]).start()
+    started = time.monotonic()
+    outcome = one.play(ask("x"), 0)
+    assert set(outcome.result[0]) == {"a", "b"}
+    assert time.monotonic() - started < 2
+
+
+def test_goes_on_at_the_deadline_without_who_is_missing() -> None:
+    one = party(deadline_s=0.3)
+    one.receive(from_("a", 0))
+    outcome = one.play(ask("x"), 0)
+    assert set(outcome.result[0]) == {"a"}
+    assert outcome.missing == {"b"}
+
+
+def test_waits_only_once_in_a_round_for_a_dead_neighbor() -> None:
+    one = party(deadline_s=0.5)
+    for phase in ("x", "y", "z"):
+        one.receive(from_("a", 0, phase))
+    started = time.monotonic()
+    one.play(ask("x", "y", "z"), 0)
+    assert time.monotonic() - started < 0.9
+
+
+def test_hears_a_silent_neighbor_whose_message_is_there_already() -> None:
+    one = party()
+    for sender in "ab":
+        one.receive(from_(sender, 0))
+    assert set(one.play(ask("x"), 0, silent=["b"]).result[0]) == {"a", "b"}
+
+
+def test_keeps_messages_of_a_neighbor_that_is_ahead() -> None:
+    one = party()
+    for sender in "ab":
+        postbox = Postbox(sender, "job", "id")
+        for round_index in (0, 1):
+            tensors = {"x": torch.full((2,), float(round_index))}
+            one.receive(postbox.seal(round_index, "x", "me", tensors))
+    one.play(ask("x"), 0)
+    second = one.play(ask("x"), 1)
+    assert second.result[0]["a"]["x"].tolist() == [1.0, 1.0]
+
+
+def test_reports_what_came_after_its_round() -> None:
+    one = party(deadline_s=0.1)
+    one.play(ask("x"), 1)
+    with pytest.raises(MessageRejected):
+        one.receive(from_("a", 0))
+    outcome = one.play(ask("x"), 2)
+    assert any("'a'" in reason and "deadline" in reason for reason in outcome.rejected)
+
+
+def test_a_message_that_is_not_taken_is_reported_and_the_round_goes_on() -> None:
+    def send(receiver: str, message: Message) -> None:
+        raise ProtocolError("not taken (TIMEOUT)")
+
+    one = party(send)
+    for sender in "ab":
+        one.receive(from_(sender, 0))
+    outcome = one.play(ask("x", send=True), 0)
+    assert outcome.error is None
+    assert len(outcome.rejected) == 2
+
+
+def test_a_message_that_ones_own_filter_stops_fails_the_round() -> None:
+    def send(receiver: str, message: Message) -> None:
+        raise PolicyRefused("the site's own filter stopped it")
+
+    one = party(send)
+    for sender in "ab":
+        one.receive(from_(sender, 0))
+    outcome = one.play(ask("x", send=True), 0)
+    assert isinstance(outcome.error, PolicyRefused)
+
+
+def test_a_flooding_sender_pushes_out_only_its_own_messages() -> None:
+    one = party()
+    one.receive(from_("b", 5))
+    for _ in range(100):
+        one.receive(from_("a", 5))
+    outcome = one.play(ask("x"), 5)
+    assert set(outcome.result[0]) == {"a", "b"}

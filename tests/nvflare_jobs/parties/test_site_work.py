@@ -1,0 +1,62 @@
+"""A site decides what it tells and when it takes part, whatever a job says."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedefm.errors import ConfigError, DataError, PolicyRefused
+from fedefm.train.exchange import RoundStats
+from fedefm.train.simulate import Outcome
+from nvflare_jobs.parties.messages import report_of
+from nvflare_jobs.parties.site_work import SiteWork, tell_reason
+from nvflare_jobs.parties.terms import terms_for
+
+SITES = ("hosp-a", "hosp-b", "hosp-c")
+
+
+def work(hospitals: Path, tmp_path: Path, run, policy=None, encrypted=False, simulated=True):
+    settings = {
+        "datasets": {"pretraining": {"manifest": str(hospitals / "hosp-a" / "manifest.csv")}},
+        "policy": policy or {},
+    }
+    file = tmp_path / "fedefm_site.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    terms = terms_for(run, SITES)
+    return SiteWork("hosp-a", terms, file, tmp_path / "state", encrypted, simulated)
+
+
+def test_tells_only_what_its_policy_allows(hospitals, tmp_path, tiny_run) -> None:
+    site = work(hospitals, tmp_path, tiny_run, {"allowed_metrics": ["seconds"]})
+    assert "holdings" not in site.ready()
+    full = Outcome(RoundStats(loss=1.0, similarity={"hosp-b": 0.5}), seconds=2.0)
+    told = site._allowed(report_of(full, None))
+    assert (told["loss"], told["similarity"], told["seconds"]) == (None, {}, 2.0)
+    assert site._measure({"own": site._site.model}, ("validation",)) == {}
+
+
+def test_refuses_to_run_unencrypted_outside_a_simulation(hospitals, tmp_path, tiny_run) -> None:
+    with pytest.raises(PolicyRefused, match="encryption"):
+        work(hospitals, tmp_path, tiny_run, simulated=False)
+    work(hospitals, tmp_path, tiny_run, encrypted=True, simulated=False)
+
+
+def test_refuses_a_run_without_differential_privacy(hospitals, tmp_path, tiny_run) -> None:
+    with pytest.raises(PolicyRefused, match="differential privacy"):
+        work(hospitals, tmp_path, tiny_run, {"require_dp": True})
+
+
+def test_refuses_a_dataset_that_it_does_not_have(hospitals, tmp_path, tiny_run) -> None:
+    other = tiny_run.model_copy(update={"dataset": "angiography"})
+    with pytest.raises(ConfigError, match="'angiography' is not in"):
+        work(hospitals, tmp_path, other)
+
+
+def test_cannot_resume_what_it_has_not_saved(hospitals, tmp_path, tiny_run) -> None:
+    with pytest.raises(ConfigError, match="cannot go on after round 3"):
+        work(hospitals, tmp_path, tiny_run).start(3)
+
+
+def test_tells_why_it_failed_without_the_words_of_others() -> None:
+    assert tell_reason(DataError("row 3 cannot be read")) == "DataError: row 3 cannot be read"
+    assert "Doe" not in tell_reason(KeyError("Jane Doe"))

@@ -1,0 +1,124 @@
+"""Runs in FLARE's simulator: the same numbers as in one process, and what a kill leaves behind."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fedefm.config import dump
+from fedefm.errors import ConfigError, ProtocolError
+from fedefm.events import read_events
+from fedefm.train.run import run_in_process
+from nvflare_jobs.cli import main
+from nvflare_jobs.parties.places import STATUS_FILE
+from nvflare_jobs.simulator import run_in_simulator
+from nvflare_jobs.simulator_process import SimulatorProcess
+
+flare = pytest.mark.flare
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLARE keeps things in the home folder."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+def events(folder: Path, kind: str) -> list[dict]:
+    return [event for event in read_events(folder / "events.jsonl") if event["event"] == kind]
+
+
+def client_process(site: str) -> psutil.Process:
+    """The simulator's process of ``site``, among those that this test started."""
+    for process in psutil.Process().children(recursive=True):
+        command = process.cmdline()
+        if "--client" in command and command[command.index("--client") + 1] == site:
+            return process
+    raise AssertionError(f"{site} has no process")
+
+
+@flare
+def test_gives_the_model_and_figures_of_a_run_in_one_process(tiny_run, hospitals, tmp_path) -> None:
+    simulated = run_in_simulator(tiny_run, hospitals, tmp_path / "a run folder")
+    in_process = run_in_process(tiny_run, hospitals, tmp_path / "process")
+    ours, theirs = (load_file(f / "model.safetensors") for f in (simulated, in_process))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=1e-5)
+    results = [json.loads((f / "result.json").read_text()) for f in (simulated, in_process)]
+    assert results[0]["metrics"] == pytest.approx(results[1]["metrics"])
+    assert results[0]["participation"] == results[1]["participation"]
+    assert results[0]["traffic_bytes"] == results[1]["traffic_bytes"]
+    assert not (simulated / "flare").exists()
+
+
+@flare
+def test_goes_on_without_a_killed_site_and_resumes_after_all_are_killed(
+    make_run, hospitals, tmp_path
+) -> None:
+    run = make_run(rounds=8, deadline_s=4)
+    out = tmp_path / "run"
+
+    def kill_one_then_all(event: dict) -> None:
+        if event["event"] == "round_started" and event["round"] == 2:
+            client_process("hosp-c").kill()
+        if event["event"] == "round_started" and event["round"] == 6:
+            for site in ("hosp-a", "hosp-b"):
+                client_process(site).kill()
+
+    with pytest.raises(ProtocolError):
+        run_in_simulator(run, hospitals, out, listeners=(kill_one_then_all,))
+    finished = events(out, "round_finished")
+    assert finished[1]["missing"] == {}
+    assert all("hosp-c" in event["missing"] for event in finished[4:6])
+    assert all(event["participants"] == ["hosp-a", "hosp-b"] for event in finished[4:6])
+
+    run_in_simulator(run, hospitals, out, resume=True)
+    result = json.loads((out / "result.json").read_text())
+    assert events(out, "run_started")[1]["resumed_from"] >= 6
+    assert result["rounds"] == 8
+    assert {7} <= set(result["participation"]["hosp-c"])
+    assert events(out, "run_finished")[-1]["status"] == "finished"
+
+
+@flare
+def test_an_exported_job_holds_no_code_and_runs(
+    make_run, hospitals, tmp_path, monkeypatch, capsys
+) -> None:
+    run = make_run(scenario="client_server", algorithm="fedavg", rounds=2)
+    (tmp_path / "run.yaml").write_text(dump(run))
+    command = ["fedefm", "job", "export", str(tmp_path / "run.yaml"), str(tmp_path / "jobs")]
+    monkeypatch.setattr(sys, "argv", [*command, "--sites", "hosp-a,hosp-b,hosp-c", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    job = Path(json.loads(capsys.readouterr().out)["job"])
+    assert {path.suffix for path in job.rglob("*") if path.is_file()} == {".json"}
+    assert str(tmp_path) not in "".join(p.read_text() for p in job.rglob("*.json"))
+
+    folder = tmp_path / "flare"
+    folder.mkdir()
+    sites = ("hosp-a", "hosp-b", "hosp-c")
+    with SimulatorProcess(job, folder, sites, hospitals, tmp_path / "states") as process:
+        until = time.monotonic() + 120
+        while not (process.server_folder / STATUS_FILE).exists() and time.monotonic() < until:
+            time.sleep(0.2)
+        told = json.loads((process.server_folder / STATUS_FILE).read_text())
+        assert told == {"status": "finished", "error": "", "sentence": ""}
+        assert (process.server_folder / "model.safetensors").exists()
+
+
+def test_refuses_before_it_writes_anything(make_run, hospitals, tmp_path) -> None:
+    run = make_run(scenario="centralized", algorithm="none")
+    with pytest.raises(ConfigError, match="--where process"):
+        run_in_simulator(run, hospitals, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_needs_no_process_of_ours_to_be_left(tmp_path) -> None:
+    assert not [p for p in psutil.Process(os.getpid()).children(recursive=True) if p.is_running()]
