@@ -1,5 +1,6 @@
 """Models on disk: safetensors with facts about the model in the header, written atomically."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,15 +45,32 @@ class MatchReport:
 
 
 def save_checkpoint(path: Path, model: nn.Module, info: dict[str, str]) -> None:
-    """Write the tensors of ``model`` and ``info``; a crash leaves the old file or none."""
+    """Write the tensors of ``model`` and ``info``; a crash leaves the old file or none.
+
+    Equal tensors and facts give equal files, so that a checksum tells whether a run was repeated.
+    """
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         save_file(tensors, unfinished, metadata=info)
+        _sort_facts(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _sort_facts(path: Path) -> None:
+    """Safetensors writes the facts in a random order; bring them into that of their names."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= size:  # always so; a file in another order is still a good one
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def read_checkpoint(path: Path) -> tuple[Tensors, dict[str, str]]:

@@ -22,6 +22,14 @@ def test_a_checkpoint_comes_back_with_its_facts(tmp_path):
     assert read_checkpoint_info(tmp_path / "new" / "m.safetensors")["classes"] == '["ö"]'
 
 
+def test_equal_models_with_equal_facts_are_equal_files(tmp_path):
+    model, facts = layers(3), {f"fact {k}": 'ö "\n\x1f' * k for k in range(12)}
+    for name, order in (("a", 1), ("b", -1)):
+        save_checkpoint(tmp_path / name, model, dict(list(facts.items())[::order]))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert read_checkpoint_info(tmp_path / "a") == facts
+
+
 def test_the_report_names_what_did_not_match(tmp_path):
     save_checkpoint(tmp_path / "m.safetensors", layers(5), {})
     model = layers(6)
