@@ -1,14 +1,18 @@
 """Small federations in memory: four sites, each with a texture of its own, 16 px."""
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from fedefm.config import RunConfig, parse
 from fedefm.data.dataset import FrameDataset
+from fedefm.data.manifest import Row, write_manifest
 from fedefm.model.weights import Weights, load_weights, weights_of
 from fedefm.train.assemble import Plan, build_server, build_site, plan_exchanges
 from fedefm.train.exchange import Exchange, Inbox
@@ -91,11 +95,13 @@ class World:
     settings = staticmethod(settings)
 
     @staticmethod
-    def sites(run: RunConfig, names: tuple[str, ...] = SITES) -> dict[str, Site]:
-        """Each site holds one label; how many images differs."""
+    def sites(
+        run: RunConfig, names: tuple[str, ...] = SITES, images: int | None = None
+    ) -> dict[str, Site]:
+        """Each site holds one label; how many images differs, unless given."""
         plan = plan_exchanges(run, names)
         return {
-            name: build_site(name, images_of(k % 4, 8 + 2 * k), run, plan)
+            name: build_site(name, images_of(k % 4, images or 8 + 2 * k), run, plan)
             for k, name in enumerate(names)
         }
 
@@ -109,10 +115,10 @@ class World:
         return sites
 
     @classmethod
-    def federation(cls, run: RunConfig, names: tuple[str, ...] = SITES, **parts: Any) -> Federation:
-        """A federation of ``sites``; ``parts`` are further arguments of Federation."""
-        plan = plan_exchanges(run, names)
-        return Federation(run, plan, cls.sites(run, names), build_server(run, plan), **parts)
+    def federation(cls, run: RunConfig, images: int | None = None) -> Federation:
+        """A federation of ``sites``."""
+        plan = plan_exchanges(run, SITES)
+        return Federation(run, plan, cls.sites(run, SITES, images), build_server(run, plan))
 
     @staticmethod
     def plan(run: RunConfig, names: tuple[str, ...] = SITES) -> Plan:
@@ -179,3 +185,41 @@ class World:
 def world() -> type[World]:
     """Builds small federations."""
     return World
+
+
+@pytest.fixture(scope="session")
+def world_class() -> type[World]:
+    """``world`` for fixtures that live longer than a test."""
+    return World
+
+
+SPLITS = ("train", "train", "train", "validation", "test")  # of every five patients
+
+
+def sites_on_disk(folder: Path, names: tuple[str, ...], splits: tuple[str, ...] = SPLITS) -> Path:
+    """A folder a site, with ten images of one label, two of each patient."""
+    for name in names:
+        label = (SITES.index(name) if name in SITES else 0) + 1
+        place = folder / name
+        place.mkdir(parents=True)
+        rows = []
+        for k, image in enumerate(textures(label % 4, 10, seed=0)):
+            Image.fromarray(image[0].numpy()).save(place / f"{k}.png")
+            split = splits[(k // 2) % len(splits)]
+            rows.append(Row(f"{k}.png", 0, f"secret-{k // 2}", CLASSES[label % 4], split=split))
+        write_manifest(place / "manifest.csv", rows)
+        datasets = {"datasets": {"pretraining": {"manifest": "manifest.csv"}}}
+        (place / "fedefm_site.yaml").write_text(json.dumps(datasets))
+    return folder
+
+
+@pytest.fixture
+def write_sites() -> Callable[..., Path]:
+    """``write_sites(folder, names, splits)``: sites as `fedefm data split` leaves them."""
+    return sites_on_disk
+
+
+@pytest.fixture(scope="session")
+def written_sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three sites on disk; nobody may change them."""
+    return sites_on_disk(tmp_path_factory.mktemp("sites"), ("north", "east", "south"))
