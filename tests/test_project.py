@@ -111,3 +111,11 @@ def test_run_files_in_the_pages_can_be_read(tmp_path):
     for block in re.findall(r"```yaml\n(.*?)```", pages, re.S):
         (tmp_path / "run.yaml").write_text(block, encoding="utf-8")
         read_run(tmp_path / "run.yaml")
+
+
+def test_files_named_in_the_architecture_exist():
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    files = [f"/{path.relative_to(REPOSITORY)}" for path in REPOSITORY.glob("[a-z]*/**/*.py")]
+    named = set(re.findall(r"`([a-z_/]+\.py)`", page))
+    assert named
+    assert [name for name in sorted(named) if not any(f.endswith(f"/{name}") for f in files)] == []
