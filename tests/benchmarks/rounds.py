@@ -1,0 +1,287 @@
+"""What federation costs besides learning: rounds in one process against the same steps alone.
+
+    python tests/benchmarks/rounds.py [--quick] [--flare] [--json PATH]
+
+FedEFM's default (``swap``: 5 local steps; every fifth round is an expert round with 5 hosted steps,
+the others average a pair) on a ring with matchings, against the same trainer taking the same number
+of optimizer steps on as many models and the same images, without messages, checks, undo, averages
+or the similarity of experts. Both play round after round in turn in one process and thread; medians
+of process CPU time. The network is ``resnet_micro`` at 32 px, batches of 16: small on purpose, since
+a larger one hides what we add. ``ratio`` is the time of the steps over the time of the rounds;
+``rounds_per_s`` counts CPU seconds.
+
+``--flare`` runs four sites in FLARE's simulator, too; see ``rounds_in_flare.py``.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np
+import torch
+
+from fedefm.config import RunConfig
+from fedefm.data.dataset import FrameDataset
+from fedefm.seeding import generator_for
+from fedefm.train.assemble import build_server, build_site, plan_exchanges
+from fedefm.train.federation import Federation
+from fedefm.train.message import Postbox
+from fedefm.train.objective import classification
+from fedefm.train.site import BANK_ROUNDS
+
+SITES = (4, 16, 64)
+CYCLES = {4: 40, 16: 14, 64: 5}  # of some averaging rounds and an expert round
+QUICK_CYCLES = {4: 5, 16: 2, 64: 1}
+AVERAGING_ROUNDS = 2  # of a cycle here; a run has more, and its mean is taken from the medians
+CLASSES = tuple(f"class-{k}" for k in range(16))
+IMAGES, SIDE = 256, 32  # at each site; pixels
+RUN = RunConfig.model_validate(
+    {
+        "name": "rounds",
+        "model": {"backbone": "resnet_micro", "image_size": SIDE, "classes": CLASSES},
+        "training": {"batch_size": 16},
+        "federation": {"rounds": 10_000},  # so many that the learning rate stays
+    }
+)
+MIB = 2**20
+
+
+def build_federation(count: int, run: RunConfig = RUN) -> Federation:
+    """A ring without files, as a notebook would use it; each site has noise for images."""
+    names = [f"site-{k:02d}" for k in range(count)]
+    plan = plan_exchanges(run, names)
+    sites = {name: build_site(name, _noise(name), run, plan) for name in names}
+    return Federation(run, plan, sites, build_server(run, plan))
+
+
+def _noise(name: str) -> FrameDataset:
+    rng = generator_for(0, name, 0, "images")
+    images = torch.randint(256, (IMAGES, 1, SIDE, SIDE), generator=rng, dtype=torch.uint8)
+    labels = torch.randint(len(CLASSES), (IMAGES,), generator=rng)
+    return FrameDataset(images, labels, torch.arange(IMAGES), CLASSES)
+
+
+class PlainSteps:
+    """The optimizer steps of a federation's rounds and nothing else, as somebody alone would write
+    them: hosted steps are further steps of the same model."""
+
+    def __init__(self, count: int) -> None:
+        self._sites = build_federation(count).sites
+        penalty = RUN.training.absent_penalty
+        self._losses = {
+            name: classification(site.dataset.present(), penalty)
+            for name, site in self._sites.items()
+        }
+
+    def play_round(self, round_index: int) -> None:
+        phases = {"train": RUN.federation.local_steps}
+        if is_expert_round(round_index):
+            phases["host"] = RUN.federation.host_steps
+        for name, site in self._sites.items():
+            for phase, steps in phases.items():
+                rng = generator_for(RUN.seed, name, round_index, phase)
+                rate = RUN.training.learning_rate
+                site.trainer.fit(site.model, self._losses[name], steps, rate, rng)
+
+
+def is_expert_round(round_index: int) -> bool:
+    return (round_index + 1) % RUN.federation.expert_every == 0
+
+
+def cycle_of_rounds(cycle: int) -> list[int]:
+    """Numbers of averaging rounds, then of the expert round that follows them in a run."""
+    every = RUN.federation.expert_every
+    expert = every * (cycle + 1) - 1
+    return [*range(expert - AVERAGING_ROUNDS, expert), expert]
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Median CPU seconds of a round of each kind."""
+
+    average: float
+    expert: float
+
+    @property
+    def round(self) -> float:
+        """The mean over a run, where one round in ``expert_every`` exchanges experts."""
+        every = RUN.federation.expert_every
+        return ((every - 1) * self.average + self.expert) / every
+
+
+def compare(count: int, cycles: int) -> dict[str, float]:
+    """Both ways in turn; which of them begins changes from round to round."""
+    federation, alone = build_federation(count), PlainSteps(count)
+    ways = [federation.play_round, alone.play_round]
+    for play in ways:
+        play(0)  # first calls allocate and choose kernels
+    taken: dict[tuple[int, bool], list[float]] = defaultdict(list)
+    rounds = [number for cycle in range(cycles) for number in cycle_of_rounds(cycle)]
+    for place, round_index in enumerate(rounds):
+        for way in (0, 1) if place % 2 else (1, 0):
+            started = time.process_time()
+            ways[way](round_index)
+            taken[way, is_expert_round(round_index)].append(time.process_time() - started)
+    median = {kind: statistics.median(times) for kind, times in taken.items()}
+    return _row(count, *(Seconds(median[way, False], median[way, True]) for way in (0, 1)))
+
+
+def _row(count: int, ours: Seconds, plain: Seconds) -> dict[str, float]:
+    return {
+        "ratio": plain.round / ours.round,
+        "rounds_per_s": 1 / ours.round,
+        "ratio_averaging_round": plain.average / ours.average,
+        "ratio_expert_round": plain.expert / ours.expert,
+        "cpu_ms_of_a_site_in_a_round": 1e3 * ours.round / count,
+        "cpu_ms_added_in_averaging_round": 1e3 * (ours.average - plain.average) / count,
+        "cpu_ms_added_in_expert_round": 1e3 * (ours.expert - plain.expert) / count,
+    }
+
+
+def measure_memory(count: int) -> dict[str, float]:
+    """What a federation adds to a process that has trained before, once all that it keeps is there.
+
+    Memory does not depend on the number of steps, so a phase takes one.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as fresh:
+        return fresh.submit(_memory, count).result()
+
+
+def _memory(count: int) -> dict[str, float]:
+    short = RUN.federation.model_copy(update={"local_steps": 1, "host_steps": 1})
+    run = RUN.model_copy(update={"federation": short})
+    _play_cycle(build_federation(2, run))
+    before = _resident()
+    federation = build_federation(count, run)
+    for cycle in range(BANK_ROUNDS):
+        _play_cycle(federation, cycle)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"rss_mib": (_resident() - before) / MIB, "peak_rss_mib": peak / MIB}
+
+
+def _play_cycle(federation: Federation, cycle: int = 0) -> None:
+    for round_index in cycle_of_rounds(cycle):
+        federation.play_round(round_index)
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+def anatomy(repetitions: int) -> dict[str, float]:
+    """CPU milliseconds of what one site does in a round, one by one."""
+    federation = build_federation(2)
+    _play_cycle(federation)
+    site, other = federation.sites.values()
+    weights, experts = site.weights(), {other.name: other.weights()}
+    sender, receiver = (Postbox(name, "rounds", "rounds") for name in federation.sites)
+
+    def deliver() -> None:
+        message = sender.seal(0, "weights", other.name, weights)
+        receiver.open(message, 0, "weights", frozenset({site.name}), site.shapes)
+
+    return {
+        "five_steps": _median_ms(lambda: site.train_locally(0), repetitions),
+        "snapshot_for_undo": _median_ms(site.state, repetitions),
+        "message_sealed_and_opened": _median_ms(deliver, repetitions),
+        "similarity_of_an_expert": _median_ms(lambda: site.similarity(experts, 0), repetitions),
+        "average_over_rounds": _median_ms(site.finish_round, repetitions),
+    }
+
+
+def _median_ms(action: Callable[[], object], repetitions: int) -> float:
+    taken = []
+    for _ in range(repetitions):
+        started = time.process_time()
+        action()
+        taken.append(time.process_time() - started)
+    return 1e3 * statistics.median(taken)
+
+
+def versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "threads": str(torch.get_num_threads()),
+        "cpus": str(os.cpu_count()),
+    }
+
+
+def measure(quick: bool) -> dict[str, dict[str, float]]:
+    print(
+        f"{'sites':>5} {'rounds/s':>9} {'ratio':>6} {'averaging':>10} {'expert':>7} "
+        f"{'RSS added MiB':>14} {'RSS peak MiB':>13}"
+    )
+    table = {}
+    for count in SITES:
+        memory = measure_memory(count)
+        row = compare(count, (QUICK_CYCLES if quick else CYCLES)[count]) | memory
+        table[str(count)] = row
+        print(
+            f"{count:>5} {row['rounds_per_s']:>9.2f} {row['ratio']:>6.3f} "
+            f"{row['ratio_averaging_round']:>10.3f} {row['ratio_expert_round']:>7.3f} "
+            f"{row['rss_mib']:>14.1f} {row['peak_rss_mib']:>13.1f}",
+            flush=True,
+        )
+    return table
+
+
+def measure_flare(quick: bool) -> dict[str, float]:
+    sys.path.insert(0, str(Path(__file__).parent))
+    from rounds_in_flare import seconds_a_round  # loads FLARE, which takes seconds
+
+    row = seconds_a_round(RUN, rounds=6 if quick else 30)
+    print(
+        f"FLARE's simulator, 4 sites, wall: {row['seconds_per_round']:.3f} s a round and "
+        f"{row['start_and_end_s']:.1f} s to start and end; in one process "
+        f"{row['in_process_seconds_per_round']:.3f} s a round, state saved in both"
+    )
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--flare", action="store_true", help="FLARE's simulator, too")
+    parser.add_argument("--json", type=Path, help="where to write the numbers")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    print("versions: " + ", ".join(f"{name} {value}" for name, value in versions().items()))
+    table = measure(arguments.quick)
+    parts = anatomy(20 if arguments.quick else 100)
+    print(
+        "CPU ms of one site: "
+        + ", ".join(f"{n.replace('_', ' ')} {v:.2f}" for n, v in parts.items())
+    )
+    result = {
+        **table,
+        "flare_simulator": measure_flare(arguments.quick) if arguments.flare else None,
+        "more": {
+            "expert_every": RUN.federation.expert_every,
+            "cpu_ms": parts,
+            "versions": versions(),
+        },
+    }
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
