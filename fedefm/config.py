@@ -204,9 +204,24 @@ def dump(config: Section) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+class _EachNameOnce(yaml.SafeLoader):
+    """YAML lets the last of two equal names win, and the first one's settings would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{name!r} stands there twice", problem_mark=key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def _read(path: Path, model: type[FileModel], what: str) -> FileModel:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _EachNameOnce)
     except FileNotFoundError:
         raise ConfigError(f"{what} {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -222,8 +237,12 @@ def _read(path: Path, model: type[FileModel], what: str) -> FileModel:
 
 def _sentence(detail: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in detail["loc"]) or "file"
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in ("extra_forbidden", "invalid_key"):
         return f"{where} is not a known setting"
+    if detail["type"] == "missing":
+        return f"{where} is missing"
+    if detail["type"] in ("model_type", "dict_type"):
+        return f"{where} = {detail['input']!r}: must be a mapping of names to values"
     reason = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
         return f"{where}: {reason}"

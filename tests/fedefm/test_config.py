@@ -1,0 +1,213 @@
+"""Run files and site files: what they mean, and every mistake named at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedefm.config import RunConfig, SiteConfig, dump, parse, read_run, read_site
+from fedefm.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def refusal(data: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        parse(data, RunConfig, "run file r.yaml")
+    return str(refused.value)
+
+
+def test_an_empty_run_file_section_means_the_defaults() -> None:
+    run = parse({}, RunConfig, "run file")
+    assert run == RunConfig()
+    assert (run.federation.scenario, run.federation.algorithm) == ("decentralized", "fedefm")
+    assert (run.federation.update, run.distill.weights) == ("swap", "emd")
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "examples").glob("*.yaml")), ids=str)
+def test_the_examples_are_run_files(path: Path) -> None:
+    read_run(path)
+
+
+@given(
+    rounds=st.integers(1, 10**6),
+    rate=st.floats(1e-8, 10),
+    classes=st.lists(st.text(min_size=1, max_size=8), max_size=3),
+    pool=st.none() | st.integers(1, 14),
+    schedule=st.sampled_from(["matchings", "random_matchings", "hypercube"]),
+)
+def test_what_is_dumped_reads_back(
+    rounds: int, rate: float, classes: list[str], pool: int | None, schedule: str
+) -> None:
+    data = {
+        "model": {"classes": classes},
+        "training": {"learning_rate": rate},
+        "federation": {"rounds": rounds, "schedule": schedule},
+        "distill": {"pool": pool},
+    }
+    run = parse(data, RunConfig, "run file")
+    assert parse(yaml.safe_load(dump(run)), RunConfig, "run file") == run
+
+
+def test_a_run_file_cannot_be_changed_once_read() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        RunConfig().federation.rounds = 3  # type: ignore[misc]
+
+
+def test_all_mistakes_are_named_at_once_and_each_by_its_place() -> None:
+    sentence = refusal(
+        {
+            "seed": -1,
+            "nmae": "x",
+            "model": {"image_size": 3, "head": "loose"},
+            "training": {"learning_rate": 0, "momentum": 1.0, "optimiser": "adam"},
+            "federation": {"rounds": 0, "quorum": 2, "deadline_s": -5},
+            "distill": {"temperature": 0, "pool": 0},
+            "finetune": {"steps": 3},
+        }
+    )
+    assert sentence.startswith("run file r.yaml has 13 problems:")
+    for place in (
+        "seed = -1: ",
+        "nmae is not a known setting",
+        "model.image_size = 3: ",
+        "model.head = 'loose': ",
+        "training.learning_rate = 0: ",
+        "training.momentum = 1.0: ",
+        "training.optimiser is not a known setting",
+        "federation.rounds = 0: ",
+        "federation.quorum = 2: ",
+        "federation.deadline_s = -5: ",
+        "distill.temperature = 0: ",
+        "distill.pool = 0: ",
+        "finetune is not a known setting",
+    ):
+        assert f"\n  - {place}" in sentence
+    assert "pydantic" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"federation": {"rounds": "many"}}, "federation.rounds = 'many': input should be"),
+        ({"federation": {"rounds": 2.5}}, "federation.rounds = 2.5: "),
+        ({"federation": None}, "federation = None: must be a mapping"),
+        ({"federation": []}, "federation = []: must be a mapping"),
+        ({"model": {"classes": "angio"}}, "model.classes = 'angio': "),
+        ({"model": {"classes": [1]}}, "model.classes.0 = 1: "),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate = nan: "),
+        ({"training": {"learning_rate": float("inf")}}, "training.learning_rate = inf: "),
+        ({"name": "../elsewhere"}, "name = '../elsewhere': "),
+        ({"name": ".."}, "name = '..': "),
+        ({"name": "a/b"}, "name = 'a/b': "),
+        ({"name": "a\n"}, "name = 'a\\n': "),
+        ({"name": ""}, "name = '': "),
+    ],
+)
+def test_an_impossible_value_is_named_with_its_place(data: dict[str, Any], words: str) -> None:
+    sentence = refusal(data)
+    assert sentence.startswith(f"run file r.yaml: {words}")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("schedule", ["neighbors", "one_peer_exponential"])
+def test_swap_needs_pairs(schedule: str) -> None:
+    sentence = refusal({"federation": {"schedule": schedule}})
+    assert f"'swap' needs one partner a round, and schedule '{schedule}'" in sentence
+    assert "use matchings, random_matchings or hypercube, or update 'mixed'" in sentence
+    for update in ("mixed", "literal"):
+        parse(
+            {"federation": {"schedule": schedule, "update": update}, "distill": {"beta": 0.5}},
+            RunConfig,
+            "run file",
+        )
+
+
+@pytest.mark.parametrize(
+    ("scenario", "algorithm", "fitting"),
+    [
+        ("decentralized", "fedavg", "fedefm or gossip"),
+        ("decentralized", "none", "fedefm or gossip"),
+        ("client_server", "fedefm", "fedavg"),
+        ("local", "gossip", "none"),
+        ("centralized", "fedavg", "none"),
+    ],
+)
+def test_an_algorithm_must_fit_its_scenario(scenario: str, algorithm: str, fitting: str) -> None:
+    sentence = refusal({"federation": {"scenario": scenario, "algorithm": algorithm}})
+    assert f"algorithm '{algorithm}' does not run in scenario '{scenario}'" in sentence
+    assert sentence.endswith(f"use {fitting}")
+
+
+def test_the_literal_update_needs_teachers() -> None:
+    sentence = refusal({"federation": {"update": "literal"}})
+    assert "distill.beta is 0; set it above 0" in sentence
+    gossip = {"scenario": "decentralized", "algorithm": "gossip", "update": "literal"}
+    parse({"federation": gossip}, RunConfig, "run file")
+
+
+@pytest.mark.parametrize("name", ["dp", "secagg"])
+@pytest.mark.parametrize("value", [True, {}, {"epsilon": 3}, 1.0])
+def test_a_protection_that_does_not_exist_is_never_taken_silently(name: str, value: Any) -> None:
+    sentence = refusal({"privacy": {name: value}})
+    assert f"privacy.{name}" in sentence
+    assert "cannot protect by it" in sentence
+    assert parse({"privacy": {name: None}}, RunConfig, "run file").privacy.dp is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "holds no settings"),
+        (b"- a\n- b\n", "holds no settings"),
+        (b"just words", "holds no settings"),
+        (b"federation: {rounds: 3", "is not YAML: "),
+        (b"a: b: c", "is not YAML: "),
+        (b"!!python/object/apply:os.system ['true']", "is not YAML: "),
+        (b"\xff\xfe\x00\x01", "cannot be read: "),
+        (b"seed: \x00", "is not YAML: "),
+        (b"1: 2", "1 is not a known setting"),
+        (b"name: a\nname: b\n", "is not YAML: 'name' stands there twice"),
+        (b"policy: {delta: 1.0e-5, delta: 0.1}", "'delta' stands there twice"),
+        (b"? [a, b]\n: 1", "is not YAML: "),
+    ],
+)
+@pytest.mark.parametrize("read", [read_run, read_site])
+def test_a_file_that_is_no_settings_is_one_sentence(
+    tmp_path: Path, content: bytes, words: str, read: Any
+) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    assert words in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run file .*none\.yaml does not exist"):
+        read_run(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_run(tmp_path)
+
+
+def test_a_site_file_says_what_a_dataset_is_and_what_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "fedefm_site.yaml"
+    path.write_text("datasets: {pretraining: {manifest: manifest.csv}}\npolicy: {min_cohort: 3}\n")
+    site = read_site(path)
+    assert site.datasets["pretraining"].manifest == Path("manifest.csv")
+    assert site.datasets["pretraining"].unit == "patient"
+    assert site.policy.min_cohort == 3
+    assert site.policy.require_encryption is True
+
+
+def test_a_site_file_needs_datasets_and_knows_its_own_keys_only() -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse({"epsilon_cap": 3, "policy": {"delta": 1.0}}, SiteConfig, "site file")
+    assert "has 3 problems" in str(refused.value)
+    assert "datasets is missing" in str(refused.value)
+    assert "epsilon_cap is not a known setting" in str(refused.value)
+    assert "policy.delta = 1.0" in str(refused.value)
