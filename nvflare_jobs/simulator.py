@@ -27,7 +27,7 @@ from fedefm.train.state import load_state
 from nvflare_jobs.jobs.pretrain import export_job
 from nvflare_jobs.parties.places import STATUS_FILE
 from nvflare_jobs.parties.terms import Terms, terms_for
-from nvflare_jobs.simulator_process import SimulatorProcess
+from nvflare_jobs.simulator_process import SimulatorProcess, server_folder
 
 WORKSPACE = "flare"  # in the run folder, while FLARE runs and after a failure
 POLL_S = 0.1
@@ -57,9 +57,10 @@ def run_in_simulator(
         run, tuple(manifests)
     )  # what does not fit is found before anything is written
     open_run_folder(out, run, resume)
-    if resume:
-        terms = terms_for(run, tuple(manifests), resume, _recorded(out))
     log = EventLog(out / EVENTS, listeners)
+    if resume:
+        _catch_up(out, log)
+        terms = terms_for(run, tuple(manifests), resume, _recorded(out))
     status = "interrupted"
     try:
         _conduct(terms, sites_folder, out, log)
@@ -74,6 +75,19 @@ def run_in_simulator(
     if not keep_workspace:
         shutil.rmtree(out / WORKSPACE)
     return out
+
+
+def _catch_up(out: Path, log: EventLog) -> None:
+    """Tell what the coordinator still told after the last run was killed."""
+    path = server_folder(out / WORKSPACE) / EVENTS
+    if not path.exists():
+        return
+    started = next(read_events(path), {}).get("time")
+    copied, found = 0, False
+    for event in read_events(out / EVENTS):
+        found = found or (event["event"] == "run_started" and event["time"] == started)
+        copied += found and not _told_here(event)
+    _copy_events(path, copied, log)
 
 
 def _recorded(out: Path) -> int:

@@ -6,7 +6,7 @@ Run as a module it is that process: FLARE's simulator, and a thread that watches
 import json
 import os
 import runpy
-import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +23,7 @@ from nvflare_jobs.parties.places import RUN_FOLDER, SITES_DIR, STATE_DIR
 
 SIMULATOR = "nvflare.private.fed.app.simulator.simulator"
 JOB_FOLDER = "simulate_job"  # FLARE's name of the only job of a simulation
-LOG = "flare.log"
+WORKSPACE, LOG = "workspace", "flare.log"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # one a site
 PARENT_POLL_S = 1.0
 
@@ -32,8 +32,8 @@ class SimulatorProcess:
     """A job in FLARE's simulator, from ``with`` to its end; all its processes end with it.
 
     Args:
-        folder: takes FLARE's workspace and log. FLARE cannot have a workspace whose path needs
-            quoting in a shell; for such a folder the workspace is in the system's temporary one.
+        folder: takes FLARE's workspace and log. FLARE splits commands with paths in them as a shell
+            does, so it meets a folder whose path needs quoting under another, temporary name.
     """
 
     def __init__(
@@ -41,9 +41,8 @@ class SimulatorProcess:
     ) -> None:
         self.log = folder / LOG
         self._job, self._sites = job.resolve(), sites
-        self._workspace = folder.resolve() / "workspace"
-        if shlex.quote(str(self._workspace)) != str(self._workspace):
-            self._workspace = Path(tempfile.mkdtemp(prefix="fedefm-")) / "workspace"
+        self._folder = folder.resolve()
+        self._plain = Path(tempfile.mkdtemp(prefix="fedefm-"))
         self._environment = {
             **os.environ,
             **dict.fromkeys(THREADS, "1"),
@@ -54,12 +53,14 @@ class SimulatorProcess:
     @property
     def server_folder(self) -> Path:
         """The run folder that the coordinator writes."""
-        return self._workspace / "server" / JOB_FOLDER / RUN_FOLDER
+        return server_folder(self._folder)
 
     def __enter__(self) -> "SimulatorProcess":
         self._write_site_resources()
         names = ",".join(self._sites)
-        command = [sys.executable, "-m", __name__, str(self._job), "-w", str(self._workspace)]
+        (self._plain / "flare").symlink_to(self._folder)
+        workspace = self._plain / "flare" / WORKSPACE
+        command = [sys.executable, "-m", __name__, str(self._job), "-w", str(workspace)]
         command += ["-c", names, "-t", str(len(self._sites))]  # fewer threads: sites take turns
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -75,10 +76,11 @@ class SimulatorProcess:
     ) -> None:
         end_with_children(self._process.pid)
         self._process.wait()
+        shutil.rmtree(self._plain)  # the link, not what it leads to
 
     def _write_site_resources(self) -> None:
         """Every simulated site allows our classes one by one, as a real one does."""
-        local = self._workspace / "local"
+        local = self._folder / WORKSPACE / "local"
         local.mkdir(parents=True)
         resources = {"class_allow_list": list(ALLOWED_CLASSES)}
         (local / "resources.json").write_text(json.dumps(resources), encoding="utf-8")
@@ -86,6 +88,11 @@ class SimulatorProcess:
     def running(self) -> bool:
         """Whether FLARE is still at it."""
         return self._process.poll() is None
+
+
+def server_folder(folder: Path) -> Path:
+    """Where the coordinator writes its run folder, if FLARE works in ``folder``."""
+    return folder / WORKSPACE / "server" / JOB_FOLDER / RUN_FOLDER
 
 
 def end_with_children(pid: int) -> None:

@@ -119,18 +119,28 @@ class Conductor:
         return {site: a for site, a in answers.items() if site not in self._refused}
 
     def _newest_common(self, ready: Answers) -> int:
-        """After how many rounds to go on: the newest that all have, else that a quorum has."""
+        """After how many rounds to go on: the newest that all have, else that a quorum has.
+
+        Raises ProtocolError where there are states, but none that enough sites share.
+        """
         saved = {site: {int(n) for n in a.get("saved", ())} for site, a in ready.items()}
         if self._algorithm.server_round is not None:
             saved[SERVER] = set(finished_rounds(self._state_folder))
-        if self.terms.recorded is not None:  # sites may be one round ahead of what was told
-            saved = {p: {n for n in have if n <= self.terms.recorded} for p, have in saved.items()}
+        recorded = self.terms.recorded
+        if recorded is not None:  # sites may be one round ahead of what was told
+            saved = {party: {n for n in have if n <= recorded} for party, have in saved.items()}
         everyone = set.intersection(*saved.values())
         if everyone:
             return max(everyone)
-        needed = self.run.federation.quorum * len(self.terms.sites)
         known = sorted(set.union(*saved.values()), reverse=True)
-        return next((n for n in known if sum(n in have for have in saved.values()) >= needed), 0)
+        needed = self.terms.needed
+        shared = [n for n in known if sum(n in have for have in saved.values()) >= needed]
+        if not shared and (known or recorded):
+            raise ProtocolError(
+                "the sites have saved no common state of this run to go on with; "
+                "start a new run without --resume"
+            )
+        return shared[0] if shared else 0
 
     def _load_server(self, rounds: int) -> None:
         saved = load_state(self._state_folder, rounds)

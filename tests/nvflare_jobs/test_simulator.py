@@ -1,9 +1,9 @@
 """Runs in FLARE's simulator: the same numbers as in one process, and what a kill leaves behind."""
 
 import json
-import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 
 from fedefm.config import dump
 from fedefm.errors import ConfigError, ProtocolError
-from fedefm.events import read_events
+from fedefm.events import EventLog, read_events
 from fedefm.train.run import run_in_process
 from nvflare_jobs.cli import main
 from nvflare_jobs.parties.places import STATUS_FILE
-from nvflare_jobs.simulator import run_in_simulator
+from nvflare_jobs.simulator import _catch_up, run_in_simulator
 from nvflare_jobs.simulator_process import SimulatorProcess
 
 flare = pytest.mark.flare
@@ -37,9 +37,10 @@ def events(folder: Path, kind: str) -> list[dict]:
 def client_process(site: str) -> psutil.Process:
     """The simulator's process of ``site``, among those that this test started."""
     for process in psutil.Process().children(recursive=True):
-        command = process.cmdline()
-        if "--client" in command and command[command.index("--client") + 1] == site:
-            return process
+        with suppress(psutil.NoSuchProcess):  # ended, or a zombie
+            command = process.cmdline()
+            if "--client" in command and command[command.index("--client") + 1] == site:
+                return process
     raise AssertionError(f"{site} has no process")
 
 
@@ -55,6 +56,7 @@ def test_gives_the_model_and_figures_of_a_run_in_one_process(tiny_run, hospitals
     assert results[0]["participation"] == results[1]["participation"]
     assert results[0]["traffic_bytes"] == results[1]["traffic_bytes"]
     assert not (simulated / "flare").exists()
+    assert not psutil.Process().children(recursive=True)
 
 
 @flare
@@ -120,5 +122,18 @@ def test_refuses_before_it_writes_anything(make_run, hospitals, tmp_path) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_needs_no_process_of_ours_to_be_left(tmp_path) -> None:
-    assert not [p for p in psutil.Process(os.getpid()).children(recursive=True) if p.is_running()]
+def test_a_run_that_was_killed_learns_what_the_coordinator_told_after_it(tmp_path) -> None:
+    coordinator = tmp_path / "flare/workspace/server/simulate_job/fedefm_run"
+    coordinator.mkdir(parents=True)
+    told = EventLog(coordinator / "events.jsonl")
+    told.emit("run_started")
+    for round_index in range(4):
+        told.emit("round_finished", round=round_index)
+    lines = (coordinator / "events.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "events.jsonl").write_text("".join(lines[:3]))
+
+    for _ in range(2):  # twice tells nothing twice
+        log = EventLog(tmp_path / "events.jsonl")
+        _catch_up(tmp_path, log)
+        log.close()
+        assert (tmp_path / "events.jsonl").read_text() == "".join(lines)

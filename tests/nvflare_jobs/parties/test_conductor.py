@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedefm.errors import ConfigError, QuorumLost
+from fedefm.errors import ConfigError, ProtocolError, QuorumLost
 from fedefm.events import read_events
 from fedefm.train.exchange import SERVER
 from fedefm.train.run import run_in_process
@@ -167,3 +167,11 @@ def test_another_runs_state_is_not_taken_for_ones_own(job_of, make_run) -> None:
     again = job_of(other, "other", resume=True)
     again.conduct()
     assert events(again.folder, "run_started")[0]["resumed_from"] is None
+
+
+def test_does_not_begin_again_in_silence_where_states_are_gone(job_of, make_run) -> None:
+    job_of(make_run()).conduct()
+    again = job_of(make_run(), "again", resume=True)
+    again.terms = again.terms.model_copy(update={"recorded": 1})
+    with pytest.raises(ProtocolError, match="no common state"):
+        again.conduct()
