@@ -6,9 +6,9 @@ FedEFM's default (``swap``: 5 local steps; every fifth round is an expert round 
 the others average a pair) on a ring with matchings, against the same trainer taking the same number
 of optimizer steps on as many models and the same images, without messages, checks, undo, averages
 or the similarity of experts. Both play round after round in turn in one process and thread; medians
-of process CPU time. The network is ``resnet_micro`` at 32 px, batches of 16: small on purpose, since
-a larger one hides what we add. ``ratio`` is the time of the steps over the time of the rounds;
-``rounds_per_s`` counts CPU seconds.
+of process CPU time, and of its ratio in neighboring pairs. The network is ``resnet_micro``, 32 px,
+batches of 16: small on purpose, as a larger one hides what we add. ``ratio`` is the time of the
+steps over the time of the rounds; ``rounds_per_s`` counts CPU seconds.
 
 ``--flare`` runs four sites in FLARE's simulator, too; see ``rounds_in_flare.py``.
 """
@@ -22,7 +22,6 @@ import resource
 import statistics
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ from fedefm.train.objective import classification
 from fedefm.train.site import BANK_ROUNDS
 
 SITES = (4, 16, 64)
-CYCLES = {4: 40, 16: 14, 64: 5}  # of some averaging rounds and an expert round
+CYCLES = {4: 30, 16: 8, 64: 3}  # of some averaging rounds and an expert round
 QUICK_CYCLES = {4: 5, 16: 2, 64: 1}
 AVERAGING_ROUNDS = 2  # of a cycle here; a run has more, and its mean is taken from the medians
 CLASSES = tuple(f"class-{k}" for k in range(16))
@@ -110,45 +109,53 @@ def cycle_of_rounds(cycle: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Seconds:
-    """Median CPU seconds of a round of each kind."""
+class Pairs:
+    """CPU seconds of one kind of round and, right before or after each, of its steps alone."""
 
-    average: float
-    expert: float
+    rounds: list[float]
+    steps: list[float]
 
     @property
-    def round(self) -> float:
-        """The mean over a run, where one round in ``expert_every`` exchanges experts."""
-        every = RUN.federation.expert_every
-        return ((every - 1) * self.average + self.expert) / every
+    def ratio(self) -> float:
+        """The median over pairs: what else this machine does slows both parts of a pair."""
+        return statistics.median(s / r for s, r in zip(self.steps, self.rounds, strict=True))
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(self.rounds)
 
 
 def compare(count: int, cycles: int) -> dict[str, float]:
-    """Both ways in turn; which of them begins changes from round to round."""
+    """Rounds and steps in turn; which of them begins changes from round to round."""
     federation, alone = build_federation(count), PlainSteps(count)
-    ways = [federation.play_round, alone.play_round]
-    for play in ways:
-        play(0)  # first calls allocate and choose kernels
-    taken: dict[tuple[int, bool], list[float]] = defaultdict(list)
+    federation.play_round(0)  # first calls allocate and choose kernels
+    alone.play_round(0)
+    averaging, expert = Pairs([], []), Pairs([], [])
     rounds = [number for cycle in range(cycles) for number in cycle_of_rounds(cycle)]
-    for place, round_index in enumerate(rounds):
-        for way in (0, 1) if place % 2 else (1, 0):
+    for place, number in enumerate(rounds):
+        pairs = expert if is_expert_round(number) else averaging
+        both = [(federation.play_round, pairs.rounds), (alone.play_round, pairs.steps)]
+        for play, taken in both if place % 2 else reversed(both):
             started = time.process_time()
-            ways[way](round_index)
-            taken[way, is_expert_round(round_index)].append(time.process_time() - started)
-    median = {kind: statistics.median(times) for kind, times in taken.items()}
-    return _row(count, *(Seconds(median[way, False], median[way, True]) for way in (0, 1)))
+            play(number)
+            taken.append(time.process_time() - started)
+    return _row(count, averaging, expert)
 
 
-def _row(count: int, ours: Seconds, plain: Seconds) -> dict[str, float]:
+def _row(count: int, averaging: Pairs, expert: Pairs) -> dict[str, float]:
+    """Means over a run, where one round in ``expert_every`` exchanges experts."""
+    share = 1 / RUN.federation.expert_every
+    ours = (1 - share) * averaging.seconds + share * expert.seconds
+    plain = (
+        1 - share
+    ) * averaging.seconds * averaging.ratio + share * expert.seconds * expert.ratio
     return {
-        "ratio": plain.round / ours.round,
-        "rounds_per_s": 1 / ours.round,
-        "ratio_averaging_round": plain.average / ours.average,
-        "ratio_expert_round": plain.expert / ours.expert,
-        "cpu_ms_of_a_site_in_a_round": 1e3 * ours.round / count,
-        "cpu_ms_added_in_averaging_round": 1e3 * (ours.average - plain.average) / count,
-        "cpu_ms_added_in_expert_round": 1e3 * (ours.expert - plain.expert) / count,
+        "ratio": plain / ours,
+        "rounds_per_s": 1 / ours,
+        "ratio_averaging_round": averaging.ratio,
+        "ratio_expert_round": expert.ratio,
+        "cpu_ms_of_a_site_in_averaging_round": 1e3 * averaging.seconds / count,
+        "cpu_ms_of_a_site_in_expert_round": 1e3 * expert.seconds / count,
     }
 
 
