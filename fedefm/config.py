@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from fedefm.errors import ConfigError, all_problems
 
@@ -18,6 +25,15 @@ Name = str
 
 class Section(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """A part of a file: immutable, and any key that it does not know is a mistake."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, field: ValidationInfo) -> Any:
+        """YAML reads yes, no, on and off as truth values, and those would count as 1 and 0."""
+        wanted = cls.model_fields[field.field_name or ""].annotation
+        if isinstance(value, bool) and wanted is not bool:
+            raise ValueError(f"{value} (yes, no, on, off) is no possible value; quote it if a name")
+        return value
 
 
 class ModelConfig(Section):
@@ -32,7 +48,7 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """What one site does with its own images; the same for every algorithm."""
 
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, le=65536)
     learning_rate: float = Field(0.03, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)  # kept at the site, never reset
     decay_at: float = Field(0.6, gt=0, le=1)  # share of the rounds after which the rate drops

@@ -93,6 +93,17 @@ def test_distillation_is_its_equation(student, experts, batch):
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_similarity_teaches_only_where_the_gradient_goes_through(student, experts, batch):
+    def gradient(kind):
+        config = DistillConfig(beta=0.5, gradient=kind, pool=2)
+        loss = distillation(experts, config, ALL, 0.0)(student, batch).sum()
+        return loss.item(), torch.autograd.grad(loss, student.backbone.parameters())
+
+    (detached, without), (through, with_weights) = gradient("detach"), gradient("through")
+    assert detached == pytest.approx(through)
+    assert any((a - b).abs().max() > 1e-6 for a, b in zip(without, with_weights, strict=True))
+
+
 def test_experts_are_never_trained(student, experts, batch):
     config = DistillConfig(beta=1.0, gradient="through", pool=2)
     distillation(experts, config, ALL, 0.0)(student, batch).sum().backward()
