@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -242,6 +243,7 @@ def main() -> None:
     if arguments.json:
         result = {
             "label": "synthetic",
+            "command": "python " + " ".join(sys.argv),
             "fractions": table,
             "pretraining": pretrained,
             "size": asdict(size),
