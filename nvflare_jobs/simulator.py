@@ -22,7 +22,14 @@ from fedefm.train.assemble import build_model, find_manifest, load_data
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.run import find_sites, holdings, measure_global, resolve
-from fedefm.train.run_folder import EVENTS, MODEL, STATE, open_run_folder, write_result
+from fedefm.train.run_folder import (
+    EVENTS,
+    MODEL,
+    STATE,
+    open_run_folder,
+    run_log,
+    write_result,
+)
 from fedefm.train.state import load_state
 from nvflare_jobs.jobs.pretrain import export_job
 from nvflare_jobs.parties.places import STATUS_FILE
@@ -48,30 +55,18 @@ def run_in_simulator(
         QuorumLost: too few sites took part.
         ProtocolError: FLARE ended without a result; its log stays in the run folder.
     """
-    started = time.perf_counter()
     manifests = {
         name: find_manifest(path, run.dataset) for name, path in find_sites(sites_folder).items()
     }
     run = resolve(run, manifests)
-    terms = terms_for(
-        run, tuple(manifests)
-    )  # what does not fit is found before anything is written
+    terms = terms_for(run, tuple(manifests))  # what does not fit is found before writing
     open_run_folder(out, run, resume)
-    log = EventLog(out / EVENTS, listeners)
-    if resume:
-        _catch_up(out, log)
-        terms = terms_for(run, tuple(manifests), resume, _recorded(out))
-    status = "interrupted"
-    try:
+    with run_log(out, listeners) as log:
+        if resume:
+            _catch_up(out, log)
+            terms = terms_for(run, tuple(manifests), resume, _recorded(out))
         _conduct(terms, sites_folder, out, log)
         _measure(terms, out, log, {name: load_data(m, run) for name, m in manifests.items()})
-        status = "finished"
-    except QuorumLost:
-        status = "quorum lost"
-        raise
-    finally:
-        log.emit("run_finished", status=status, seconds=time.perf_counter() - started)
-        log.close()
     if not keep_workspace:
         shutil.rmtree(out / WORKSPACE)
     return out

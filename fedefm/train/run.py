@@ -5,7 +5,6 @@ a federation in the sense of privacy, since one process reads all images; it is 
 tried out before it goes to real sites.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits
 from fedefm.data.manifest import Manifest
 from fedefm.data.site_folders import SITE_FILE
-from fedefm.errors import ConfigError, QuorumLost
+from fedefm.errors import ConfigError
 from fedefm.events import EventLog, Listener
 from fedefm.finetune.evaluate import evaluate_foundation
 from fedefm.model.foundation import FoundationModel
@@ -38,9 +37,9 @@ from fedefm.train.federation import Federation
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.run_folder import (
-    EVENTS,
     STATE,
     open_run_folder,
+    run_log,
     tell_start,
     write_result,
 )
@@ -120,26 +119,16 @@ def run_in_process(
     progress: Progress | None = None,
 ) -> Path:
     """Train, publish, measure; the run folder. Raises QuorumLost where too few sites took part."""
-    started = time.perf_counter()
     workshop = prepare(run, sites_folder, progress)
     open_run_folder(out, workshop.run, resume)
-    log = EventLog(out / EVENTS, listeners)
-    federation = _assemble(workshop, log, out / STATE, faults or Faults())
-    before = _resume(federation, out / STATE) if resume else 0
-    tell_start(log, workshop.run, federation.plan, "process", before)
-    log.emit("corpora", holdings=holdings(workshop.data))
-    status = "interrupted"
-    try:
+    with run_log(out, listeners) as log:
+        federation = _assemble(workshop, log, out / STATE, faults or Faults())
+        before = _resume(federation, out / STATE) if resume else 0
+        tell_start(log, workshop.run, federation.plan, "process", before)
+        log.emit("corpora", holdings=holdings(workshop.data))
         federation.train()
         weights = federation.publish()
         _finish(out, workshop, federation, weights, log)
-        status = "finished"
-    except QuorumLost:
-        status = "quorum lost"
-        raise
-    finally:
-        log.emit("run_finished", status=status, seconds=time.perf_counter() - started)
-        log.close()
     return out
 
 

@@ -5,13 +5,15 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fedefm.config import RunConfig, dump, read_run
-from fedefm.errors import ConfigError
-from fedefm.events import EventLog, read_events
+from fedefm.errors import ConfigError, QuorumLost
+from fedefm.events import EventLog, Listener, read_events
 from fedefm.model.weights import weights_of
 from fedefm.train.assemble import Plan, build_model
 from fedefm.train.totals import totals
@@ -43,6 +45,21 @@ def open_run_folder(folder: Path, run: RunConfig, resume: bool) -> None:
             f"the run in {folder} had other settings: {'; '.join(different)}; "
             "resume it with its own run.yaml, or start a new run"
         )
+
+
+@contextmanager
+def run_log(folder: Path, listeners: tuple[Listener, ...] = ()) -> Iterator[EventLog]:
+    """The event stream of a run. Its last event says how the run ended, whatever happened."""
+    log, started, status = EventLog(folder / EVENTS, listeners), time.perf_counter(), "interrupted"
+    try:
+        yield log
+        status = "finished"
+    except QuorumLost:
+        status = "quorum lost"
+        raise
+    finally:
+        log.emit("run_finished", status=status, seconds=time.perf_counter() - started)
+        log.close()
 
 
 def tell_start(log: EventLog, run: RunConfig, plan: Plan, where: str, resumed_from: int) -> None:

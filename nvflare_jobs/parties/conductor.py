@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedefm.errors import ProtocolError, QuorumLost
+from fedefm.errors import ProtocolError
 from fedefm.events import EventLog
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.weights import Weights, load_weights
@@ -17,9 +17,9 @@ from fedefm.train.assemble import build_model, build_server
 from fedefm.train.exchange import SERVER, RoundStats, Steps
 from fedefm.train.rounds import algorithm_for
 from fedefm.train.run_folder import (
-    EVENTS,
     MODEL,
     open_run_folder,
+    run_log,
     tell_start,
     write_result,
 )
@@ -74,11 +74,8 @@ class Conductor:
 
     def conduct(self, where: str, encrypted: bool) -> None:
         """The whole job. Raises QuorumLost where too few sites take part."""
-        started = time.perf_counter()
         open_run_folder(self._folder, self.run, resume=False)
-        log = EventLog(self._folder / EVENTS)
-        status = "interrupted"
-        try:
+        with run_log(self._folder) as log:
             ready = self._gather()
             begin_at = self._newest_common(ready) if self.terms.resume else 0
             if begin_at and self._algorithm.server_round is not None:
@@ -90,13 +87,6 @@ class Conductor:
             metrics = self._publish(log)
             simulated = where == SIMULATOR
             write_result(self._folder, self.run, self.terms.sites, metrics, encrypted, simulated)
-            status = "finished"
-        except QuorumLost:
-            status = "quorum lost"
-            raise
-        finally:
-            log.emit("run_finished", status=status, seconds=time.perf_counter() - started)
-            log.close()
 
     # Before the first round.
 
