@@ -99,6 +99,24 @@ def test_what_comes_after_the_deadline_is_refused_and_displaces_nothing(phase):
     assert "round is 0, not 1" in reason
 
 
+def test_a_late_message_does_not_make_its_receiver_stop_waiting_for_the_right_one():
+    def busy():  # needs another exchange before it has something for b
+        yield Exchange("before", {"d": say(0)}, frozenset({"d"}), ONE)
+        yield Exchange("main", {"b": say(1)}, frozenset(), ONE)
+
+    def patient():
+        inbox = yield Exchange("main", {}, frozenset({"a"}), ONE)
+        return sorted(inbox)
+
+    late = network(delay_s=lambda h: 11.0 if (h.round, h.phase) == (0, "main") else 0.0)
+    for round_index in range(2):
+        outcomes = late.run_round(
+            {"b": patient(), "a": busy(), "d": talker("d", ["a"], 0, ("before",))}, round_index
+        )
+    assert outcomes["b"].result == ["a"]
+    assert len(outcomes["b"].rejected) == 1
+
+
 def test_who_is_not_expected_is_not_heard():
     def deaf():
         inbox = yield Exchange("first", {}, frozenset({"a"}), ONE)
