@@ -28,6 +28,7 @@ DOMAINS = (
 )  # fmt: skip
 SITES = ("north-hospital", "east-clinic", "south-hospital", "west-clinic")
 PATIENTS, FRAMES, SIZE = 20, 4, 96  # of each domain
+MARK = ".fedefm_demo"  # stands in the folder from the first second on
 CLASSES = ("background", "catheter", "guidewire")
 RUN = {
     "name": "demo",
@@ -85,13 +86,17 @@ def demo(
 
 
 def _make_room(out: Path, again: bool) -> None:
-    if not out.exists():
-        return
-    if not again:
-        raise ConfigError(f"{out} exists already; choose another --out, or replace it with --again")
-    if not (out / "run" / EVENTS).exists():
-        raise ConfigError(f"{out} is not the folder of an earlier demo; choose another --out")
-    shutil.rmtree(out)
+    """An empty ``out``, marked as a demo's, so that ``--again`` never removes anything else."""
+    if out.exists() and any(out.iterdir()):
+        if not again:
+            raise ConfigError(
+                f"{out} exists already; choose another --out, or replace it with --again"
+            )
+        if not (out / MARK).exists():
+            raise ConfigError(f"{out} is not the folder of an earlier demo; choose another --out")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
 
 
 def _say(line: str, quiet: bool) -> None:
