@@ -8,7 +8,7 @@ from fedefm.model.weights import weights_of
 from fedefm.train.assemble import build_model, build_server
 from fedefm.train.exchange import SERVER
 from fedefm.train.rounds.fedavg import fedavg_server_round, fedavg_site_round
-from fedefm.train.rounds.publish import publish_server, publish_site
+from fedefm.train.rounds.publish import hand_out_server, publish_server, publish_site
 
 FEDAVG = {"scenario": "client_server", "algorithm": "fedavg"}
 
@@ -70,6 +70,22 @@ def test_a_round_in_which_nobody_answers_changes_nothing(world, sites, server):
     start = {name: value.clone() for name, value in server.weights.items()}
     play(world, sites, server, lambda a, b: b == SERVER)
     torch.testing.assert_close(server.weights, start)
+
+
+def test_what_the_server_hands_out_at_the_end_is_its_average_over_rounds(server):
+    start, decay = server.weights, server.average_decay
+    assert 0 < decay < 1
+    wanted = None
+    for number in (1.0, 4.0, -2.0):
+        now = {name: value + number for name, value in start.items()}
+        server.load(now)
+        server.finish_round()
+        wanted = now if wanted is None else {
+            name: decay * wanted[name] + (1 - decay) * now[name] for name in now
+        }  # fmt: skip
+    exchange = next(hand_out_server(server))
+    for sent in exchange.outgoing.values():
+        torch.testing.assert_close(dict(sent), wanted)
 
 
 def test_the_global_model_is_the_mean_of_the_sites_averages_over_rounds(world):
