@@ -112,33 +112,35 @@ def test_events_tell_the_run_from_its_start_to_its_end(whole):
 
 
 @pytest.mark.parametrize(
-    ("kind", "round_index"),
+    ("kind", "round_index", "left"),
     [
-        ("run_started", None),
-        ("round_started", 0),
-        ("round", 1),
-        ("round_finished", 1),
-        ("checkpoint", 1),
-        ("round_started", 2),
-        ("published", 3),
-        ("evaluated", 2),
+        ("run_started", None, [0, 1, 2]),
+        ("round_started", 0, [0, 1, 2]),
+        ("round", 1, [1, 2]),
+        ("round_finished", 1, [1, 2]),
+        ("checkpoint", 1, [2]),
+        ("round_started", 2, [2]),
+        ("published", 3, []),
+        ("evaluated", 2, []),
     ],
 )
 def test_a_run_killed_anywhere_ends_like_an_uninterrupted_one(
-    world, folder, whole, tmp_path, kind, round_index
+    world, folder, whole, tmp_path, kind, round_index, left
 ):
     run, out = small_run(world), tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         run_in_process(run, folder, out, listeners=stop_at(kind, round_index))
     assert not (out / "result.json").exists()
-    last = list(read_events(out / "events.jsonl"))[-1]
-    assert kind == "run_started" or (last["event"], last["status"]) == (
-        "run_finished",
-        "interrupted",
-    )
+    first = list(read_events(out / "events.jsonl"))
+    if kind != "run_started":
+        assert (first[-1]["event"], first[-1]["status"]) == ("run_finished", "interrupted")
 
     run_in_process(run, folder, out, resume=True)
     assert outcome(out) == outcome(whole)
+    told = list(read_events(out / "events.jsonl"))
+    again = told[len(first) :]
+    assert [e["round"] for e in again if e["event"] == "round_started"] == left
+    assert again[0]["resumed_from"] == (3 - len(left) or None)
 
 
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS.keys() - {"swap"}))
