@@ -60,16 +60,28 @@ def test_the_demo_goes_from_images_to_a_report(
 def test_an_earlier_demo_makes_room_only_when_asked(
     run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also one that was killed before its run began."""
+
     def stop(*_: object) -> None:
         raise DataError("enough for this test")
 
     monkeypatch.setattr(demo, "write_dataset", stop)
+    assert run("--out", tmp_path) == 2
+    (tmp_path / "data").mkdir()
+    assert run("--out", tmp_path) == 2
+    assert (tmp_path / "data").exists()
+    assert run("--out", tmp_path, "--again") == 2
+    assert not (tmp_path / "data").exists()
+
+
+def test_another_run_folder_is_not_replaced(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "events.jsonl").touch()
-    assert run("--out", tmp_path) == 2
-    assert (tmp_path / "run").exists()
     assert run("--out", tmp_path, "--again") == 2
-    assert not tmp_path.exists()
+    assert "not the folder of an earlier demo" in capsys.readouterr().err
+    assert (tmp_path / "run" / "events.jsonl").exists()
 
 
 def test_a_folder_that_is_no_demo_is_not_replaced(
