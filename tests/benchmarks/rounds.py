@@ -8,7 +8,9 @@ of optimizer steps on as many models and the same images, without messages, chec
 or the similarity of experts. Both play round after round in turn in one process and thread; medians
 of process CPU time, and of its ratio in neighboring pairs. The network is ``resnet_micro``, 32 px,
 batches of 16: small on purpose, as a larger one hides what we add. ``ratio`` is the time of the
-steps over the time of the rounds; ``rounds_per_s`` counts CPU seconds.
+steps over the time of the rounds; ``share_of_steps`` is what part of a round its own steps took,
+which noise hardly reaches, but which misses what a round does to the caches of the next one;
+``rounds_per_s`` counts CPU seconds.
 
 ``--flare`` runs four sites in FLARE's simulator, too; see ``rounds_in_flare.py``.
 """
@@ -24,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,127 +35,84 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import torch
 
-from fedefm.config import RunConfig
-from fedefm.data.dataset import FrameDataset
-from fedefm.seeding import generator_for
-from fedefm.train.assemble import build_server, build_site, plan_exchanges
+sys.path.insert(0, str(Path(__file__).parent))
+from rounds_task import (
+    RUN,
+    PlainSteps,
+    TimedTrainer,
+    build_federation,
+    cycle_of_rounds,
+    is_expert_round,
+)
+
 from fedefm.train.federation import Federation
 from fedefm.train.message import Postbox
-from fedefm.train.objective import classification
 from fedefm.train.site import BANK_ROUNDS
 
 SITES = (4, 16, 64)
-CYCLES = {4: 30, 16: 8, 64: 3}  # of some averaging rounds and an expert round
+CYCLES = {4: 24, 16: 8, 64: 4}  # of some averaging rounds and an expert round
 QUICK_CYCLES = {4: 5, 16: 2, 64: 1}
-AVERAGING_ROUNDS = 2  # of a cycle here; a run has more, and its mean is taken from the medians
-CLASSES = tuple(f"class-{k}" for k in range(16))
-IMAGES, SIDE = 256, 32  # at each site; pixels
-RUN = RunConfig.model_validate(
-    {
-        "name": "rounds",
-        "model": {"backbone": "resnet_micro", "image_size": SIDE, "classes": CLASSES},
-        "training": {"batch_size": 16},
-        "federation": {"rounds": 10_000},  # so many that the learning rate stays
-    }
-)
 MIB = 2**20
-
-
-def build_federation(count: int, run: RunConfig = RUN) -> Federation:
-    """A ring without files, as a notebook would use it; each site has noise for images."""
-    names = [f"site-{k:02d}" for k in range(count)]
-    plan = plan_exchanges(run, names)
-    sites = {name: build_site(name, _noise(name), run, plan) for name in names}
-    return Federation(run, plan, sites, build_server(run, plan))
-
-
-def _noise(name: str) -> FrameDataset:
-    rng = generator_for(0, name, 0, "images")
-    images = torch.randint(256, (IMAGES, 1, SIDE, SIDE), generator=rng, dtype=torch.uint8)
-    labels = torch.randint(len(CLASSES), (IMAGES,), generator=rng)
-    return FrameDataset(images, labels, torch.arange(IMAGES), CLASSES)
-
-
-class PlainSteps:
-    """The optimizer steps of a federation's rounds and nothing else, as somebody alone would write
-    them: hosted steps are further steps of the same model."""
-
-    def __init__(self, count: int) -> None:
-        self._sites = build_federation(count).sites
-        penalty = RUN.training.absent_penalty
-        self._losses = {
-            name: classification(site.dataset.present(), penalty)
-            for name, site in self._sites.items()
-        }
-
-    def play_round(self, round_index: int) -> None:
-        phases = {"train": RUN.federation.local_steps}
-        if is_expert_round(round_index):
-            phases["host"] = RUN.federation.host_steps
-        for name, site in self._sites.items():
-            for phase, steps in phases.items():
-                rng = generator_for(RUN.seed, name, round_index, phase)
-                rate = RUN.training.learning_rate
-                site.trainer.fit(site.model, self._losses[name], steps, rate, rng)
-
-
-def is_expert_round(round_index: int) -> bool:
-    return (round_index + 1) % RUN.federation.expert_every == 0
-
-
-def cycle_of_rounds(cycle: int) -> list[int]:
-    """Numbers of averaging rounds, then of the expert round that follows them in a run."""
-    every = RUN.federation.expert_every
-    expert = every * (cycle + 1) - 1
-    return [*range(expert - AVERAGING_ROUNDS, expert), expert]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """CPU seconds of one kind of round and, right before or after each, of its steps alone."""
+    """CPU seconds of one kind of round; right before or after each, of its steps alone; and of the
+    steps within the round."""
 
-    rounds: list[float]
-    steps: list[float]
-
-    @property
-    def ratio(self) -> float:
-        """The median over pairs: what else this machine does slows both parts of a pair."""
-        return statistics.median(s / r for s, r in zip(self.steps, self.rounds, strict=True))
+    rounds: list[float] = field(default_factory=list)
+    steps: list[float] = field(default_factory=list)
+    inside: list[float] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
         return statistics.median(self.rounds)
 
+    def ratio(self, steps: list[float]) -> float:
+        """The median over pairs: what else this machine does slows both parts of a pair."""
+        return statistics.median(s / r for s, r in zip(steps, self.rounds, strict=True))
+
 
 def compare(count: int, cycles: int) -> dict[str, float]:
     """Rounds and steps in turn; which of them begins changes from round to round."""
     federation, alone = build_federation(count), PlainSteps(count)
+    timed = [TimedTrainer(site.trainer) for site in federation.sites.values()]
+    for site, trainer in zip(federation.sites.values(), timed, strict=True):
+        site.trainer = trainer
     federation.play_round(0)  # first calls allocate and choose kernels
     alone.play_round(0)
-    averaging, expert = Pairs([], []), Pairs([], [])
+    averaging, expert = Pairs(), Pairs()
     rounds = [number for cycle in range(cycles) for number in cycle_of_rounds(cycle)]
     for place, number in enumerate(rounds):
         pairs = expert if is_expert_round(number) else averaging
         both = [(federation.play_round, pairs.rounds), (alone.play_round, pairs.steps)]
+        before = sum(trainer.seconds for trainer in timed)
         for play, taken in both if place % 2 else reversed(both):
             started = time.process_time()
             play(number)
             taken.append(time.process_time() - started)
+        pairs.inside.append(sum(trainer.seconds for trainer in timed) - before)
     return _row(count, averaging, expert)
 
 
 def _row(count: int, averaging: Pairs, expert: Pairs) -> dict[str, float]:
     """Means over a run, where one round in ``expert_every`` exchanges experts."""
     share = 1 / RUN.federation.expert_every
-    ours = (1 - share) * averaging.seconds + share * expert.seconds
-    plain = (
-        1 - share
-    ) * averaging.seconds * averaging.ratio + share * expert.seconds * expert.ratio
+
+    def mean(of_averaging: float, of_expert: float) -> float:
+        return (1 - share) * of_averaging + share * of_expert
+
+    def ratio(averaging_ratio: float, expert_ratio: float) -> float:
+        return mean(averaging.seconds * averaging_ratio, expert.seconds * expert_ratio) / ours
+
+    ours = mean(averaging.seconds, expert.seconds)
+    ratios = averaging.ratio(averaging.steps), expert.ratio(expert.steps)
     return {
-        "ratio": plain / ours,
+        "ratio": ratio(*ratios),
         "rounds_per_s": 1 / ours,
-        "ratio_averaging_round": averaging.ratio,
-        "ratio_expert_round": expert.ratio,
+        "share_of_steps": ratio(averaging.ratio(averaging.inside), expert.ratio(expert.inside)),
+        "ratio_averaging_round": ratios[0],
+        "ratio_expert_round": ratios[1],
         "cpu_ms_of_a_site_in_averaging_round": 1e3 * averaging.seconds / count,
         "cpu_ms_of_a_site_in_expert_round": 1e3 * expert.seconds / count,
     }
@@ -232,7 +191,7 @@ def versions() -> dict[str, str]:
 
 def measure(quick: bool) -> dict[str, dict[str, float]]:
     print(
-        f"{'sites':>5} {'rounds/s':>9} {'ratio':>6} {'averaging':>10} {'expert':>7} "
+        f"{'sites':>5} {'rounds/s':>9} {'ratio':>6} {'steps':>6} {'averaging':>10} {'expert':>7} "
         f"{'RSS added MiB':>14} {'RSS peak MiB':>13}"
     )
     table = {}
@@ -241,7 +200,8 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
         row = compare(count, (QUICK_CYCLES if quick else CYCLES)[count]) | memory
         table[str(count)] = row
         print(
-            f"{count:>5} {row['rounds_per_s']:>9.2f} {row['ratio']:>6.3f} "
+            f"{count:>5} {row['rounds_per_s']:>9.2f} "
+            f"{row['ratio']:>6.3f} {row['share_of_steps']:>6.3f} "
             f"{row['ratio_averaging_round']:>10.3f} {row['ratio_expert_round']:>7.3f} "
             f"{row['rss_mib']:>14.1f} {row['peak_rss_mib']:>13.1f}",
             flush=True,
@@ -250,7 +210,6 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
 
 
 def measure_flare(quick: bool) -> dict[str, float]:
-    sys.path.insert(0, str(Path(__file__).parent))
     from rounds_in_flare import seconds_a_round  # loads FLARE, which takes seconds
 
     row = seconds_a_round(RUN, rounds=6 if quick else 30)
@@ -278,16 +237,22 @@ def main() -> None:
     )
     result = {
         **table,
-        "flare_simulator": measure_flare(arguments.quick) if arguments.flare else None,
+        "flare_simulator": None,
         "more": {
             "expert_every": RUN.federation.expert_every,
             "cpu_ms": parts,
             "versions": versions(),
         },
     }
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    _write(arguments.json, result)
+    if arguments.flare:
+        _write(arguments.json, result | {"flare_simulator": measure_flare(arguments.quick)})
+
+
+def _write(path: Path | None, result: dict[str, object]) -> None:
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
