@@ -26,6 +26,7 @@ from fedefm.train.run_folder import (
     EVENTS,
     MODEL,
     STATE,
+    is_finished,
     open_run_folder,
     run_log,
     write_result,
@@ -61,6 +62,8 @@ def run_in_simulator(
     run = resolve(run, manifests)
     terms = terms_for(run, tuple(manifests))  # what does not fit is found before writing
     open_run_folder(out, run, resume)
+    if is_finished(out):
+        return out
     with run_log(out, listeners) as log:
         if resume:
             _catch_up(out, log)

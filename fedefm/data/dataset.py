@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,7 @@ class FrameDataset:
     def __len__(self) -> int:
         return len(self.images)
 
+    @cached_property
     def present(self) -> Tensor:
         """(K,) bool: which classes occur here."""
         found = self.labels if self.masks is None else self.masks

@@ -64,5 +64,6 @@ def _scores(metrics: Mapping[str, float | int | None]) -> dict[str, str]:
     accuracy = metrics.get("global_accuracy")
     if accuracy is None:
         return {}
-    low, high = metrics["global_accuracy_low"], metrics["global_accuracy_high"]
-    return {"accuracy": f"{accuracy:.3f} [{low:.3f}, {high:.3f}]"}
+    low, high = metrics.get("global_accuracy_low"), metrics.get("global_accuracy_high")
+    interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+    return {"accuracy": f"{accuracy:.3f}{interval}"}

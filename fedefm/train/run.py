@@ -5,6 +5,7 @@ a federation in the sense of privacy, since one process reads all images; it is 
 tried out before it goes to real sites.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.run_folder import (
     STATE,
+    is_finished,
     open_run_folder,
     run_log,
     tell_start,
@@ -80,6 +82,9 @@ def find_sites(folder: Path) -> dict[str, Path]:
     found = {path.parent.name: path for path in sorted(folder.glob(f"*/{SITE_FILE}"))}
     if not found:
         raise ConfigError(f"no folder in {folder} holds a {SITE_FILE}; see `fedefm data split`")
+    without = sorted({path.parent.name for path in folder.glob("*/manifest.csv")} - found.keys())
+    if without:
+        raise ConfigError(f"no {SITE_FILE} in {folder} beside the manifest of {', '.join(without)}")
     for name in RESERVED & found.keys():
         raise ConfigError(f"a site cannot be called {name!r}; rename the folder {folder / name}")
     return found
@@ -121,6 +126,8 @@ def run_in_process(
     """Train, publish, measure; the run folder. Raises QuorumLost where too few sites took part."""
     workshop = prepare(run, sites_folder, progress)
     open_run_folder(out, workshop.run, resume)
+    if is_finished(out):
+        return out
     with run_log(out, listeners) as log:
         federation = _assemble(workshop, log, out / STATE, faults or Faults())
         before = _resume(federation, out / STATE) if resume else 0
@@ -238,12 +245,17 @@ def measure_global(
     )
     return {
         "global_accuracy": scores.accuracy.value,
-        "global_accuracy_low": scores.accuracy.low,
-        "global_accuracy_high": scores.accuracy.high,
+        "global_accuracy_low": _known(scores.accuracy.low),
+        "global_accuracy_high": _known(scores.accuracy.high),
         "mean_site_accuracy": sum(by_site.values()) / len(by_site),
         "test_images": scores.images,
         "test_patients": scores.patients,
     }
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN; a single patient gives no interval."""
+    return None if math.isnan(value) else value
 
 
 def _mean_of_local_models(federation: Federation, tests: Mapping[str, FrameDataset]) -> float:

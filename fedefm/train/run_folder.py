@@ -47,6 +47,11 @@ def open_run_folder(folder: Path, run: RunConfig, resume: bool) -> None:
         )
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether the run came to its end: the result is written last."""
+    return (folder / RESULT).exists()
+
+
 @contextmanager
 def run_log(folder: Path, listeners: tuple[Listener, ...] = ()) -> Iterator[EventLog]:
     """The event stream of a run. Its last event says how the run ended, whatever happened."""

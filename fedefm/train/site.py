@@ -166,7 +166,7 @@ class Site:
         self.experts = [dict(state[f"expert{place}"]) for place in range(count)]
 
     def _labels_objective(self) -> Objective:
-        return classification(self.dataset.present(), self.settings.training.absent_penalty)
+        return classification(self.dataset.present, self.settings.training.absent_penalty)
 
     def _own_objective(self) -> Objective:
         if self.settings.distill.beta == 0 or not self.experts:
@@ -177,7 +177,7 @@ class Site:
         return distillation(
             teachers,
             self.settings.distill,
-            self.dataset.present(),
+            self.dataset.present,
             self.settings.training.absent_penalty,
         )
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from fedefm.config import RunConfig, read_run
 from fedefm.errors import QuorumLost
 from fedefm.report.metrics_csv import MetricsCsv
+from fedefm.report.numbers import count
 from fedefm.report.progress import progress as live_progress
 from fedefm.report.run_report import write_report
 from fedefm.report.tensorboard import TensorBoard
@@ -111,8 +112,9 @@ def _summary(result: dict[str, Any]) -> str:
     if accuracy is None:
         shown = "no global model" if "global_accuracy" not in metrics else "no test images"
     else:
-        low, high = metrics["global_accuracy_low"], metrics["global_accuracy_high"]
-        shown = (
-            f"accuracy of the global model {accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%}"
-        )
-    return f"{result['rounds']} rounds at {len(result['sites'])} sites; {shown}"
+        low, high = metrics.get("global_accuracy_low"), metrics.get("global_accuracy_high")
+        shown = f"accuracy of the global model {accuracy:.1%}"
+        if low is not None and high is not None:
+            shown += f", 95 % interval {low:.1%} to {high:.1%}"
+    rounds, sites = count(result["rounds"], "round"), count(len(result["sites"]), "site")
+    return f"{rounds} at {sites}; {shown}"

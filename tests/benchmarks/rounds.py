@@ -12,7 +12,7 @@ steps over the time of the rounds; ``share_of_steps`` is what part of a round it
 which noise hardly reaches, but which misses what a round does to the caches of the next one;
 ``rounds_per_s`` counts CPU seconds.
 
-``--flare`` runs four sites in FLARE's simulator, too; see ``rounds_in_flare.py``.
+``--flare`` runs four sites in FLARE's simulator, too; see ``_rounds_in_flare.py``.
 """
 
 import argparse
@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rounds_task import (
+from _rounds_task import (
     RUN,
     PlainSteps,
     TimedTrainer,
@@ -210,7 +210,7 @@ def measure(quick: bool) -> dict[str, dict[str, float]]:
 
 
 def measure_flare(quick: bool) -> dict[str, float]:
-    from rounds_in_flare import seconds_a_round  # loads FLARE, which takes seconds
+    from _rounds_in_flare import seconds_a_round  # loads FLARE, which takes seconds
 
     row = seconds_a_round(RUN, rounds=6 if quick else 30)
     print(

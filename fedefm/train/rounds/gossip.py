@@ -25,11 +25,12 @@ def average_with_neighbors(site: Site, round_index: int) -> Steps[None]:
 
     Each sender scales its own part, which for symmetric ``W`` is the receiver's weight for it.
     """
-    own = flatten(site.weights())
+    weights = site.weights()
+    own = flatten(weights)
     total = yield from site.sum(
         {partner: own * site.mixing[partner] for partner in site.partners(round_index)},
         site.sources(round_index),
         own.numel(),
     )
     own_share = 1.0 - sum(site.mixing[member] for member in total.members)
-    site.load(unflatten(total.vector + own_share * own, site.weights()))
+    site.load(unflatten(total.vector + own_share * own, weights))

@@ -46,7 +46,7 @@ def test_a_manifest_becomes_frames_labels_and_patients(manifest: Manifest) -> No
     assert dataset.images.dtype == torch.uint8
     assert dataset.labels.tolist() == [2, 1, 0]  # label, or else corpus
     assert dataset.patients[0] == dataset.patients[2] != dataset.patients[1]
-    assert dataset.present().tolist() == [True, True, True, False]
+    assert dataset.present.tolist() == [True, True, True, False]
     assert dataset.masks is None
     stored = read_image(manifest.folder / "b.png") * 255
     np.testing.assert_allclose(dataset.images[1, 0].numpy(), stored, atol=0.6)
@@ -62,7 +62,7 @@ def test_masks_come_along_when_asked_for(manifest: Manifest) -> None:
     batch = dataset.batch(torch.tensor([0, 0]))
     assert batch.labels.shape == (2, 12, 12)
     assert batch.labels.dtype == torch.int64
-    assert dataset.present().tolist() == [True, True, True]
+    assert dataset.present.tolist() == [True, True, True]
     assert dataset.labels.tolist() == [-1]
 
 

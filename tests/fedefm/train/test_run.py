@@ -1,6 +1,7 @@
 """From a run file and folders of images to a run folder, with kills in between."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -156,8 +157,20 @@ def test_every_algorithm_resumes_to_the_same_figures_and_bytes(world, folder, tm
 def test_a_finished_run_that_is_resumed_stays_as_it_is(world, folder, whole, tmp_path):
     out = tmp_path / "run"
     run_in_process(small_run(world), folder, out)
+    told = (out / "events.jsonl").read_bytes()
     run_in_process(small_run(world), folder, out, resume=True)
     assert outcome(out) == outcome(whole)
+    assert (out / "events.jsonl").read_bytes() == told
+
+
+def test_a_folder_with_a_manifest_and_no_site_file_is_named(world, folder, tmp_path):
+    sites = tmp_path / "sites"
+    shutil.copytree(folder, sites)
+    (sites / "forgotten").mkdir()
+    (sites / "forgotten" / "manifest.csv").write_text("path\n")
+    with pytest.raises(ConfigError, match="beside the manifest of forgotten"):
+        run_in_process(small_run(world), sites, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_without_quorum_says_so_and_goes_on_when_the_sites_are_back(

@@ -49,7 +49,7 @@ class PlainSteps:
         self._sites = build_federation(count).sites
         penalty = RUN.training.absent_penalty
         self._losses = {
-            name: classification(site.dataset.present(), penalty)
+            name: classification(site.dataset.present, penalty)
             for name, site in self._sites.items()
         }
 
