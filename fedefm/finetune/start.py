@@ -8,6 +8,8 @@ from fedefm.finetune.checkpoint import is_foundation, sha256_of
 from fedefm.model.checkpoint import read_checkpoint_info
 from fedefm.model.segmenter import Segmenter, build_segmenter, load_foundation
 
+SMALLEST, LARGEST = 16, 1024  # pixels a side, as in a run file
+
 
 @dataclass(frozen=True)
 class Start:
@@ -25,8 +27,12 @@ class Start:
         """The segmenter before its first step.
 
         Raises ModelError for a checkpoint or backbone that does not fit, ConfigError where neither
-        is given.
+        is given, or for an image size out of reach.
         """
+        if self.image_size and not SMALLEST <= self.image_size <= LARGEST:
+            raise ConfigError(
+                f"image size {self.image_size} is not between {SMALLEST} and {LARGEST} pixels"
+            )
         if self.foundation is None:
             if not self.backbone or not self.image_size:
                 raise ConfigError("training from scratch needs a backbone and an image size")

@@ -21,6 +21,17 @@ Holdings = dict[str, dict[str, dict[str, int]]]  # site -> corpus -> split -> im
 Series = dict[str, list[tuple[int, float]]]  # name -> (round number from 1, value), by round
 
 
+_NEEDED = {
+    "round_started": ("round",),
+    "round": ("round", "site"),
+    "round_finished": ("round",),
+    "similarity": ("round", "student", "expert", "value"),
+    "rejected": ("round", "site"),
+    "evaluated": ("round", "site"),
+    "corpora": ("holdings",),
+}  # without these an event means nothing
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One run. Rounds are counted from 1 here, as a reader counts them (events count from 0)."""
@@ -95,8 +106,10 @@ def read_record(folder: Path) -> RunRecord:
             f"{folder} is not a run folder: it has no events.jsonl; "
             "give the folder that `fedefm run` wrote"
         )
-    told = [event for event in _events(path) if isinstance(event, dict) and "event" in event]
+    told = [event for event in _events(path) if _is_whole(event)]
     starts = [event for event in told if event["event"] == "run_started"]
+    if not starts:
+        raise DataError(f"{path} tells of no run; give the folder that `fedefm run` wrote")
     text, settings = _read_settings(folder / "run.yaml")
     result = folder / "result.json"
     return RunRecord(
@@ -116,6 +129,14 @@ def _events(path: Path) -> Iterator[Any]:
         yield from read_events(path)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def _is_whole(event: Any) -> bool:
+    """Whether an event has what its kind needs; a damaged line is passed over."""
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return False
+    needed = _NEEDED.get(event["event"], ())
+    return all(field in event for field in needed) and isinstance(event.get("round", 0), int)
 
 
 def _replayed(told: Iterable[Event]) -> list[Event]:

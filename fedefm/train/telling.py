@@ -62,7 +62,7 @@ def close_round(
         missing=dict(missing),
         seconds=seconds,
     )
-    check_quorum(f"round {round_index}", sites, missing, quorum)
+    check_quorum(f"round {round_index + 1}", sites, missing, quorum)
 
 
 def check_quorum(

@@ -41,7 +41,6 @@ def _curves(axes: Axes, record: dict[str, Any]) -> None:
             axes.plot(x, [100 * v for v in y], style, color=color, label=label)
     axes.set_xlabel("share of the run (% of its rounds)")
     axes.set_ylabel("test accuracy of the global model (%)")
-    axes.legend(fontsize=8, frameon=False)
     axes.grid(alpha=0.3)
 
 

@@ -220,7 +220,7 @@ def test_the_run_goes_on_at_the_quorum_and_ends_below_it(configure, observe, alg
         observed.federation.play_round(1)
 
     sentence = str(lost.value)
-    assert "round 1: 1 of 4 sites took part, fewer than the quorum of 50%" in sentence
+    assert "round 2: 1 of 4 sites took part, fewer than the quorum of 50%" in sentence
     for site in ("east", "south", "west"):
         assert f"{site} (InjectedCrash: injected crash in round 1)" in sentence
     assert "north" not in sentence

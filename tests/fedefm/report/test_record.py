@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fedefm.errors import DataError
 from fedefm.report.record import read_record
 from fedefm.report.sentences import traffic_meaning
 from fedefm.report.tables import (
@@ -131,3 +132,16 @@ def test_messages_that_did_not_arrive_are_named(example_run: Maker, tmp_path: Pa
         ["Bern", "2", "from Aachen: wrong round"],
         ["Aachen", "1", "nothing usable came from Bern in time"],
     ]
+
+
+@pytest.mark.parametrize("text", ["", "junk\n", '{"event": "round_finished"}\n', "[1]\n"])
+def test_a_file_that_tells_of_no_run_is_refused(tmp_path, text):
+    (tmp_path / "events.jsonl").write_text(text)
+    with pytest.raises(DataError, match="tells of no run"):
+        read_record(tmp_path)
+
+
+def test_a_damaged_event_is_passed_over(tmp_path):
+    started = '{"event": "run_started", "time": 1.0, "sites": ["a"], "rounds": 1}\n'
+    (tmp_path / "events.jsonl").write_text(started + '{"event": "round_finished", "time": 2.0}\n')
+    assert read_record(tmp_path).rounds_done == 0
