@@ -8,9 +8,14 @@ Secrets and differential-privacy noise never come from here.
 """
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+_global_stream = threading.Lock()
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
@@ -27,3 +32,13 @@ def generator_for(seed: int, site: str, round_index: int, purpose: str) -> torch
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     """The NumPy stream called ``names`` under ``seed``."""
     return np.random.default_rng(stream_seed(seed, *names))
+
+
+@contextmanager
+def own_global_stream() -> Iterator[None]:
+    """A block that may seed torch's global generator, from which layers draw fresh weights.
+
+    One thread at a time, and afterwards the generator is as it was.
+    """
+    with _global_stream, torch.random.fork_rng(devices=[]):
+        yield

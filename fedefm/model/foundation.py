@@ -18,7 +18,7 @@ from fedefm.model.backbone import Backbone
 from fedefm.model.checkpoint import load_checkpoint, read_checkpoint_info
 from fedefm.model.resnet import RESNET_SIZES, MicroResNet, ResNet
 from fedefm.model.vit import VIT_SIZES, VisionTransformer
-from fedefm.seeding import stream_seed
+from fedefm.seeding import own_global_stream, stream_seed
 
 HeadKind = Literal["trainable", "frozen"]
 BACKBONES = (*VIT_SIZES, "resnet_micro", *RESNET_SIZES)
@@ -100,7 +100,7 @@ def build_foundation(
         "head": head,
         "seed": str(seed),
     }
-    with torch.random.fork_rng(devices=[]):
+    with own_global_stream():
         torch.manual_seed(stream_seed(seed, "backbone"))
         body = build_backbone(backbone, image_size)
         torch.manual_seed(stream_seed(seed, "head"))

@@ -23,7 +23,7 @@ from fedefm.model.checkpoint import (
 from fedefm.model.foundation import build_backbone
 from fedefm.model.pretrained import fitted
 from fedefm.model.vit import VisionTransformer
-from fedefm.seeding import stream_seed
+from fedefm.seeding import own_global_stream, stream_seed
 
 KIND = "segmenter"
 _BACKBONE = "backbone."
@@ -72,7 +72,7 @@ def build_segmenter(backbone: str, num_classes: int, image_size: int, seed: int)
         "image_size": str(image_size),
         "seed": str(seed),
     }
-    with torch.random.fork_rng(devices=[]):
+    with own_global_stream():
         torch.manual_seed(stream_seed(seed, "backbone"))
         body = build_backbone(backbone, image_size)
         torch.manual_seed(stream_seed(seed, "decoder"))

@@ -49,7 +49,7 @@ def test_the_demo_goes_from_images_to_a_report(
     assert result["metrics"]["test_images"] > 0
     assert list((out / "segmenter").glob("*.safetensors"))
     text = page.read_text(encoding="utf-8")
-    assert "fine-tuned segmenter, test patients" in text
+    assert "fine-tuned on the masks of all four simulated hospitals" in text
     assert "https://" not in text.replace("https://arxiv.org", "")  # one offline file
 
     assert run("--out", out) == 2
