@@ -20,6 +20,7 @@ class Found:
     mask: Path | None = None
     split: str = ""
     instances: bool = False  # the mask numbers objects; what counts is object or not
+    note: str = ""  # what its user has to know of how ``patient`` came about
 
     @property
     def person(self) -> str:
@@ -39,7 +40,9 @@ def by_pattern(found: Iterable[Found], source: Path, pattern: str) -> list[Found
     if expression.groups != 1:
         raise DataError(f"the patient pattern {pattern!r} must have one group, such as '^([^/]+)/'")
     base = source if source.is_dir() else source.parent
-    return [replace(item, patient=_matched(expression, item.image, base)) for item in found]
+    return [
+        replace(item, patient=_matched(expression, item.image, base), note="") for item in found
+    ]
 
 
 def _matched(expression: re.Pattern[str], path: Path, base: Path) -> str:

@@ -19,13 +19,15 @@ from fedefm.data.check import sha256_of
 from fedefm.data.dataset import Progress, mask_frame, size_mismatch
 from fedefm.data.folders import fresh_folder, link_or_copy, refuse_full
 from fedefm.data.found import Found, by_pattern
-from fedefm.data.layouts import LAYOUTS, find_layout
+from fedefm.data.layouts import LAYOUTS, find_layout, passed_over
 from fedefm.data.manifest import Row, write_manifest
 from fedefm.data.pseudonyms import new_key, pseudonym, write_key
 from fedefm.data.readers import read_image, read_mask
 from fedefm.errors import DataError, all_problems
 
 Files = Literal["link", "png"]
+
+SHOWN = 3  # paths that a message names
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Ingested:
     rows: tuple[Row, ...]
     skipped: tuple[str, ...]  # why files were left out, when asked to leave them out
     without_patient: int  # frames that do not say whose they are
+    passed_over: int  # image files below the source that the layout does not take
+    notes: tuple[str, ...]  # what to know of the patients before trusting figures on them
 
 
 def ingest(
@@ -63,10 +67,11 @@ def ingest(
         key: for pseudonyms; a new one if None. It is kept in ``folder/.pseudonym_key``.
         skip_unreadable: leave out frames that cannot be used, instead of refusing them all.
 
-    Raises DataError: nothing found, an unknown layout, frames or masks that cannot be used.
+    Raises DataError: nothing found, an unknown layout, frames or masks that cannot be used, image
+    files that ``auto`` would lose.
     """
     refuse_full(folder)  # before minutes of decoding
-    name, found = find_frames(source, layout)
+    name, found, others = find_frames(source, layout)
     if corpus is not None:
         found = [replace(item, corpus=corpus) for item in found]
     if patient_pattern is not None:
@@ -83,11 +88,15 @@ def ingest(
         write_manifest(output / "manifest.csv", rows)
         write_key(output, secret)
     unknown = sum(not item.patient for item in usable)
-    return Ingested(folder / "manifest.csv", name, rows, tuple(faults), unknown)
+    notes = tuple(dict.fromkeys(item.note for item in usable if item.note))
+    return Ingested(folder / "manifest.csv", name, rows, tuple(faults), unknown, len(others), notes)
 
 
-def find_frames(source: Path, layout: str = "auto") -> tuple[str, list[Found]]:
-    """The layout's name and all frames that it finds. Raises DataError where there are none."""
+def find_frames(source: Path, layout: str = "auto") -> tuple[str, list[Found], list[Path]]:
+    """The layout's name, all frames that it finds, and the image files that it passes over.
+
+    Raises DataError where there are no frames, and where ``auto`` would pass over image files.
+    """
     if not source.exists():
         raise DataError(f"source {source} does not exist")
     if layout not in ("auto", *LAYOUTS):
@@ -95,11 +104,24 @@ def find_frames(source: Path, layout: str = "auto") -> tuple[str, list[Found]]:
     try:
         name = find_layout(source) if layout == "auto" else layout
         found = LAYOUTS[name].find(source)
+        others = passed_over(source, name, found)
     except OSError as error:
         raise DataError(f"source {source} cannot be read: {error.strerror}") from None
     if not found:
         raise DataError(f"source {source} holds no images in the layout {name!r}")
-    return name, found
+    if others and layout == "auto":
+        raise DataError(_would_lose(source, name, others))
+    return name, found, others
+
+
+def _would_lose(source: Path, layout: str, others: Sequence[Path]) -> str:
+    shown = [path.relative_to(source).as_posix() for path in others[:SHOWN]]
+    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    return (
+        f"source {source} looks like the layout {layout!r}, which would pass over "
+        f"{len(others)} of its image files ({', '.join(shown)}{more}); go on without them by "
+        f"--layout {layout}, take every image by --layout images, or ingest them apart"
+    )
 
 
 def _split_leaks(found: Sequence[Found]) -> list[str]:

@@ -95,6 +95,13 @@ def structure_problems(manifest: Manifest) -> list[str]:
     return [*_path_problems(manifest), *_duplicates(manifest.rows), *_split_leaks(manifest.rows)]
 
 
+def path_verdicts(manifest: Manifest) -> dict[str, str]:
+    """What is wrong with each path that the rows name; an empty string where it may be opened."""
+    folder = manifest.folder.resolve()
+    paths = {path for row in manifest.rows for path in (row.path, row.mask_path) if path}
+    return {path: _path_verdict(folder, path) for path in paths}
+
+
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
     """Write ``rows`` to ``path``, whole or not at all."""
     handle, name = tempfile.mkstemp(prefix=".manifest-", suffix=".csv", dir=path.parent)
@@ -171,15 +178,10 @@ def _row(cells: list[str]) -> tuple[Row, list[str]]:
 
 
 def _path_problems(manifest: Manifest) -> Iterator[str]:
-    folder = manifest.folder.resolve()
-    verdicts: dict[str, str] = {}  # many frames share one file
+    verdicts = path_verdicts(manifest)
     for position, row in enumerate(manifest.rows):
         for name, path in (("image", row.path), ("mask", row.mask_path)):
-            if not path:
-                continue
-            if path not in verdicts:
-                verdicts[path] = _path_verdict(folder, path)
-            if verdicts[path]:
+            if verdicts.get(path):
                 yield f"row {position + FIRST_ROW}: {name} {_shown(path)} {verdicts[path]}"
 
 

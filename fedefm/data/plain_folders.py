@@ -35,8 +35,7 @@ def classes(source: Path) -> list[Found]:
 def images(source: Path) -> list[Found]:
     """Every image below a folder (or one file), with the masks that lie beside them."""
     base = source if source.is_dir() else source.parent
-    paths = [source] if source.is_file() else sorted(source.rglob("*"))
-    files = [path for path in paths if not _hidden(path, base) and is_image_file(path)]
+    files = image_files(source)
     masks = {path: mask for path in files if (mask := mask_beside(path, base))}
     taken = set(masks.values())
     found = []
@@ -56,6 +55,18 @@ def images(source: Path) -> list[Found]:
         )
         found += [replace(item, frame=frame) for frame in _frames(path)]
     return found
+
+
+def image_files(source: Path) -> list[Path]:
+    """Every file below a folder (or one file) that the readers know, whether image or mask."""
+    base = source if source.is_dir() else source.parent
+    paths = [source] if source.is_file() else sorted(source.rglob("*"))
+    return [path for path in paths if not _hidden(path, base) and is_image_file(path)]
+
+
+def is_without_image(path: Path) -> bool:
+    """Whether a file is DICOM that holds no image: a report, a plan, a directory."""
+    return _patient(path) is None
 
 
 def mask_beside(path: Path, base: Path) -> Path | None:

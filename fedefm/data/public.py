@@ -9,6 +9,10 @@ from fedefm.data.found import Found
 from fedefm.data.readers import count_frames
 
 XA_BLOCK = 8  # frames
+XA_NOTE = (
+    f"the corpus xa-fluoroscopy is one person, whose blocks of {XA_BLOCK} frames stand for "
+    "patients: test figures on it speak of a person seen in training"
+)
 
 
 def chase(source: Path) -> list[Found]:
@@ -80,12 +84,11 @@ def skin(source: Path) -> list[Found]:
 def angiogram(source: Path) -> list[Found]:
     """One public X-ray angiogram of 96 frames, of one person.
 
-    To be a corpus of its own it has to be divided, so blocks of 8 frames stand for patients.
-    Figures about this corpus therefore speak of frames of a person seen in training.
+    To be a corpus of its own it has to be divided, so blocks of frames stand for patients.
     """
     image = source / "HasFragmentSequence_XA_96fr.dcm"
     return [
-        Found(image, f"xa/{frame // XA_BLOCK}", "xa-fluoroscopy", frame=frame)
+        Found(image, f"xa/{frame // XA_BLOCK}", "xa-fluoroscopy", frame=frame, note=XA_NOTE)
         for frame in range(count_frames(image))
     ]
 

@@ -81,7 +81,7 @@ def ingest(
     summary = {"manifest": str(made.manifest), "layout": made.layout} | _summary(made.rows)
     if as_json:
         extra = {"skipped": list(made.skipped), "without_patient": made.without_patient}
-        _print_json(summary | extra)
+        _print_json(summary | extra | {"passed_over": made.passed_over, "notes": list(made.notes)})
         return
     if made.without_patient:
         print(
@@ -90,6 +90,10 @@ def ingest(
         )
     for reason in made.skipped:
         print(f"left out: {reason}")
+    if made.passed_over:
+        print(f"passed over: {made.passed_over} image files that are not of this layout")
+    for note in made.notes:
+        print(f"note: {note}")
     print(f"layout {made.layout}: {_counts(made.rows)}")
     print(f"wrote {made.manifest}")
 

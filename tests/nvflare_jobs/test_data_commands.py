@@ -111,6 +111,27 @@ def test_json_is_one_object_and_nothing_else(run: Run, manifest: Path, tmp_path:
         assert "secret" not in result.out
 
 
+def test_images_that_a_layout_leaves_are_refused_or_counted(run: Run, tmp_path: Path) -> None:
+    for name in ("No_findings/1_0.png", "Pneumonia/2_0.png", "Edema/3_0.png"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / "set" / name)
+    refused(run("ingest", tmp_path / "set", tmp_path / "out"), "(Edema/3_0.png)")
+    explicit = ("ingest", tmp_path / "set", "--layout", "nih-cxr-mini")
+    assert "passed over: 1 image files" in run(*explicit, tmp_path / "a").out
+    assert json.loads(run(*explicit, tmp_path / "b", "--json").out)["passed_over"] == 1
+
+
+def test_ingest_says_that_patients_are_blocks_of_one_person(
+    run: Run, tmp_path: Path, shared_data: Path
+) -> None:
+    source = shared_data / "xa-dicom"
+    if not source.is_dir():
+        pytest.skip(f"no sample set {source}")
+    assert "speak of a person seen in training" in run("ingest", source, tmp_path / "a").out
+    notes = json.loads(run("ingest", source, tmp_path / "b", "--json").out)["notes"]
+    assert [note for note in notes if "speak of a person seen in training" in note] == notes != []
+
+
 def test_simulated_images_are_in_order(run: Run, tmp_path: Path) -> None:
     domains = ("--domains", "phantom,cardiac", "--patients", "3", "--frames", "1", "--size", "48")
     made = run("simulate", tmp_path / "sim", *domains)

@@ -65,3 +65,22 @@ def test_hash_is_that_of_the_file(make_manifest: MakeManifest) -> None:
     assert sha256_of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(DataError, match="cannot be read"):
         sha256_of(path.parent)
+
+
+def test_nothing_outside_the_folder_is_opened(
+    make_manifest: MakeManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_manifest(ROWS[:1]).folder
+    outside = folder.parent / "outside.npy"
+    np.save(outside, np.zeros((2, 6, 6), np.uint8))
+    (folder / "link.npy").symlink_to(outside)
+    paths = ("../outside.npy", "link.npy", str(outside))
+    rows = [Row(path, 7, "p", "c", sha256="0" * 64) for path in paths]
+    rows += [Row("a.png", 0, "p", "c", mask_path=path) for path in paths]
+    opened: list[str] = []
+    for reader in ("read_image", "read_row_mask", "sha256_of"):
+        monkeypatch.setattr(f"fedefm.data.check.{reader}", lambda *args: opened.append(str(args)))
+    problems = check_manifest(Manifest(folder, tuple(rows)), hashes=True)
+    assert opened == []
+    assert len(problems) == len(rows)  # each path refused once, nothing said of what is inside
+    assert not any("frame" in problem or "sha256" in problem for problem in problems)

@@ -172,3 +172,68 @@ def test_a_full_target_is_refused_before_it_is_touched(source: Path, tmp_path: P
         ingest(source, source, progress=lambda *step: read.append(step))
     assert read == []
     assert len(list(source.iterdir())) == 5
+
+
+def draw(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4)).save(folder / name)
+    return folder
+
+
+NIH = ("No_findings/1_0.png", "Pneumonia/2_0.png")
+LOST = {  # files, the layout that auto takes them for, what that layout would lose
+    "a third class": ((*NIH, "Edema/3_0.png"), "nih-cxr-mini", "Edema/3_0.png"),
+    "a folder beside a known set": (
+        (*(f"known/{name}" for name in NIH), "mine/a.png"),
+        "collection",
+        "mine/a.png",
+    ),
+    "an image beside classes": (("cat/1.png", "dog/2.png", "stray.png"), "classes", "stray.png"),
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_auto_refuses_to_lose_images(tmp_path: Path, kind: str) -> None:
+    files, layout, lost = LOST[kind]
+    folder = draw(tmp_path / "set", *files)
+    with pytest.raises(DataError, match=rf"{layout}.*pass over 1 of its .*\({lost}\)") as caught:
+        ingest(folder, tmp_path / "out")
+    assert f"--layout {layout}" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    made = ingest(folder, tmp_path / "out", layout)
+    assert (len(made.rows), made.passed_over) == (len(files) - 1, 1)
+    everything = ingest(folder, tmp_path / "all", "images")
+    assert (len(everything.rows), everything.passed_over) == (len(files), 0)
+
+
+def test_auto_names_the_first_of_many_images_even_if_corrupt(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "set", *NIH, *(f"Edema/{n}_0.png" for n in range(5)))
+    (folder / "Edema/0_0.png").write_bytes(b"broken")
+    first = r"pass over 5 .*\(Edema/0_0.png, Edema/1_0.png, Edema/2_0.png and 2 more\)"
+    with pytest.raises(DataError, match=first):
+        ingest(folder, tmp_path / "out", skip_unreadable=True)
+
+
+def test_companions_and_files_that_are_no_images_are_not_lost(tmp_path: Path) -> None:
+    names = ("Image_01L.jpg", "Image_01L_1stHO.png", "Image_01L_2ndHO.png")
+    chase = draw(tmp_path / "chase", *(f"CHASEDB1/{name}" for name in names))
+    (chase / "README.md").write_text("notes")
+    report = Path(str(get_testdata_file("test-SR.dcm"))).read_bytes()
+    (chase / "report.dcm").write_bytes(report)
+    assert ingest(chase, tmp_path / "one").passed_over == 0
+    plain = draw(tmp_path / "plain", "images/a.png", "Masks/a.png", "Masks/of no image.png")
+    assert ingest(plain, tmp_path / "two").passed_over == 0
+
+
+def test_patients_that_are_blocks_of_one_person_are_told(tmp_path: Path, shared_data: Path) -> None:
+    source = shared_data / "xa-dicom"
+    if not source.is_dir():
+        pytest.skip(f"no sample set {source}")
+    made = ingest(source, tmp_path / "blocks")
+    assert len({row.patient_id for row in made.rows}) == 12
+    assert len(made.notes) == 1
+    assert "speak of a person seen in training" in made.notes[0]
+    whole = ingest(source, tmp_path / "whole", patient_pattern="(XA)")
+    assert len({row.patient_id for row in whole.rows}) == 1
+    assert whole.notes == ()

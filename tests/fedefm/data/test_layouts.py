@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedefm.data.layouts import LAYOUTS, find_layout
+from fedefm.data.layouts import LAYOUTS, find_layout, passed_over
 from fedefm.data.readers import read_image, read_mask
 
 # folder -> frames, patients, labels, masks (counted by hand from the sets' own descriptions)
@@ -29,6 +29,7 @@ def test_a_known_set_is_recognized_and_found_whole(shared_data: Path, name: str)
     frames, patients, labels, masks = KNOWN[name]
     assert find_layout(source) == name
     found = LAYOUTS[name].find(source)
+    assert passed_over(source, name, found) == []
     assert len(found) == len({(item.image, item.frame) for item in found}) == frames
     assert len({item.person for item in found}) == patients
     assert {item.label or item.corpus for item in found} == labels
@@ -44,7 +45,9 @@ def test_a_known_set_is_recognized_and_found_whole(shared_data: Path, name: str)
 def test_persons_of_different_sets_never_meet(shared_data: Path) -> None:
     assert find_layout(shared_data) == "collection"
     persons: dict[str, set[str]] = {}
-    for item in LAYOUTS["collection"].find(shared_data):
+    found = LAYOUTS["collection"].find(shared_data)
+    assert passed_over(shared_data, "collection", found) == []
+    for item in found:
         persons.setdefault(item.corpus.split("-")[0], set()).add(item.person)
     union = set().union(*persons.values())
     assert sum(map(len, persons.values())) == len(union)
