@@ -190,7 +190,7 @@ class SiteConfig(Section):
     datasets: dict[Name, DatasetEntry]
     policy: PolicyConfig = PolicyConfig()
     ledger: Path | None = None
-    device: str = "cpu"
+    device: Literal["cpu"] = "cpu"  # where pre-training computes; others are not supported yet
 
 
 FileModel = TypeVar("FileModel", bound=Section)

@@ -13,7 +13,7 @@ from fedefm.data.loading import Splits, load_splits
 from fedefm.data.manifest import Manifest, read_manifest
 from fedefm.data.transforms import Transform, light
 from fedefm.distill.emd import pool_tokens
-from fedefm.errors import ConfigError
+from fedefm.errors import ConfigError, PolicyRefused
 from fedefm.model.foundation import FoundationModel, build_foundation
 from fedefm.model.weights import weights_of
 from fedefm.topology.graphs import build_graph
@@ -22,6 +22,8 @@ from fedefm.topology.schedules import Schedule, build_schedule
 from fedefm.train.server import Server
 from fedefm.train.site import Site, SiteSettings
 from fedefm.train.trainer import SgdTrainer
+
+UNPROTECTED_COHORT = 2  # the default of a site file; a mean over two hides nothing
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,21 @@ def find_manifest(site_file: Path, dataset: str) -> Manifest:
     """What ``dataset`` means at the site of ``site_file``. Raises ConfigError, DataError."""
     site = read_site(site_file)
     return read_manifest(site_file.parent / _entry(site, dataset, site_file))
+
+
+def check_promises(site: SiteConfig, run: RunConfig, name: str) -> None:
+    """Raises PolicyRefused where the site's file demands what this run, or this version, lacks."""
+    policy, refusals = site.policy, []
+    if policy.require_dp and run.privacy.dp is None:
+        refusals.append("requires differential privacy, and privacy.dp is not set in the run file")
+    if policy.epsilon_cap is not None or site.ledger is not None:
+        refusals.append("keeps an epsilon ledger, which this version cannot keep")
+    if policy.min_cohort > UNPROTECTED_COHORT:
+        refusals.append(
+            f"demands cohorts of {policy.min_cohort}, which needs secure sums, and there are none"
+        )
+    if refusals:
+        raise PolicyRefused(f"site {name!r} " + "; ".join(refusals))
 
 
 def _entry(site: SiteConfig, dataset: str, site_file: Path) -> Path:

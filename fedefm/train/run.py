@@ -12,12 +12,12 @@ from pathlib import Path
 
 import networkx as nx
 
-from fedefm.config import RunConfig
+from fedefm.config import RunConfig, read_site
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits
 from fedefm.data.manifest import Manifest
 from fedefm.data.site_folders import SITE_FILE
-from fedefm.errors import ConfigError
+from fedefm.errors import ConfigError, DataError
 from fedefm.events import EventLog, Listener
 from fedefm.finetune.evaluate import evaluate_foundation
 from fedefm.model.foundation import FoundationModel
@@ -28,6 +28,7 @@ from fedefm.train.assemble import (
     build_server,
     build_site,
     check_model,
+    check_promises,
     find_manifest,
     load_data,
     merged,
@@ -105,13 +106,31 @@ def resolve(run: RunConfig, manifests: Mapping[str, Manifest]) -> RunConfig:
 
 def prepare(run: RunConfig, sites_folder: Path, progress: Progress | None = None) -> Workshop:
     """Read the sites' images. Raises its errors before anything is written."""
-    manifests = {
-        name: find_manifest(path, run.dataset) for name, path in find_sites(sites_folder).items()
-    }
+    manifests = {}
+    for name, path in find_sites(sites_folder).items():
+        check_promises(read_site(path), run, name)
+        manifests[name] = find_manifest(path, run.dataset)
+    _refuse_shared_patients(manifests)
     run = resolve(run, manifests)
     _plan(run, tuple(manifests))  # a graph that does not fit is found before decoding
     data = {name: load_data(manifest, run, progress) for name, manifest in manifests.items()}
     return Workshop(run, data)
+
+
+def _refuse_shared_patients(manifests: Mapping[str, Manifest]) -> None:
+    """One patient at two sites could be trained on at one and tested on at the other."""
+    seen: dict[str, str] = {}
+    shared: dict[tuple[str, str], set[str]] = {}
+    for site, manifest in manifests.items():
+        for patient in {row.patient_id for row in manifest.rows}:
+            if seen.setdefault(patient, site) != site:
+                shared.setdefault((seen[patient], site), set()).add(patient)
+    if shared:
+        pairs = [f"{a!r} and {b!r} share {len(both)}" for (a, b), both in shared.items()]
+        raise DataError(
+            f"the same patients are at several sites: {', '.join(pairs)}; "
+            "divide the images with `fedefm data split`"
+        )
 
 
 def run_in_process(

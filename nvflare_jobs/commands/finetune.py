@@ -65,7 +65,7 @@ def finetune(
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Of the first step; falls to 0.")] = 0.05,
-    seed: Annotated[int, typer.Option(help="Draws patients, batches and augmentation.")] = 1,
+    seed: Annotated[int, typer.Option(help="Draws patients, batches and augmentation.", min=0)] = 1,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:

@@ -12,7 +12,6 @@ from rich.console import Console
 from fedefm.config import RunConfig, read_run
 from fedefm.errors import QuorumLost
 from fedefm.report.metrics_csv import MetricsCsv
-from fedefm.report.numbers import count
 from fedefm.report.progress import progress as live_progress
 from fedefm.report.run_report import write_report
 from fedefm.report.tensorboard import TensorBoard
@@ -116,5 +115,9 @@ def _summary(result: dict[str, Any]) -> str:
         shown = f"accuracy of the global model {accuracy:.1%}"
         if low is not None and high is not None:
             shown += f", 95 % interval {low:.1%} to {high:.1%}"
-    rounds, sites = count(result["rounds"], "round"), count(len(result["sites"]), "site")
-    return f"{rounds} at {sites}; {shown}"
+    rounds, sites = result["rounds"], len(result["sites"])
+    return f"{_several(rounds, 'round')} at {_several(sites, 'site')}; {shown}"
+
+
+def _several(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

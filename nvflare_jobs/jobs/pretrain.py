@@ -1,6 +1,5 @@
 """The pre-training job: a coordinator at the server, an executor at each site, their settings."""
 
-import re
 from pathlib import Path
 
 from nvflare.job_config.api import FedJob
@@ -14,18 +13,12 @@ from nvflare_jobs.parties.terms import Terms
 
 INSTALLED = ["fedefm", "privacy", "provisioning", "nvflare_jobs"]  # at every site, never in a job
 TASK_REQUEST_INTERVAL_S = 0.1  # FLARE's 2 s would be the longest part of a small round
-SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class PretrainRecipe(Recipe):
     """Pre-trains one foundation model under ``terms``; for FLARE's environments and for export."""
 
     def __init__(self, terms: Terms) -> None:
-        for site in terms.sites:
-            if not SITE_NAME.fullmatch(site):
-                raise ConfigError(
-                    f"site name {site!r} cannot be a FLARE client; use letters, digits, - _ ."
-                )
         job = FedJob(name=terms.run.name, min_clients=terms.needed)
         job.set_app_packages(INSTALLED)
         text = terms.model_dump_json()

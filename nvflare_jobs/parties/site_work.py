@@ -17,7 +17,13 @@ from fedefm.data.dataset import FrameDataset
 from fedefm.errors import ConfigError, FedEFMError, PolicyRefused
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights
-from fedefm.train.assemble import build_model, build_site, find_manifest, load_data
+from fedefm.train.assemble import (
+    build_model,
+    build_site,
+    check_promises,
+    find_manifest,
+    load_data,
+)
 from fedefm.train.exchange import RoundStats, Steps
 from fedefm.train.measure import correct
 from fedefm.train.rounds import algorithm_for
@@ -133,17 +139,12 @@ class SiteWork:
         return report
 
     def _check_policy(self, encrypted: bool, simulated: bool) -> None:
-        policy, privacy = self._settings.policy, self.terms.run.privacy
-        if policy.require_encryption and not (encrypted or simulated):
+        if self._settings.policy.require_encryption and not (encrypted or simulated):
             raise PolicyRefused(
                 f"site {self.name!r} requires encryption from end to end, and this job runs "
                 "without; start it in a provisioned FLARE project"
             )
-        if policy.require_dp and privacy.dp is None:
-            raise PolicyRefused(
-                f"site {self.name!r} requires differential privacy, and privacy.dp is not set in "
-                "the run file"
-            )
+        check_promises(self._settings, self.terms.run, self.name)
 
     def _shared(self, weights: Weights) -> FoundationModel:
         model = build_model(self.terms.run)

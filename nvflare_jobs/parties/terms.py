@@ -5,6 +5,7 @@ The links stand in the job because a topology may come from a file that only its
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from fedefm.config import RunConfig, Section, parse
 from fedefm.errors import ConfigError
 from fedefm.topology.graphs import build_graph
 from fedefm.train.assemble import Plan, plan_exchanges
+from fedefm.train.exchange import SERVER
+
+SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 class Terms(Section):
@@ -56,6 +60,12 @@ def terms_for(
             "model.classes is empty; a job must name the labels of all its sites, since no site "
             "knows those of the others"
         )
+    for site in sites:
+        if site == SERVER or not SITE_NAME.fullmatch(site):
+            raise ConfigError(
+                f"site name {site!r} cannot be a FLARE client; use letters, digits, - _ . "
+                f"and not {SERVER!r}"
+            )
     graph = build_graph(run.federation.topology, sites)
     run = _without_path(run)
     terms = Terms(

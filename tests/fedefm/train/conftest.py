@@ -206,7 +206,8 @@ def sites_on_disk(folder: Path, names: tuple[str, ...], splits: tuple[str, ...] 
         for k, image in enumerate(textures(label % 4, 10, seed=0)):
             Image.fromarray(image[0].numpy()).save(place / f"{k}.png")
             split = splits[(k // 2) % len(splits)]
-            rows.append(Row(f"{k}.png", 0, f"secret-{k // 2}", CLASSES[label % 4], split=split))
+            patient = f"secret-{name}-{k // 2}"
+            rows.append(Row(f"{k}.png", 0, patient, CLASSES[label % 4], split=split))
         write_manifest(place / "manifest.csv", rows)
         datasets = {"datasets": {"pretraining": {"manifest": "manifest.csv"}}}
         (place / "fedefm_site.yaml").write_text(json.dumps(datasets))

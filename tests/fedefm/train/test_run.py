@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from fedefm.config import read_run
-from fedefm.errors import ConfigError, DataError, ModelError, QuorumLost
+from fedefm.errors import ConfigError, DataError, ModelError, PolicyRefused, QuorumLost
 from fedefm.events import read_events
 from fedefm.model.foundation import read_foundation
 from fedefm.train.run import CENTRALIZED, find_sites, run_in_process
@@ -327,3 +328,39 @@ def test_rows_without_a_split_are_for_training_and_nothing_is_measured(
     run = small_run(world, rounds=1)
     result, _ = outcome(run_in_process(run, folder, tmp_path / "run"))
     assert result["metrics"] == {"global_accuracy": None, "mean_site_accuracy": None}
+
+
+def demand(sites, site, policy):
+    path = sites / site / "fedefm_site.yaml"
+    settings = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**settings, "policy": policy}))
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        ({"require_dp": True}, "requires differential privacy"),
+        ({"epsilon_cap": 3.0}, "keeps an epsilon ledger"),
+        ({"min_cohort": 5}, "demands cohorts of 5"),
+    ],
+)
+def test_what_a_site_demands_and_nobody_can_keep_is_refused(
+    world, folder, tmp_path, policy, sentence
+):
+    sites = tmp_path / "sites"
+    shutil.copytree(folder, sites)
+    demand(sites, sorted(path.name for path in sites.iterdir() if path.is_dir())[0], policy)
+    with pytest.raises(PolicyRefused, match=sentence):
+        run_in_process(small_run(world), sites, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_patient_at_two_sites_is_refused_without_being_named(world, folder, tmp_path):
+    sites = tmp_path / "sites"
+    shutil.copytree(folder, sites)
+    first = sorted(path for path in sites.iterdir() if path.is_dir())[0]
+    shutil.copytree(first, sites / "twin")
+    with pytest.raises(DataError, match="'twin' share") as refused:
+        run_in_process(small_run(world), sites, tmp_path / "run")
+    patients = {line.split(",")[2] for line in (first / "manifest.csv").read_text().split()[1:]}
+    assert not any(patient in str(refused.value) for patient in patients)
