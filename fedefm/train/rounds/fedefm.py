@@ -2,14 +2,12 @@
 
 Three updates, each its own generator (equations: Do et al., ICRA 2025, arXiv 2501.16992):
 
-``swap_round``     the default, an extension of the paper. One partner per round. Most rounds
-average the
-                   pair; every q-th is an expert round, after which both partners hold the mean of
-                   the expert that came home and the guest that was trained here.
-``mixed_round``    for dense graphs, an extension. Own weights, experts and guests are mixed.
-``literal_round``  the paper as printed: experts teach by distillation, weights are never mixed.
-Knowledge
-                   then travels one hop, as logits on the site's own images; see docs/results.md.
+* ``swap_round``, the default, an extension of the paper. One partner a round. Most rounds average
+  the pair; every q-th is an expert round, after which both partners hold the mean of the expert
+  that came home and the guest that was trained here.
+* ``mixed_round``, for dense graphs, an extension. Own weights, experts and guests are mixed.
+* ``literal_round``, the paper as printed: experts teach by distillation, weights are never mixed.
+  Knowledge then travels one hop, as logits on the site's own images; see docs/results.md.
 
 A phase is sequential: own steps first, so that what travels is what was just learned. Momentum
 stays at the site and is never reset. Whoever does not answer is left out of the mean.
