@@ -115,8 +115,10 @@ def _summary(result: dict[str, Any]) -> str:
         shown = f"accuracy of the global model {accuracy:.1%}"
         if low is not None and high is not None:
             shown += f", 95 % interval {low:.1%} to {high:.1%}"
-    rounds, sites = result["rounds"], len(result["sites"])
-    return f"{_several(rounds, 'round')} at {_several(sites, 'site')}; {shown}"
+    rounds, sites = _several(result["rounds"], "round"), _several(len(result["sites"]), "site")
+    absent = [site for site, turns in result["participation"].items() if not turns]
+    without = f", {', '.join(absent)} never took part" if absent else ""
+    return f"{rounds} at {sites}{without}; {shown}"
 
 
 def _several(number: int, noun: str) -> str:
