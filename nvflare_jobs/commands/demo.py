@@ -35,7 +35,7 @@ RUN = {
     "model": {"backbone": "resnet_micro", "image_size": 48},
     "federation": {"rounds": 120, "local_steps": 5, "host_steps": 5},
 }
-FINETUNE = {"steps": 300, "batch_size": 4, "learning_rate": 0.1}
+FINETUNE = {"steps": 800, "batch_size": 4, "learning_rate": 0.1}
 
 
 def register(app: typer.Typer) -> None:
