@@ -21,6 +21,7 @@ from pydantic import (
 from fedefm.errors import ConfigError, all_problems
 
 Name = str
+Adjacency = Literal["add_or_remove_one", "replace_one"]
 
 
 class Section(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -117,15 +118,48 @@ class DistillConfig(Section):
     pool: int | None = Field(4, ge=1)  # token grid pooled to pool x pool; null: all tokens
 
 
-class PrivacyConfig(Section):
-    """Differential privacy and secure sums. Neither exists yet, and a run that asks is refused."""
+class DpConfig(Section):
+    """Differential privacy of everything that a site trains, in this run.
 
-    dp: None = None
+    Each site draws every patient with the same probability, ``patients_per_step`` over the number
+    of its patients, and takes at most ``max_patients_per_step`` of those drawn. A patient gives up
+    to ``frames_per_patient`` images, whose mean gradient is clipped to ``clip_norm`` once. With
+    unit ``image`` read "image" for "patient".
+    """
+
+    epsilon: float | None = Field(None, gt=0)  # the noise is calibrated to it, at each site
+    noise_multiplier: float | None = Field(None, gt=0)  # instead: noise deviation over clip_norm
+    delta: float = Field(1e-5, gt=0, lt=1)  # a site refuses more than 1/patients
+    unit: Literal["patient", "image"] = "patient"
+    adjacency: Adjacency = "add_or_remove_one"
+    patients_per_step: int = Field(32, ge=1)  # expected number; all, where a site has fewer
+    max_patients_per_step: int | None = Field(None, ge=1)  # null: so many that few are left out
+    frames_per_patient: int = Field(1, ge=1)
+    clip_norm: float = Field(1.0, gt=0)  # L2, of a patient's gradient
+    clipping: Literal["flat", "per_layer"] = "flat"
+    gradients: Literal["auto", "loop", "hooks", "ghost", "bookkeeping"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_says_the_noise(self) -> "DpConfig":
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise ValueError("set one of epsilon and noise_multiplier, and leave the other out")
+        if (self.max_patients_per_step or self.patients_per_step) < self.patients_per_step:
+            raise ValueError(
+                f"max_patients_per_step {self.max_patients_per_step} is below patients_per_step "
+                f"{self.patients_per_step}; half of the steps would leave patients out"
+            )
+        return self
+
+
+class PrivacyConfig(Section):
+    """How a run protects patients. Secure sums do not exist yet, and a run that asks is refused."""
+
+    dp: DpConfig | None = None
     secagg: None = None
 
-    @field_validator("dp", "secagg", mode="before")
+    @field_validator("secagg", mode="before")
     @classmethod
-    def _nothing_is_promised(cls, value: Any) -> None:
+    def _no_secure_sums(cls, value: Any) -> None:
         if value is not None:
             raise ValueError(
                 "this version cannot protect by it; leave it out, nothing runs otherwise"
@@ -170,7 +204,10 @@ class DatasetEntry(Section):
     """What one dataset name means at this site."""
 
     manifest: Path  # relative to the site file
-    unit: Literal["patient", "image"] = "patient"
+    unit: Literal["patient", "image"] = "patient"  # what the ledger counts for; runs must agree
+    budget: Name | None = None  # one name for datasets that hold the same patients; null: its own
+    patients: int | None = Field(None, ge=1)  # as the hospital publishes it; null: counted
+    labels: tuple[Name, ...] | None = None  # kinds of images that the hospital says it holds
 
 
 class PolicyConfig(Section):
@@ -180,8 +217,9 @@ class PolicyConfig(Section):
     min_cohort: int = Field(2, ge=1)
     require_encryption: bool = True
     allowed_metrics: tuple[str, ...] = ("loss", "accuracy", "images", "seconds", "similarity")
-    epsilon_cap: float | None = Field(None, gt=0)
+    epsilon_cap: float | None = Field(None, gt=0)  # of a dataset's patients, over all jobs, ever
     delta: float = Field(1e-5, gt=0, lt=1)
+    adjacency: Adjacency = "add_or_remove_one"
 
 
 class SiteConfig(Section):
@@ -189,7 +227,8 @@ class SiteConfig(Section):
 
     datasets: dict[Name, DatasetEntry]
     policy: PolicyConfig = PolicyConfig()
-    ledger: Path | None = None
+    ledger: Path | None = None  # outside any job's folder; its key lies beside it
+    ledger_witness: Path | None = None  # a file on another disk that remembers the ledger's head
     device: Literal["cpu"] = "cpu"  # where pre-training computes; others are not supported yet
 
 

@@ -22,6 +22,10 @@ MAY_IMPORT = {
         "fedefm.train.trainer",
         "fedefm.train.objective",
         "fedefm.train.exchange",
+        "fedefm.train.message",
+        "fedefm.train.protection",
+        # The two files that a policy compares.
+        "fedefm.config",
     ),
     "provisioning": ("privacy.policy", "fedefm.errors", "fedefm.config"),
     "nvflare_jobs": ("fedefm", "privacy", "provisioning"),

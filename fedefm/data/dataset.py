@@ -33,6 +33,10 @@ class Batch:
     labels: Tensor
     rows: Tensor
 
+    def at(self, places: Tensor | slice) -> "Batch":
+        """The part of the batch at ``places``."""
+        return Batch(self.images[places], self.labels[places], self.rows[places])
+
 
 class FrameDataset:
     """Frames in memory as uint8, with class index, patient and, for segmentation, mask.

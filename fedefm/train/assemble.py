@@ -47,6 +47,8 @@ def check_promises(site: SiteConfig, run: RunConfig, name: str) -> None:
     policy, refusals = site.policy, []
     if policy.require_dp and run.privacy.dp is None:
         refusals.append("requires differential privacy, and privacy.dp is not set in the run file")
+    if run.privacy.dp is not None:
+        refusals.append("cannot run privately yet: privacy.dp has no trainer in this version")
     if policy.epsilon_cap is not None or site.ledger is not None:
         refusals.append("keeps an epsilon ledger, which this version cannot keep")
     if policy.min_cohort > UNPROTECTED_COHORT:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedefm.config import DistillConfig
-from fedefm.data.dataset import Batch
+from fedefm.data.dataset import Batch as Batch  # what an objective takes, for those who wrap it
 from fedefm.distill.emd import pool_tokens, similarity, tokens
 from fedefm.distill.loss import distillation_loss, expert_weights, restricted_logits
 from fedefm.model.foundation import FoundationModel

@@ -23,7 +23,7 @@ from fedefm.train.objective import Objective
 class FitStats:
     """What one call of ``fit`` did."""
 
-    loss: float  # mean over the images seen
+    loss: float | None  # mean over the images seen; None where it may not be told
     steps: int
     images: int
     seconds: float

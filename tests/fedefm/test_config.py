@@ -152,13 +152,12 @@ def test_the_literal_update_needs_teachers() -> None:
     parse({"federation": gossip}, RunConfig, "run file")
 
 
-@pytest.mark.parametrize("name", ["dp", "secagg"])
 @pytest.mark.parametrize("value", [True, {}, {"epsilon": 3}, 1.0])
-def test_a_protection_that_does_not_exist_is_never_taken_silently(name: str, value: Any) -> None:
-    sentence = refusal({"privacy": {name: value}})
-    assert f"privacy.{name}" in sentence
+def test_a_protection_that_does_not_exist_is_never_taken_silently(value: Any) -> None:
+    sentence = refusal({"privacy": {"secagg": value}})
+    assert "privacy.secagg" in sentence
     assert "cannot protect by it" in sentence
-    assert parse({"privacy": {name: None}}, RunConfig, "run file").privacy.dp is None
+    assert parse({"privacy": {"secagg": None}}, RunConfig, "run file").privacy.dp is None
 
 
 @pytest.mark.parametrize(
@@ -214,3 +213,13 @@ def test_a_site_file_needs_datasets_and_knows_its_own_keys_only() -> None:
     assert "datasets is missing" in str(refused.value)
     assert "epsilon_cap is not a known setting" in str(refused.value)
     assert "policy.delta = 1.0" in str(refused.value)
+
+
+@pytest.mark.parametrize("dp", [{}, {"epsilon": 3, "noise_multiplier": 1}])
+def test_noise_has_exactly_one_source(dp: Any) -> None:
+    assert "one of epsilon and noise_multiplier" in refusal({"privacy": {"dp": dp}})
+
+
+def test_a_cap_below_the_expected_number_of_patients_is_refused() -> None:
+    dp = {"epsilon": 3, "patients_per_step": 32, "max_patients_per_step": 16}
+    assert "max_patients_per_step" in refusal({"privacy": {"dp": dp}})
