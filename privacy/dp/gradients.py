@@ -10,7 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from fedefm.errors import PrivacyError
 from fedefm.train.objective import Batch, Objective
+
+ROUNDING = 2.0**-12  # share of the clipping norm kept free for the rounding of float32
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,9 @@ class UnitBatch:
 
     ``units`` (B,) int64, ascending from 0 to ``count - 1``: whose frame a row is. ``shares`` (B,)
     float32: one over the frames of its unit, so that a unit's shares sum to 1.
+
+    Raises:
+        PrivacyError: frames that are not in the order of their units, or a unit without frames.
     """
 
     batch: Batch
@@ -26,13 +32,42 @@ class UnitBatch:
     shares: Tensor
     count: int
 
+    def __post_init__(self) -> None:
+        frames = len(self.batch.images)
+        fits = self.units.shape == self.shares.shape == (frames,)
+        if not fits or self.units.unique_consecutive().tolist() != list(range(self.count)):
+            raise PrivacyError(
+                f"{frames} frames with {len(self.units)} owners and {len(self.shares)} shares are "
+                f"not those of {self.count} units, one after another, numbered from 0"
+            )
+
+    @property
+    def frames(self) -> Tensor:
+        """``(count,)`` int64: how many frames each unit gives."""
+        return torch.bincount(self.units, minlength=self.count)
+
+    def rows(self) -> list[slice]:
+        """Where the frames of each unit lie in the batch."""
+        ends = self.frames.cumsum(0).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    def only(self, kept: Tensor) -> "UnitBatch":
+        """The step with the units of the mask ``kept`` ``(count,)`` alone, numbered anew."""
+        if bool(kept.all()):
+            return self
+        rows = kept[self.units].nonzero().flatten()
+        numbers = kept.cumsum(0) - 1
+        units = numbers[self.units[rows]]
+        return UnitBatch(self.batch.at(rows), units, self.shares[rows], int(kept.sum()))
+
 
 @dataclass(frozen=True)
 class ClippedSum:
     """The sum over units of clipped gradients, by parameter name; names without gradient are zeros.
 
-    ``norms`` (count,) before clipping and ``ignored``, the number of units that counted as zero
-    because their loss or gradient was not finite, are private: they stay in this process.
+    ``norms`` (count,) before clipping (NaN where a unit is ignored) and ``ignored``, the number of
+    units that counted as zero because a frame, their loss or gradient was not finite, are private:
+    they stay in this process.
     """
 
     gradients: dict[str, Tensor]
@@ -69,9 +104,6 @@ class Clip:
         return torch.where(finite, factors, torch.zeros_like(factors)).float()
 
 
-ROUNDING = 2.0**-12
-
-
 class Gradients(Protocol):
     """A way to compute the clipped sum. Raises PrivacyError where it cannot do it rightly."""
 
@@ -85,5 +117,30 @@ class Gradients(Protocol):
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that are trained, by name, in the model's order."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+    """The parameters that are trained, by name, in the model's order.
+
+    Raises:
+        PrivacyError: there is none.
+    """
+    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise PrivacyError("no parameter of the model is trainable; unfreeze some of its modules")
+    return found
+
+
+def frame_losses(model: nn.Module, objective: Objective, batch: Batch) -> Tensor:
+    """``(B,)`` losses of ``batch``. Raises PrivacyError where the objective gives another shape."""
+    losses = objective(model, batch)
+    if losses.shape != batch.images.shape[:1]:
+        raise PrivacyError(
+            f"the objective gave losses of shape {tuple(losses.shape)} for {len(batch.images)} "
+            "images; a private one gives one loss per image, never a mean over the batch"
+        )
+    return losses
+
+
+def finite_images(step: UnitBatch) -> Tensor:
+    """``(count,)`` bool: the units all of whose pixels are finite."""
+    fine = step.batch.images.flatten(1).isfinite().all(dim=1)
+    bad = torch.bincount(step.units, weights=(~fine).double(), minlength=step.count)
+    return bad == 0
