@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fedefm.data.dataset import FrameDataset
-from fedefm.data.transforms import Transform
+from fedefm.data.transforms import Transform as Transform  # for those who wrap a trainer
 from fedefm.errors import DataError, ModelError
 from fedefm.train.objective import Objective
 
