@@ -3,11 +3,15 @@
 A ``Mechanism`` is one noisy step. A ``Spend`` is how often each was taken. The ledger stores these,
 never only an epsilon, because epsilons of several jobs cannot be added up without giving most of
 the budget away (three equal jobs: 3.19 together, 5.48 as a sum).
+
+There is one kind of mechanism, and its units are drawn by Poisson sampling. A trainer that shuffles
+its data has no mechanism to write down, so nothing here gives it an epsilon.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from dp_accounting import dp_event
@@ -17,13 +21,18 @@ from fedefm.errors import PrivacyError
 Unit = Literal["patient", "image"]
 
 
+KIND = "truncated Poisson sampling, Gaussian noise"
+
+
 @dataclass(frozen=True, order=True)
 class Mechanism:
     """One step: truncated Poisson sampling of units, then a Gaussian on the sum of what they give.
 
-    Each of ``dataset_size`` units (patients) is drawn with probability ``sampling_rate``; where
-    more than ``batch_cap`` are drawn, a random ``batch_cap`` of them stay. Each gives a vector of
-    norm at most C, and the sum gets noise of deviation ``noise_multiplier * C`` per coordinate.
+    Each of at most ``dataset_size`` units (patients) is drawn with probability ``sampling_rate``,
+    apart from all others and anew in every step; where more than ``batch_cap`` are drawn, a random
+    ``batch_cap`` of them stay. A cap of ``dataset_size`` or more leaves nobody out. Each unit gives
+    a vector of norm at most C, and the sum gets noise of deviation ``noise_multiplier * C`` per
+    coordinate. Raises PrivacyError where the numbers are no such step.
     """
 
     noise_multiplier: float
@@ -31,39 +40,52 @@ class Mechanism:
     dataset_size: int
     batch_cap: int
 
+    @property
+    def leaves_out(self) -> bool:
+        """Can a step draw more units than it takes?"""
+        return self.batch_cap < self.dataset_size
+
     def event(self) -> dp_event.DpEvent:
-        """The step as dp-accounting knows it (truncation: arXiv 2508.15089)."""
+        """The step as dp-accounting knows it (truncation: arXiv 2508.15089).
+
+        A neighboring dataset may hold one unit more, and is left out of more often: its size is the
+        one that counts.
+        """
+        if not self.leaves_out:
+            return dp_event.PoissonSampledDpEvent(
+                self.sampling_rate, dp_event.GaussianDpEvent(self.noise_multiplier)
+            )
         return dp_event.TruncatedSubsampledGaussianDpEvent(
-            dataset_size=self.dataset_size,
+            dataset_size=self.dataset_size + 1,
             sampling_probability=self.sampling_rate,
             truncated_batch_size=self.batch_cap,
             noise_multiplier=self.noise_multiplier,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers by name."""
-        return asdict(self)
+        """Plain numbers by name, and the kind of step that they describe."""
+        return {"kind": KIND} | asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Mechanism":
-        """Read ``to_json``. Raises PrivacyError where a number is missing or of another type."""
+        """Read ``to_json``. Raises PrivacyError for another kind of step, and where a number is
+        missing, of another type or not known."""
+        if not isinstance(data, Mapping) or data.get("kind") != KIND:
+            raise PrivacyError(f"not the record of a mechanism with {KIND}; it has no epsilon")
+        numbers = {name: value for name, value in data.items() if name != "kind"}
         try:
-            values = {field.name: data[field.name] for field in fields(cls)}
-            return cls(
-                float(values["noise_multiplier"]),
-                float(values["sampling_rate"]),
-                int(values["dataset_size"]),
-                int(values["batch_cap"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise PrivacyError(f"not the record of a mechanism: {error!r}") from None
+            return cls(**numbers)
+        except TypeError as error:
+            raise PrivacyError(f"not the record of a mechanism: {error}") from None
 
     def __post_init__(self) -> None:
+        counts = (self.dataset_size, self.batch_cap)
+        reals = (self.noise_multiplier, self.sampling_rate)
         if not (
-            self.noise_multiplier > 0
+            all(type(count) is int and count >= 1 for count in counts)
+            and all(type(real) in (int, float) and math.isfinite(real) for real in reals)
+            and self.noise_multiplier > 0
             and 0 < self.sampling_rate <= 1
-            and self.dataset_size >= 1
-            and self.batch_cap >= 1
         ):
             raise PrivacyError(
                 f"no mechanism: noise multiplier {self.noise_multiplier}, sampling rate "

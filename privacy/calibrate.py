@@ -1,0 +1,172 @@
+"""How much noise an epsilon needs, and how far what is left of a budget reaches.
+
+Everything here asks ``epsilon`` for sums of what was spent and what is planned, so that the promise
+holds for both together.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+from fedefm.config import Adjacency, DpConfig
+from fedefm.errors import PrivacyError
+from privacy.accountant import INTERVAL
+from privacy.accountant import epsilon as epsilon_of
+from privacy.mechanism import Mechanism, Spend, together
+
+LARGEST_NOISE = 1000.0  # a noise multiplier above it leaves nothing to learn
+SMALLEST_NOISE = 0.05
+ROUGH_INTERVAL = 20 * INTERVAL  # finds about where to look
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How units are drawn for a step: each with probability ``rate``, at most ``cap`` of them.
+
+    ``units`` is how many the site has, which is public, and not below how many it trains on. A cap
+    of ``units`` leaves nobody out. A step's sum is divided by ``expected``, never by how many were
+    drawn.
+    """
+
+    rate: float
+    units: int
+    cap: int
+
+    @property
+    def expected(self) -> float:
+        """Units drawn in the mean."""
+        return self.rate * self.units
+
+    def mechanism(self, noise_multiplier: float) -> Mechanism:
+        """One step with this sampling. Raises PrivacyError where the numbers are none."""
+        return Mechanism(noise_multiplier, self.rate, self.units, self.cap)
+
+
+def sampling_for(dp: DpConfig, units: int) -> Sampling:
+    """The sampling of ``dp`` at a site of ``units`` patients (or images).
+
+    Without a cap in ``dp`` it is five deviations above the expected number, so that a step leaves
+    somebody out about once in a million. Raises PrivacyError for a site without units.
+    """
+    if units < 1:
+        raise PrivacyError(f"{units} {dp.unit}s to draw from; private training needs at least one")
+    wanted = min(dp.patients_per_step, units)
+    cap = dp.max_patients_per_step or wanted + math.ceil(5 * math.sqrt(wanted))
+    return Sampling(min(1.0, wanted / units), units, min(cap, units))
+
+
+def noise_for(
+    epsilon: float,
+    delta: float,
+    adjacency: Adjacency,
+    sampling_rate: float,
+    dataset_size: int,
+    batch_cap: int,
+    steps: int,
+    spent: Spend | None = None,
+) -> float:
+    """The least noise with which ``spent`` and ``steps`` more stay within ``epsilon`` together.
+
+    A noise multiplier, the least among numbers of four significant digits, and the same for the
+    same question. Raises PrivacyError where ``spent`` alone is above ``epsilon``, or no noise up to
+    1000 suffices.
+    """
+    before = spent or {}
+    _check(epsilon, steps)
+    used = epsilon_of(before, delta, adjacency)
+    if used > epsilon:
+        raise PrivacyError(
+            f"epsilon {epsilon:g} is below the {used:.4g} already spent at delta {delta:g}; "
+            "no noise can take that back. Ask for a larger epsilon"
+        )
+
+    sampling = Sampling(sampling_rate, dataset_size, batch_cap)
+    slack = partial(_slack, epsilon, delta, adjacency, sampling, steps, before)
+    rough = _first(lru_cache(maxsize=None)(partial(slack, ROUGH_INTERVAL)), _index(1.0))
+    found = _first(
+        lru_cache(maxsize=None)(partial(slack, INTERVAL)), rough or _index(LARGEST_NOISE)
+    )
+    if found is None:
+        raise PrivacyError(
+            f"no noise multiplier up to {LARGEST_NOISE:g} keeps {steps} steps with sampling rate "
+            f"{sampling_rate:g} within epsilon {epsilon:g} at delta {delta:g}"
+            f"{f', of which {used:.4g} is spent' if used else ''}; "
+            "take fewer steps, fewer patients a step or a larger epsilon"
+        )
+    return _noise(found)
+
+
+def _check(epsilon: float, steps: int) -> None:
+    if not (math.isfinite(epsilon) and epsilon > 0):
+        raise PrivacyError(f"epsilon {epsilon} is no promise; choose a number above 0")
+    if type(steps) is not int or steps < 1:
+        raise PrivacyError(f"{steps} steps need no noise; plan at least one")
+
+
+def _slack(
+    epsilon: float,
+    delta: float,
+    adjacency: Adjacency,
+    sampling: Sampling,
+    steps: int,
+    spent: Spend,
+    interval: float,
+    index: int,
+) -> float:
+    plan = {sampling.mechanism(_noise(index)): steps}
+    needed = epsilon_of(together(spent, plan), delta, adjacency, interval)
+    return math.log(epsilon / needed) if needed else math.inf
+
+
+def _noise(index: int) -> float:
+    """The numbers of four significant digits in order: 0 is 1.000, 1 is 1.001, 9000 is 10.00."""
+    power, digits = divmod(index, 9000)
+    return float(f"{1000 + digits}e{power - 3}")
+
+
+def _index(noise: float) -> int:
+    """The nearest index from below."""
+    digits, power = f"{noise:.3e}".split("e")
+    return 9000 * int(power) + round(1000 * float(digits)) - 1000
+
+
+def _first(slack: Callable[[int], float], start: int) -> int | None:
+    """The smallest index of noise at which the increasing ``slack`` is not negative, if there is.
+
+    ``slack`` is the logarithm of what is left of epsilon over what is needed. It grows at least as
+    fast as that of the noise (about), so that its value bounds the way to go; and steps of a factor
+    of two at most, as very little noise is slow to account for.
+    """
+    slack = lru_cache(maxsize=None)(slack)
+    low = high = start
+    while slack(high) < 0:
+        if high >= _index(LARGEST_NOISE):
+            return None
+        low, high = high, _moved(high, slack(high))
+    while slack(low) >= 0:
+        if low <= _index(SMALLEST_NOISE):
+            return low
+        low, high = _moved(low, slack(low)), low
+    return _between(slack, low, high)
+
+
+def _moved(index: int, slack: float) -> int:
+    """Away from ``index`` in the direction that takes ``slack`` past zero."""
+    factor = math.exp(min(max(-1.2 * slack, -math.log(2)), math.log(2)))
+    away = _index(_noise(index) * factor) + (1 if slack < 0 else -1)
+    return min(max(away, _index(SMALLEST_NOISE)), _index(LARGEST_NOISE))
+
+
+def _between(slack: Callable[[int], float], low: int, high: int) -> int:
+    """The smallest index in ``(low, high]`` with slack not negative; it is negative at ``low``."""
+    below, above = slack(low), slack(high)
+    while high - low > 1:
+        share = below / (below - above) if math.isfinite(below - above) else 0.5
+        middle = min(max(low + math.ceil(share * (high - low)), low + 1), high - 1)
+        value = slack(middle)
+        if value < 0:
+            low, below, above = middle, value, above / 2
+        else:
+            high, above, below = middle, value, below / 2
+    return high
