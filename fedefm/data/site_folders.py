@@ -27,7 +27,8 @@ def write_sites(
 
     Images are hard links where the file system allows it, since a manifest's paths may not leave
     its folder; a file of many frames is placed once. ``datasets`` are the names under which run
-    files speak of the manifest.
+    files speak of the manifest. The labels that a site was dealt stand in its file, so that a
+    private run need not look for them in the images.
 
     Raises DataError where ``folder`` is not new or cannot be written; then nothing is left behind.
     """
@@ -40,10 +41,15 @@ def write_sites(
             place.mkdir()
             rows = [_placed(held, manifests, place) for held in division.held[site]]
             write_manifest(place / "manifest.csv", rows)
-            settings = {"datasets": {name: {"manifest": "manifest.csv"} for name in datasets}}
+            entry = {"manifest": "manifest.csv", "labels": _declared(division, site)}
+            settings = {"datasets": {name: entry.copy() for name in datasets}}
             (place / SITE_FILE).write_text(yaml.safe_dump(settings), encoding="utf-8")
         report = json.dumps(holdings(division), indent=2, ensure_ascii=False)
         (output / "holdings.json").write_text(report + "\n", encoding="utf-8")
+
+
+def _declared(division: Division, site: str) -> list[str]:
+    return sorted({*division.private[site], *division.common})
 
 
 def _placed(held: Held, manifests: Sequence[Manifest], place: Path) -> Row:

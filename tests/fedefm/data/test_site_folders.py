@@ -41,6 +41,16 @@ def test_each_site_gets_a_folder_that_stands_alone(sources: list[Manifest], tmp_
     assert json.loads((tmp_path / "sites" / "holdings.json").read_text()) == holdings(done)
 
 
+def test_the_labels_that_a_site_was_dealt_stand_in_its_file(
+    sources: list[Manifest], tmp_path: Path
+) -> None:
+    done = split_corpora(sources, 2, 0.5, 1)
+    write_sites(done, sources, tmp_path / "sites")
+    for site in done.sites:
+        entry = read_site(tmp_path / "sites" / site / "fedefm_site.yaml").datasets["pretraining"]
+        assert set(entry.labels or ()) == {*done.private[site], *done.common}
+
+
 def test_a_file_of_many_frames_is_placed_once(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     np.save(tmp_path / "set" / "stack.npy", np.zeros((6, 5, 5), np.uint8))
