@@ -19,6 +19,7 @@ from fedefm.model.weights import weights_of
 from fedefm.topology.graphs import build_graph
 from fedefm.topology.mixing import metropolis
 from fedefm.topology.schedules import Schedule, build_schedule
+from fedefm.train.protection import Protection, Unprotected, plain_mean
 from fedefm.train.server import Server
 from fedefm.train.site import Site, SiteSettings
 from fedefm.train.trainer import SgdTrainer
@@ -43,20 +44,33 @@ def find_manifest(site_file: Path, dataset: str) -> Manifest:
 
 
 def check_promises(site: SiteConfig, run: RunConfig, name: str) -> None:
-    """Raises PolicyRefused where the site's file demands what this run, or this version, lacks."""
+    """Raises PolicyRefused where the site's file demands what this run, or this version, lacks.
+
+    What it says to a private run is the privacy packages' part; see ``Protect.check``.
+    """
     policy, refusals = site.policy, []
-    if policy.require_dp and run.privacy.dp is None:
+    if run.privacy.dp is None and policy.require_dp:
         refusals.append("requires differential privacy, and privacy.dp is not set in the run file")
-    if run.privacy.dp is not None:
-        refusals.append("cannot run privately yet: privacy.dp has no trainer in this version")
-    if policy.epsilon_cap is not None or site.ledger is not None:
-        refusals.append("keeps an epsilon ledger, which this version cannot keep")
+    if run.privacy.dp is None and policy.epsilon_cap is not None:
+        refusals.append(
+            f"caps epsilon at {policy.epsilon_cap:g}, which a run without differential privacy "
+            "would exceed; set privacy.dp in the run file"
+        )
     if policy.min_cohort > UNPROTECTED_COHORT:
         refusals.append(
             f"demands cohorts of {policy.min_cohort}, which needs secure sums, and there are none"
         )
     if refusals:
         raise PolicyRefused(f"site {name!r} " + "; ".join(refusals))
+
+
+def refuse_unprotected(run: RunConfig, site: str, private: bool) -> None:
+    """Raises PolicyRefused where ``run`` is to be private and ``site`` is not."""
+    if run.privacy.dp is not None and not private:
+        raise PolicyRefused(
+            f"site {site!r} would train without differential privacy, and privacy.dp is set; "
+            "start the run with `fedefm run`, or hand in a Protection for each site"
+        )
 
 
 def _entry(site: SiteConfig, dataset: str, site_file: Path) -> Path:
@@ -104,21 +118,43 @@ def check_model(run: RunConfig) -> None:
             pool_tokens(model.dense_features(torch.zeros(1, 1, size, size)), run.distill.pool)
 
 
-def build_site(name: str, data: FrameDataset, run: RunConfig, plan: Plan) -> Site:
-    """One site, ready for its first round."""
-    training = run.training
-    trainer = SgdTrainer(
-        data, training.batch_size, training.momentum, training.gradient_norm, _transform(training)
-    )
+def build_site(
+    name: str,
+    data: FrameDataset,
+    run: RunConfig,
+    plan: Plan,
+    protection: Protection | None = None,
+) -> Site:
+    """One site, ready for its first round. Raises PolicyRefused for a private run unprotected."""
+    refuse_unprotected(run, name, protection is not None and protection.private)
+    guard = protection or unprotected(data, run.training)
     return Site(
         name=name,
         model=build_model(run),
-        trainer=trainer,
+        trainer=guard.trainer,
         dataset=data,
         schedule=plan.schedule,
         mixing=plan.mixing[name],
-        settings=SiteSettings(run.seed, training, run.federation, run.distill),
+        settings=SiteSettings(run.seed, run.training, run.federation, run.distill),
+        mean=guard.mean,
+        release=guard.release,
+        measures=guard.measures,
+        present=data.present if guard.labels is None else _among(guard.labels, data.classes),
+        size=len(data) if guard.size is None else guard.size,
     )
+
+
+def unprotected(data: FrameDataset, training: TrainingConfig) -> Protection:
+    """Plain training: everything is measured, and everything leaves."""
+    trainer = SgdTrainer(
+        data, training.batch_size, training.momentum, training.gradient_norm, transform_of(training)
+    )
+    return Protection(trainer, plain_mean(len(data)), Unprotected(), measures=True)
+
+
+def _among(labels: Sequence[str], classes: Sequence[str]) -> torch.Tensor:
+    """``(K,)`` bool: which of ``classes`` are among ``labels``."""
+    return torch.tensor([name in labels for name in classes], dtype=torch.bool)
 
 
 def build_server(run: RunConfig, plan: Plan) -> Server:
@@ -140,5 +176,6 @@ def merged(datasets: Sequence[FrameDataset]) -> FrameDataset:
     )
 
 
-def _transform(training: TrainingConfig) -> Transform | None:
+def transform_of(training: TrainingConfig) -> Transform | None:
+    """How training images are varied."""
     return light() if training.augment == "light" else None

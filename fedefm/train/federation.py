@@ -13,9 +13,10 @@ from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset
 from fedefm.events import EventLog
 from fedefm.model.weights import Weights, load_weights
-from fedefm.train.assemble import Plan, build_model
+from fedefm.train.assemble import Plan, build_model, refuse_unprotected
 from fedefm.train.exchange import SERVER, RoundStats, Steps
 from fedefm.train.measure import correct, pooled_accuracy
+from fedefm.train.protection import Unprotected
 from fedefm.train.rounds import algorithm_for
 from fedefm.train.server import Server
 from fedefm.train.simulate import Faults, Network, Outcome
@@ -53,7 +54,11 @@ class Federation:
         self.finished_rounds = 0
         self.sent_bytes = 0
         self._algorithm = algorithm_for(run.federation)
-        self._network = Network(run.name, run.name, run.federation.deadline_s, faults)
+        for name, site in sites.items():
+            private = not (site.measures or isinstance(site.release, Unprotected))
+            refuse_unprotected(run, name, private)
+        releases = {name: site.release for name, site in sites.items()}
+        self._network = Network(run.name, run.name, run.federation.deadline_s, faults, releases)
         self._log = log or EventLog()
         self._state_folder = state_folder
         self._validation = validation or {}

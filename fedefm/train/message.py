@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +17,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fedefm.errors import MessageRejected
+
+if TYPE_CHECKING:
+    from fedefm.train.protection import Release
 
 Tensors = Mapping[str, Tensor]
 Shapes = Mapping[str, torch.Size]
@@ -86,15 +89,21 @@ class Postbox:
 
     ``open`` refuses a wrong job, run, round, phase, sender or receiver, a repeated sequence number,
     a digest that does not match, and tensors whose names, shapes or values cannot be this model's.
+    ``release`` stamps each message with what protected it, and stops the one that must not leave;
+    without it messages are stamped ``none``.
     """
 
-    def __init__(self, owner: str, job: str, run_id: str, mechanism: str = "none") -> None:
-        self._blank = Header(job, run_id, 0, "", owner, "", 0, "", mechanism)
+    def __init__(self, owner: str, job: str, run_id: str, release: "Release | None" = None) -> None:
+        self._blank = Header(job, run_id, 0, "", owner, "", 0, "", "none")
+        self.release = release
         self._sequence = 0
         self._last_from: dict[str, int] = {}
 
     def seal(self, round_index: int, phase: str, receiver: str, tensors: Tensors) -> Message:
-        """A message to ``receiver``, with the next sequence number."""
+        """A message to ``receiver``, with the next sequence number.
+
+        Raises PolicyRefused where the release does not let it leave.
+        """
         self._sequence += 1
         header = replace(
             self._blank,
@@ -103,7 +112,10 @@ class Postbox:
             receiver=receiver,
             sequence=self._sequence,
             sha256=digest(tensors),
+            mechanism="none" if self.release is None else self.release.mechanism(),
         )
+        if self.release is not None:
+            self.release.check(header)
         return Message(header, tensors)
 
     def open(

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic
 
-from fedefm.errors import MessageRejected
+from fedefm.errors import MessageRejected, PrivacyError
 from fedefm.train.exchange import Exchange, Result, Steps
 from fedefm.train.message import Header, Message, Postbox, Tensors
+from fedefm.train.protection import Release
 
 
 def _never(header: Header) -> bool:
@@ -56,10 +57,21 @@ class Outcome(Generic[Result]):
 
 
 class Network:
-    """The mail between parties of one job, across rounds."""
+    """The mail between parties of one job, across rounds.
 
-    def __init__(self, job: str, run_id: str, deadline_s: float, faults: Faults = Faults()) -> None:
+    ``releases`` are those of the sites; a party without one, as the server, sends as it likes.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        run_id: str,
+        deadline_s: float,
+        faults: Faults = Faults(),
+        releases: Mapping[str, Release] | None = None,
+    ) -> None:
         self._job, self._run_id = job, run_id
+        self._releases = releases or {}
         self._deadline_s = deadline_s
         self._faults = faults
         self._postboxes: dict[str, Postbox] = {}
@@ -78,11 +90,17 @@ class Network:
         return turn.play()
 
     def send(self, sender: str, round_index: int, exchange: Exchange) -> int:
-        """Put the outgoing messages of one exchange in the mail; their bytes."""
+        """Put the outgoing messages of one exchange in the mail; their bytes.
+
+        Raises PolicyRefused where one of them must not leave; then none does.
+        """
+        postbox = self._postbox(sender)
+        sealed = [
+            postbox.seal(round_index, exchange.phase, receiver, exchange.outgoing[receiver])
+            for receiver in sorted(exchange.outgoing)
+        ]
         size = 0
-        for receiver in sorted(exchange.outgoing):
-            tensors = exchange.outgoing[receiver]
-            message = self._postbox(sender).seal(round_index, exchange.phase, receiver, tensors)
+        for message in sealed:
             size += message.size
             if self._faults.lose(message.header):
                 continue
@@ -130,7 +148,8 @@ class Network:
 
     def _postbox(self, owner: str) -> Postbox:
         if owner not in self._postboxes:
-            self._postboxes[owner] = Postbox(owner, self._job, self._run_id)
+            release = self._releases.get(owner)
+            self._postboxes[owner] = Postbox(owner, self._job, self._run_id, release)
         return self._postboxes[owner]
 
 
@@ -179,7 +198,14 @@ class _Round(Generic[Result]):
             outcome.error = error
         trained = time.perf_counter()
         if exchange is not None:
-            outcome.sent_bytes += self._network.send(name, self._round, exchange)
-            self._waiting[name] = exchange
+            self._send(name, exchange, outcome)
         outcome.seconds += trained - opened
         outcome.exchange_seconds += (opened - started) + (time.perf_counter() - trained)
+
+    def _send(self, name: str, exchange: Exchange, outcome: Outcome[Result]) -> None:
+        try:
+            outcome.sent_bytes += self._network.send(name, self._round, exchange)
+            self._waiting[name] = exchange
+        except PrivacyError as error:  # what must not leave is its sender's trouble
+            outcome.error = error
+            self._parties[name].close()

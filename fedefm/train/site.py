@@ -6,13 +6,14 @@ used; what privacy wraps (the trainer and the sum) is handed in.
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from fedefm.config import DistillConfig, FederationConfig, TrainingConfig
 from fedefm.data.dataset import FrameDataset
+from fedefm.distill.loss import expert_weights
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights, weights_of
 from fedefm.seeding import generator_for
@@ -20,10 +21,10 @@ from fedefm.topology.schedules import Schedule
 from fedefm.train.exchange import Sum, plain_sum
 from fedefm.train.message import Shapes, shapes_of
 from fedefm.train.objective import Objective, agreement, classification, distillation
+from fedefm.train.protection import MEAN_IMAGES, Mean, Release
 from fedefm.train.trainer import FitStats, Trainer
 
 BANK_ROUNDS = 2  # returned experts of so many rounds teach; more only adds forward passes
-AGREEMENT_IMAGES = 16  # images on which the similarity of an expert is measured and logged
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Site:
 
     ``mixing`` holds the weight of each possible partner in a mean; the site keeps the rest for
     itself. ``experts`` are the teachers that came back lately, newest last. ``average`` is the
-    weight average over rounds, from which the global model is made.
+    weight average over rounds, from which the global model is made. ``present`` (K,) bool says
+    which labels the site holds, ``size`` its weight in a mean over sites, and ``measures`` whether
+    it may tell what it saw in training (see ``fedefm.train.protection``).
     """
 
     name: str
@@ -52,6 +55,11 @@ class Site:
     schedule: Schedule
     mixing: Mapping[str, float]
     settings: SiteSettings
+    mean: Mean
+    release: Release
+    measures: bool
+    present: Tensor
+    size: int
     sum: Sum = plain_sum
     average: Weights | None = None
     experts: list[Weights] = field(default_factory=list)
@@ -80,13 +88,14 @@ class Site:
 
     def train_locally(self, round_index: int) -> FitStats:
         """``local_steps`` on the own images; returned experts teach where distillation is set."""
-        return self.trainer.fit(
+        stats = self.trainer.fit(
             self.model,
             self._own_objective(),
             self.settings.federation.local_steps,
             self.learning_rate(round_index),
             self._stream(round_index, "train"),
         )
+        return stats if self.measures else replace(stats, loss=None)
 
     def host(self, weights: Weights, round_index: int, guest: str) -> Weights:
         """Train another site's weights on the own images: they go home as an expert (eq. 1).
@@ -115,18 +124,30 @@ class Site:
             self.experts = [*self.experts, *newest][-BANK_ROUNDS * len(newest) :]
 
     def similarity(self, experts: Mapping[str, Weights], round_index: int) -> dict[str, Tensor]:
-        """Per expert the ``(B,)`` agreement ``1 - EMD`` with the own model on own images."""
-        if not experts:
+        """Per expert the ``(B,)`` agreement ``1 - EMD`` with the own model on own images.
+
+        For the log alone; empty where nothing measured on training images may be told.
+        """
+        if not experts or not self.measures:
             return {}
         rng = self._stream(round_index, "similarity")
-        rows = torch.randperm(len(self.dataset), generator=rng)[:AGREEMENT_IMAGES]
-        images = self.dataset.batch(rows).images
-        teacher = self._teacher(0)
-        found = {}
-        for host in sorted(experts):
-            load_weights(teacher, experts[host])
-            found[host] = agreement(self.model, teacher, images, self.settings.distill)
-        return found
+        rows = torch.randperm(len(self.dataset), generator=rng)[:MEAN_IMAGES]
+        return dict(zip(sorted(experts), self._agreement(experts, rows), strict=True))
+
+    def trust(self, experts: Mapping[str, Weights], round_index: int) -> dict[str, float]:
+        """Weight of each expert: normalized per image (eq. 2), then averaged over images.
+
+        The average is taken by ``mean``, because it steers what leaves the site.
+        """
+        hosts = sorted(experts)
+        if self.settings.distill.weights == "uniform" or len(hosts) < 2:
+            return {host: 1 / len(hosts) for host in hosts}
+
+        def per_image(rows: Tensor) -> Tensor:
+            return expert_weights(torch.stack(self._agreement(experts, rows))).T
+
+        shares = self.mean(per_image, len(hosts), self._stream(round_index, "similarity"))
+        return dict(zip(hosts, shares.tolist(), strict=True))
 
     @torch.no_grad()
     def finish_round(self) -> None:
@@ -165,8 +186,16 @@ class Site:
         count = sum(key.startswith("expert") for key in state)
         self.experts = [dict(state[f"expert{place}"]) for place in range(count)]
 
+    def _agreement(self, experts: Mapping[str, Weights], rows: Tensor) -> list[Tensor]:
+        """Of each expert in the order of the hosts, on the images at ``rows``."""
+        images, teacher, found = self.dataset.batch(rows).images, self._teacher(0), []
+        for host in sorted(experts):
+            load_weights(teacher, experts[host])
+            found.append(agreement(self.model, teacher, images, self.settings.distill))
+        return found
+
     def _labels_objective(self) -> Objective:
-        return classification(self.dataset.present, self.settings.training.absent_penalty)
+        return classification(self.present, self.settings.training.absent_penalty)
 
     def _own_objective(self) -> Objective:
         if self.settings.distill.beta == 0 or not self.experts:
@@ -177,7 +206,7 @@ class Site:
         return distillation(
             teachers,
             self.settings.distill,
-            self.dataset.present,
+            self.present,
             self.settings.training.absent_penalty,
         )
 

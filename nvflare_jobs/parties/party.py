@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from fedefm.errors import MessageRejected, PolicyRefused, ProtocolError
 from fedefm.train.exchange import Exchange, Inbox, Result, Steps
 from fedefm.train.message import Message, Postbox, Tensors
+from fedefm.train.protection import Release
 from fedefm.train.simulate import Outcome
 from nvflare_jobs.parties.mailbox import Mailbox
 
@@ -41,6 +42,10 @@ class Party:
         self._mail = ThreadPoolExecutor(SENDERS, thread_name_prefix="fedefm-mail")
         self._silent: frozenset[str] = frozenset()
         self.refused: list[str] = []
+
+    def guard(self, release: Release) -> None:
+        """Let ``release`` stamp, and where it must stop, all that is sent from now on."""
+        self._postbox.release = release
 
     def receive(self, message: Message) -> None:
         """Keep a message that somebody sent. Raises MessageRejected where it came too late."""
@@ -98,13 +103,16 @@ class Party:
     def _send_all(
         self, exchange: Exchange, round_index: int, outcome: Outcome[Result]
     ) -> dict[str, "Future[None]"]:
-        on_the_way = {}
-        for receiver in sorted(exchange.outgoing):
-            tensors = exchange.outgoing[receiver]
-            message = self._postbox.seal(round_index, exchange.phase, receiver, tensors)
-            outcome.sent_bytes += message.size
-            on_the_way[receiver] = self._mail.submit(self._send, receiver, message)
-        return on_the_way
+        """Everything is sealed before anything is sent, so that a refusal stops all of it."""
+        sealed = {
+            receiver: self._postbox.seal(round_index, exchange.phase, receiver, tensors)
+            for receiver, tensors in sorted(exchange.outgoing.items())
+        }
+        outcome.sent_bytes += sum(message.size for message in sealed.values())
+        return {
+            receiver: self._mail.submit(self._send, receiver, message)
+            for receiver, message in sealed.items()
+        }
 
     def _confirm(self, on_the_way: dict[str, "Future[None]"], outcome: Outcome[Result]) -> None:
         """Note what did not arrive; nobody waits for the word of a silent receiver."""

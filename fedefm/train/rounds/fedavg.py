@@ -1,7 +1,8 @@
 """FedAvg: a server hands out one model and takes the mean of what the sites made of it.
 
-McMahan et al., AISTATS 2017. Means are weighted by the number of training images; the count travels
-inside the sum, so that a secure sum hides it, too.
+McMahan et al., AISTATS 2017. Means are weighted by the number of training images, or of patients
+where images may not be counted; the number travels inside the sum, so that a secure sum hides it,
+too.
 """
 
 import torch
@@ -18,8 +19,8 @@ def fedavg_site_round(site: Site, round_index: int) -> Steps[RoundStats]:
     if SERVER in inbox:
         site.load(dict(inbox[SERVER]))
     stats = site.train_locally(round_index)
-    images = float(len(site.dataset))
-    part = torch.cat([flatten(site.weights()) * images, torch.tensor([images])])
+    size = float(site.size)
+    part = torch.cat([flatten(site.weights()) * size, torch.tensor([size])])
     yield from site.sum({SERVER: part}, frozenset(), part.numel())
     return RoundStats(
         loss=stats.loss,

@@ -15,10 +15,8 @@ stays at the site and is never reset. Whoever does not answer is left out of the
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from fedefm.distill.loss import expert_weights
 from fedefm.model.weights import Weights
 from fedefm.topology.mixing import reweighted
 from fedefm.train.exchange import Exchange, Inbox, RoundStats, Steps
@@ -61,7 +59,7 @@ def mixed_round(site: Site, round_index: int) -> Steps[RoundStats]:
     shares = reweighted(site.mixing, set(inbox), site.name)
     everyone = {site.name: own, **inbox}
     mixed = mean_weights([dict(everyone[n]) for n in shares], list(shares.values()))
-    trust = _trust(similarity, site.settings.distill.weights)
+    trust = site.trust(experts, round_index)
     for host, expert in experts.items():
         _add(mixed, expert, own, EXPERT_RATE * trust[host])
     for guest, trained in guests.items():
@@ -114,17 +112,6 @@ def _pair_mean(
     if expert is None:
         return mean_weights([own, dict(partner)])
     return mean_weights([expert, guest])
-
-
-def _trust(similarity: Mapping[str, Tensor], weights: str) -> dict[str, float]:
-    """Weight of each expert: normalized per sample (eq. 2), then averaged over the images."""
-    if not similarity:
-        return {}
-    hosts = sorted(similarity)
-    if weights == "uniform":
-        return {host: 1 / len(hosts) for host in hosts}
-    per_sample = expert_weights(torch.stack([similarity[host] for host in hosts]))
-    return dict(zip(hosts, per_sample.mean(dim=1).tolist(), strict=True))
 
 
 def _add(total: Weights, target: Weights, origin: Mapping[str, Tensor], rate: float) -> None:

@@ -340,7 +340,7 @@ def demand(sites, site, policy):
     ("policy", "sentence"),
     [
         ({"require_dp": True}, "requires differential privacy"),
-        ({"epsilon_cap": 3.0}, "keeps an epsilon ledger"),
+        ({"epsilon_cap": 3.0}, "caps epsilon at 3, .* set privacy.dp"),
         ({"min_cohort": 5}, "demands cohorts of 5"),
     ],
 )

@@ -8,7 +8,8 @@ import torch
 
 from fedefm.errors import MessageRejected, PolicyRefused, ProtocolError
 from fedefm.train.exchange import Exchange
-from fedefm.train.message import Message, Postbox
+from fedefm.train.message import Header, Message, Postbox
+from fedefm.train.protection import Unprotected
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
 
@@ -118,3 +119,21 @@ def test_a_flooding_sender_pushes_out_only_its_own_messages() -> None:
         one.receive(from_("a", 5))
     outcome = one.play(ask("x"), 5)
     assert set(outcome.result[0]) == {"a", "b"}
+
+
+def test_what_a_release_stops_is_sent_to_nobody_and_is_the_partys_own_error() -> None:
+    class Strict(Unprotected):
+        def mechanism(self) -> str:
+            return "dp:seen"
+
+        def check(self, header: Header) -> None:
+            assert header.mechanism == "dp:seen"
+            if header.receiver == "b":
+                raise PolicyRefused("no entry")
+
+    sent: list[str] = []
+    one = party(lambda receiver, message: sent.append(receiver))
+    one.guard(Strict())
+    outcome = one.play(ask("x", send=True), 0)
+    assert isinstance(outcome.error, PolicyRefused)
+    assert not sent
