@@ -6,7 +6,7 @@ holds for both together.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from fedefm.config import Adjacency, DpConfig
@@ -17,7 +17,7 @@ from privacy.mechanism import Mechanism, Spend, together
 
 LARGEST_NOISE = 1000.0  # a noise multiplier above it leaves nothing to learn
 SMALLEST_NOISE = 0.05
-ROUGH_INTERVAL = 20 * INTERVAL  # finds about where to look
+ROUGH_INTERVAL = 5 * INTERVAL  # finds about where to look
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,10 @@ def noise_for(
         )
 
     sampling = Sampling(sampling_rate, dataset_size, batch_cap)
-    slack = partial(_slack, epsilon, delta, adjacency, sampling, steps, before)
-    rough = _first(lru_cache(maxsize=None)(partial(slack, ROUGH_INTERVAL)), _index(1.0))
-    found = _first(
-        lru_cache(maxsize=None)(partial(slack, INTERVAL)), rough or _index(LARGEST_NOISE)
-    )
+    question = partial(_slack, epsilon, delta, adjacency, steps, before)
+    slack = lru_cache(maxsize=None)(partial(question, sampling, INTERVAL))
+    rough = partial(question, replace(sampling, cap=dataset_size), ROUGH_INTERVAL)
+    found = _first(slack, _near(slack, lru_cache(maxsize=None)(rough)))
     if found is None:
         raise PrivacyError(
             f"no noise multiplier up to {LARGEST_NOISE:g} keeps {steps} steps with sampling rate "
@@ -108,9 +107,9 @@ def _slack(
     epsilon: float,
     delta: float,
     adjacency: Adjacency,
-    sampling: Sampling,
     steps: int,
     spent: Spend,
+    sampling: Sampling,
     interval: float,
     index: int,
 ) -> float:
@@ -138,7 +137,6 @@ def _first(slack: Callable[[int], float], start: int) -> int | None:
     fast as that of the noise (about), so that its value bounds the way to go; and steps of a factor
     of two at most, as very little noise is slow to account for.
     """
-    slack = lru_cache(maxsize=None)(slack)
     low = high = start
     while slack(high) < 0:
         if high >= _index(LARGEST_NOISE):
@@ -151,6 +149,21 @@ def _first(slack: Callable[[int], float], start: int) -> int | None:
     return _between(slack, low, high)
 
 
+def _near(slack: Callable[[int], float], rough: Callable[[int], float]) -> int:
+    """An index close to the one sought, mostly by a coarse grid and without truncation.
+
+    That takes a tenth of the time, and is wrong by about as much in the whole neighborhood.
+    """
+    found = _first(rough, _index(1.0))
+    if found is None:
+        return _index(LARGEST_NOISE)
+    error = slack(found) - rough(found)
+    if not math.isfinite(error):
+        return found
+    corrected = _first(lambda index: rough(index) + error, found)
+    return found if corrected is None else corrected
+
+
 def _moved(index: int, slack: float) -> int:
     """Away from ``index`` in the direction that takes ``slack`` past zero."""
     factor = math.exp(min(max(-1.2 * slack, -math.log(2)), math.log(2)))
@@ -159,14 +172,19 @@ def _moved(index: int, slack: float) -> int:
 
 
 def _between(slack: Callable[[int], float], low: int, high: int) -> int:
-    """The smallest index in ``(low, high]`` with slack not negative; it is negative at ``low``."""
-    below, above = slack(low), slack(high)
+    """The smallest index in ``(low, high]`` with slack not negative; it is negative at ``low``.
+
+    False position in its Illinois form: an end that stays twice counts by half.
+    """
+    below, above, side = slack(low), slack(high), 0
     while high - low > 1:
         share = below / (below - above) if math.isfinite(below - above) else 0.5
         middle = min(max(low + math.ceil(share * (high - low)), low + 1), high - 1)
         value = slack(middle)
         if value < 0:
-            low, below, above = middle, value, above / 2
+            low, below = middle, value
+            above, side = (above / 2 if side < 0 else above), -1
         else:
-            high, above, below = middle, value, below / 2
+            high, above = middle, value
+            below, side = (below / 2 if side > 0 else below), 1
     return high
