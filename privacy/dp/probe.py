@@ -1,0 +1,286 @@
+"""Before any epsilon is claimed: does a sample's gradient depend on that sample alone?
+
+Clipping bounds what one patient adds to a step only where the other samples' gradients do not move
+with this patient's. BatchNorm, a mean over the batch or a contrastive loss break it, and then the
+noise is too small for the epsilon that is written down; nothing else in training would notice. So a
+batch of random images is passed through the model in training mode, with samples exchanged, taken
+away and spoilt, and what belongs to the other samples is compared.
+
+What it cannot see: a dependence that these batches do not bring about.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fedefm.errors import FedEFMError, PrivacyError
+from fedefm.train.objective import Batch, Objective
+from privacy.dp.culprit import (
+    OBJECTIVE,
+    advice,
+    backward_culprit,
+    described,
+    differ,
+    forward_culprit,
+)
+from privacy.dp.rehearsal import Observed, in_rehearsal, observe
+
+SAMPLES = 5  # rarely a number of channels, heads or tokens
+SAME_SIZE = 1e-5  # relative; equal shapes run through equal kernels
+OTHER_SIZE = 1e-4  # relative; kernels for another batch size add up in another order
+GRADIENT = 1e-3  # relative, in L2: a rounding may switch a ReLU at its kink
+
+CHECKS = (
+    "the objective gives one loss per sample",
+    "no sample's output or loss moves with another sample",
+    "no sample's gradient moves with another sample",
+    "no output, loss or gradient moves when another sample is left out",
+    "a sample that is not a number spoils no other's loss",
+    "the model keeps nothing of the samples that it saw",
+)
+
+
+def check_independence(
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    passed: Callable[[str], None] = lambda check: None,
+) -> None:
+    """Refuse a model or objective in which the samples of a batch see each other.
+
+    Args:
+        model: not yet wrapped by a gradient back-end; it is left exactly as it was.
+        batch: at least SAMPLES random samples, never patients' (``random_batch``, ``random_like``).
+        passed: told each of CHECKS that holds, in their order.
+
+    Raises:
+        PrivacyError: naming the module at fault, or the objective, and what to put in its place.
+    """
+    if len(batch.images) < SAMPLES:
+        raise ValueError(f"the probe needs {SAMPLES} samples, not {len(batch.images)}")
+    batch = batch.at(slice(0, SAMPLES))
+    _refuse_what_runs_only_in_groups(model)
+    with in_rehearsal(model):
+        probe = _Probe(model, objective, batch)
+        checks = (
+            probe.shape,
+            probe.exchange,
+            probe.gradient,
+            probe.absence,
+            probe.spoilt,
+            probe.memory,
+        )
+        for name, check in zip(CHECKS, checks, strict=True):
+            check()
+            passed(name)
+
+
+def random_batch(
+    image: Sequence[int], classes: int, masks: bool = False, samples: int = SAMPLES
+) -> Batch:
+    """Noise in the shape (C, H, W) of ``image``, with random labels or masks below ``classes``."""
+    rng = torch.Generator().manual_seed(0)
+    shape = (samples, *image[1:]) if masks else (samples,)
+    labels = torch.randint(classes, shape, generator=rng)
+    return Batch(torch.randn(samples, *image, generator=rng), labels, torch.zeros(samples).long())
+
+
+def random_like(batch: Batch) -> Batch:
+    """SAMPLES of noise with the shapes, the device and the range of labels of ``batch``."""
+    classes = max(int(batch.labels.max()), 0) + 1
+    masks = batch.labels.dim() > 1
+    noise = random_batch(tuple(batch.images.shape[1:]), classes, masks)
+    place = batch.images.device
+    return Batch(noise.images.to(place), noise.labels.to(place), noise.rows.to(place))
+
+
+class _Probe:
+    """The checks on one model, all against the same calm pass."""
+
+    def __init__(self, model: nn.Module, objective: Objective, batch: Batch) -> None:
+        self._model, self._objective, self._batch = model, objective, batch
+        self._strangers = strangers(batch)
+        self._first, self._last = 0, SAMPLES - 1
+        self._calm = self._observe(batch)
+
+    def shape(self) -> None:
+        losses = self._calm.losses
+        if losses.shape != (SAMPLES,) or not losses.is_floating_point():
+            raise self._refusal(
+                f"gives a {losses.dtype} tensor of shape {tuple(losses.shape)} for {SAMPLES} "
+                f"samples, not ({SAMPLES},) losses",
+                OBJECTIVE,
+            )
+        if not losses.isfinite().all():
+            raise PrivacyError(
+                "no epsilon can be claimed: the losses of random images are not finite, so nothing "
+                "can be compared; look at the model's weights and at the objective"
+            )
+
+    def exchange(self) -> None:
+        for sample in range(SAMPLES):
+            other = self._exchanged(self._batch, sample)
+            self._compare_outputs(other, self._observe(other, backward=False), others(sample))
+
+    def gradient(self) -> None:
+        for sample in (self._first, self._last):
+            other = self._exchanged(self._batch, sample)
+            self._compare_image_gradients(other, self._observe(other), others(sample), SAME_SIZE)
+        self._compare_weight_gradients(self._exchanged(self._batch, self._last))
+
+    def absence(self) -> None:
+        rest = self._batch.at(slice(0, self._last))
+        stayed = torch.arange(self._last)
+        observed = self._observe_fewer(rest)
+        self._compare_outputs(rest, observed, stayed, OTHER_SIZE)
+        self._compare_image_gradients(rest, observed, stayed, GRADIENT)
+        self._compare_weight_gradients(rest)
+        alone = self._batch.at(slice(0, 1))
+        self._compare_outputs(alone, self._observe_fewer(alone), torch.zeros(1).long(), OTHER_SIZE)
+
+    def spoilt(self) -> None:
+        """Against couplings too weak for a comparison of rounded numbers."""
+        images = self._batch.images.clone()
+        images[self._last] = torch.nan
+        spoilt = Batch(images, self._batch.labels, self._batch.rows)
+        try:
+            observed = observe(self._model, self._objective, spoilt, backward=False)
+        except Exception:  # refusing a NaN aloud is no coupling
+            return
+        self._compare_outputs(spoilt, observed, others(self._last))
+
+    def memory(self) -> None:
+        changed = self._exchanged(self._batch, self._last)
+        for other in (changed, self._batch.at(slice(0, self._last))):
+            self._compare_states(self._observe(other, backward=False))
+        again = self._observe(self._batch, backward=False)
+        if differ(self._calm.losses, again.losses, SAME_SIZE):
+            raise PrivacyError(
+                "no epsilon can be claimed: the same batch gives other losses the second time, so "
+                "the model or the objective remembers what it saw, or draws from a generator of "
+                "its own; keep no state there, and draw from torch's global generator"
+            )
+
+    def _exchanged(self, batch: Batch, sample: int) -> Batch:
+        """``batch`` with a stranger in row ``sample``."""
+        images, labels = batch.images.clone(), batch.labels.clone()
+        images[sample] = self._strangers.images[sample]
+        labels[sample] = self._strangers.labels[sample]
+        return Batch(images, labels, batch.rows)
+
+    def _observe(self, batch: Batch, backward: bool = True) -> Observed:
+        try:
+            return observe(self._model, self._objective, batch, backward)
+        except FedEFMError:
+            raise
+        except Exception as error:
+            raise PrivacyError(
+                f"no epsilon can be claimed: {len(batch.images)} random images of shape "
+                f"{tuple(batch.images.shape[1:])} cannot be passed through the model "
+                f"({type(error).__name__}: {_short(error)})"
+            ) from error
+
+    def _observe_fewer(self, batch: Batch) -> Observed:
+        """Poisson sampling gives batches of any size, so the model must take them."""
+        try:
+            return self._observe(batch)
+        except FedEFMError as error:
+            raise PrivacyError(
+                f"{error}, although {SAMPLES} can; private steps have batches of any size"
+            ) from error
+
+    def _compare_outputs(
+        self, other: Batch, seen: Observed, watched: Tensor, relative: float = SAME_SIZE
+    ) -> None:
+        pairs = [(self._calm.losses, seen.losses)]
+        pairs += [
+            (before, after)
+            for before, after in zip(self._calm.outputs, seen.outputs, strict=False)
+            if before.dim() and len(before) == SAMPLES and len(after) == len(other.images)
+        ]
+        if seen.losses.shape != other.rows.shape or any(
+            differ(before[watched], after[watched], relative) for before, after in pairs
+        ):
+            place = forward_culprit(self._model, self._objective, self._batch, other, watched)
+            raise self._refusal("lets a sample's loss depend on the rest of its batch", place)
+
+    def _compare_image_gradients(
+        self, other: Batch, seen: Observed, watched: Tensor, relative: float
+    ) -> None:
+        before, after = self._calm.images, seen.images
+        if before is None or after is None:
+            return
+        if differ(before[watched], after[watched], relative):
+            raise self._gradient_refusal(other, watched)
+
+    def _compare_weight_gradients(self, other: Batch) -> None:
+        """What exchanging one sample adds to the gradient must not depend on who else is there."""
+        here, there = self._effect_on_weights(self._batch), self._effect_on_weights(other)
+        if here is None or there is None:
+            return
+        if not (here - there).norm() <= GRADIENT * here.norm() + SAME_SIZE * self._size():
+            raise self._gradient_refusal(other, torch.arange(1, self._last))
+
+    def _effect_on_weights(self, batch: Batch) -> Tensor | None:
+        calm = self._calm if batch is self._batch else self._observe(batch)
+        changed = self._observe(self._exchanged(batch, self._first))
+        if calm.weights is None or changed.weights is None:
+            return None
+        return changed.weights - calm.weights
+
+    def _size(self) -> float:
+        return 0.0 if self._calm.weights is None else float(self._calm.weights.norm())
+
+    def _compare_states(self, seen: Observed) -> None:
+        before, after = self._calm.state, seen.state
+        for name in sorted(set(before) | set(after)):
+            if name not in before or name not in after or differ(before[name], after[name], 0.0):
+                raise self._refusal(
+                    f"keeps {name.rpartition('.')[2]!r} of the samples that it saw, and weights "
+                    "are sent with it",
+                    name.rpartition(".")[0],
+                )
+
+    def _gradient_refusal(self, other: Batch, watched: Tensor) -> PrivacyError:
+        place = backward_culprit(self._model, self._objective, self._batch, other, watched)
+        return self._refusal(
+            "lets a sample's gradient depend on the rest of its batch", place or ""
+        )
+
+    def _refusal(self, what: str, place: str) -> PrivacyError:
+        return PrivacyError(
+            f"no epsilon can be claimed: {described(self._model, place, self._objective)} {what}; "
+            f"{advice(self._model, place)}"
+        )
+
+
+def strangers(batch: Batch) -> Batch:
+    """For each row of ``batch`` another image, and another of its labels if there is one."""
+    rng = torch.Generator().manual_seed(1)
+    noise = torch.randn(batch.images.shape, generator=rng).to(batch.images)
+    labels = batch.labels.clone()
+    for row, label in enumerate(batch.labels):
+        for candidate in batch.labels:
+            if not torch.equal(candidate, label):
+                labels[row] = candidate
+    return Batch(batch.images.mean() + 1.5 * batch.images.std() * noise, labels, batch.rows)
+
+
+def others(sample: int) -> Tensor:
+    """All places of the batch but ``sample``."""
+    return torch.tensor([place for place in range(SAMPLES) if place != sample])
+
+
+def _refuse_what_runs_only_in_groups(model: nn.Module) -> None:
+    """SyncBatchNorm computes over several processes, and refuses to run alone on a CPU."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            raise PrivacyError(
+                f"no epsilon can be claimed: module {name!r} (SyncBatchNorm) computes over the "
+                f"batches of all processes; {advice(model, name)}"
+            )
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
