@@ -14,6 +14,7 @@ from fedefm.errors import PrivacyError
 from privacy.accountant import INTERVAL
 from privacy.accountant import epsilon as epsilon_of
 from privacy.mechanism import Mechanism, Spend, together
+from privacy.search import first_not_negative
 
 LARGEST_NOISE = 1000.0  # a noise multiplier above it leaves nothing to learn
 SMALLEST_NOISE = 0.05
@@ -146,7 +147,7 @@ def _first(slack: Callable[[int], float], start: int) -> int | None:
         if low <= _index(SMALLEST_NOISE):
             return low
         low, high = _moved(low, slack(low)), low
-    return _between(slack, low, high)
+    return first_not_negative(slack, low, high)
 
 
 def _near(slack: Callable[[int], float], rough: Callable[[int], float]) -> int:
@@ -169,22 +170,3 @@ def _moved(index: int, slack: float) -> int:
     factor = math.exp(min(max(-1.2 * slack, -math.log(2)), math.log(2)))
     away = _index(_noise(index) * factor) + (1 if slack < 0 else -1)
     return min(max(away, _index(SMALLEST_NOISE)), _index(LARGEST_NOISE))
-
-
-def _between(slack: Callable[[int], float], low: int, high: int) -> int:
-    """The smallest index in ``(low, high]`` with slack not negative; it is negative at ``low``.
-
-    False position in its Illinois form: an end that stays twice counts by half.
-    """
-    below, above, side = slack(low), slack(high), 0
-    while high - low > 1:
-        share = below / (below - above) if math.isfinite(below - above) else 0.5
-        middle = min(max(low + math.ceil(share * (high - low)), low + 1), high - 1)
-        value = slack(middle)
-        if value < 0:
-            low, below = middle, value
-            above, side = (above / 2 if side < 0 else above), -1
-        else:
-            high, above = middle, value
-            below, side = (below / 2 if side > 0 else below), 1
-    return high
