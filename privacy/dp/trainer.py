@@ -1,0 +1,212 @@
+"""DP-SGD for a site's patients, behind the protocol of every other trainer.
+
+A step draws patients, sums their clipped gradients, adds noise and divides by the number that was
+to be expected (Abadi et al., CCS 2016, arXiv 1607.00133; patients instead of images). Momentum and
+whatever is made of the noisy sums later is post-processing and costs nothing.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fedefm.errors import ModelError, PrivacyError
+from fedefm.train.objective import Batch, Objective
+from fedefm.train.trainer import FitStats, Transform
+from privacy.calibrate import Sampling
+from privacy.dp.gradients import ROUNDING, Clip, Gradients, trainable
+from privacy.dp.noise import GridNoise
+from privacy.dp.probe import check_independence, random_batch
+from privacy.dp.randomness import SecretStream
+from privacy.dp.sampling import PatientFrames, Sampler, unit_batch
+from privacy.mechanism import Mechanism, Unit
+
+log = logging.getLogger(__name__)
+
+
+class Account(Protocol):
+    """Where steps are paid for, before they are taken."""
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """What one step is counted as."""
+        ...
+
+    def reserve(self, steps: int) -> int:
+        """Write down, durably, that so many steps may be taken. Raises BudgetExhausted."""
+        ...
+
+    def settle(self, reservation: int, steps: int) -> None:
+        """So many steps of the reservation were taken."""
+        ...
+
+
+class PrivateTrainer:
+    """SGD with momentum on noisy sums of clipped gradients; a ``fedefm.train.trainer.Trainer``.
+
+    Guarantee: weights, momentum and ``FitStats`` of one call are the outcome of ``steps`` steps of
+    ``account.mechanism``, which were reserved before an image was read; how long a call took is
+    measured and not covered. The account is asked once a call, and a call that fails leaves its
+    steps spent.
+
+    Args:
+        sampling: how patients are drawn, and the public number that a step's sum is divided by.
+        noise_multiplier: deviation of the noise, in clip norms; as ``account.mechanism`` has it.
+        frames_per_patient: how many images a drawn patient gives at most.
+        randomness: for tests only; see ``SecretStream``.
+
+    Raises:
+        DataError: there are no frames.
+        PrivacyError: the account counts other steps than these, or there are more patients than
+            ``sampling.units``; when fitting, a model or objective that couples samples.
+        BudgetExhausted: when fitting, the account refuses; the model is as it was.
+        ModelError: when fitting, the weights are no longer finite.
+    """
+
+    def __init__(
+        self,
+        frames: PatientFrames,
+        sampling: Sampling,
+        clip: Clip,
+        gradients: Gradients,
+        noise_multiplier: float,
+        account: Account,
+        frames_per_patient: int,
+        unit: Unit,
+        momentum: float,
+        transform: Transform | None,
+        randomness: SecretStream | None = None,
+    ) -> None:
+        self._mechanism = sampling.mechanism(noise_multiplier)
+        check_account(account, self._mechanism)
+        self._stream = SecretStream() if randomness is None else randomness
+        self._sampler = Sampler(frames.patients, sampling, frames_per_patient, unit, self._stream)
+        self._frames, self._transform = frames, transform
+        self._sampling, self._clip, self._account = sampling, clip, account
+        self._frames_per_unit = frames_per_patient if unit == "patient" else 1
+        self._wanted, self._chosen = gradients, list[tuple[nn.Module, object, Gradients]]()
+        self._momentum = momentum
+        self._buffers: dict[str, Tensor] = {}
+
+    def fit(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        steps: int,
+        learning_rate: float,
+        rng: torch.Generator,
+    ) -> FitStats:
+        """Take ``steps`` private steps.
+
+        ``rng`` is not used. It comes from the run's seed, which everybody in the run knows, and who
+        knows the draws has neither amplification by sampling nor noise against him.
+        """
+        started = time.perf_counter()
+        parameters = trainable(model)
+        gradients = self._gradients_for(model, objective)
+        noise = self._noise_for(parameters)
+        check_account(self._account, self._mechanism)
+        reservation = self._account.reserve(steps)
+        model.train()
+        ignored = 0
+        for _ in range(steps):
+            total, bad = self._clipped_sum(model, objective, gradients, parameters)
+            self._descend(parameters, noise.add(total), learning_rate)
+            ignored += bad
+        self._account.settle(reservation, steps)
+        if ignored:  # a private number: for the site's own log, never for FitStats
+            log.warning("%d times a patient's loss was not finite and counted as zero", ignored)
+        _check_finite(parameters)
+        return FitStats(None, steps, self._expected_images(steps), time.perf_counter() - started)
+
+    def state(self) -> dict[str, Tensor]:
+        """The momentum buffers, by parameter name: sums of what is noisy already."""
+        return {name: buffer.clone() for name, buffer in self._buffers.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with these momentum buffers."""
+        self._buffers = {name: buffer.clone() for name, buffer in state.items()}
+
+    def _gradients_for(self, model: nn.Module, objective: Objective) -> Gradients:
+        """What computes the sums, once model and objective have passed the probe."""
+        kind = getattr(objective, "__code__", objective)  # the same for every call of a factory
+        for known, known_kind, gradients in self._chosen:
+            if known is model and known_kind == kind:
+                return gradients
+        batch = self._random_batch()
+        check_independence(model, objective, batch)
+        self._chosen.append((model, kind, self._wanted))
+        return self._wanted
+
+    def _random_batch(self) -> Batch:
+        shapes = self._frames.batch(torch.empty(0, dtype=torch.int64))  # reads no image
+        image, masks = tuple(shapes.images.shape[1:]), shapes.labels.dim() > 1
+        return random_batch(image, len(self._frames.classes), masks)
+
+    def _noise_for(self, parameters: Mapping[str, nn.Parameter]) -> GridNoise:
+        return GridNoise(
+            self._clip.norm,
+            self._mechanism.noise_multiplier,
+            numbers=sum(parameter.numel() for parameter in parameters.values()),
+            most=self._sampling.units,
+            stream=self._stream,
+        )
+
+    def _clipped_sum(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        gradients: Gradients,
+        parameters: Mapping[str, nn.Parameter],
+    ) -> tuple[dict[str, Tensor], int]:
+        """The sum for every parameter, and how many units were ignored; zeros for an empty draw."""
+        drawn = self._sampler.draw()
+        if not drawn:
+            return {name: torch.zeros_like(p) for name, p in parameters.items()}, 0
+        step = unit_batch(self._frames, drawn, self._transform, self._stream.generator())
+        found = gradients.clipped_sum(model, objective, step, self._clip)
+        _check_clipped(found.gradients, self._clip.norm * step.count, gradients.name)
+        return {name: found.gradients[name] for name in parameters}, found.ignored
+
+    @torch.no_grad()
+    def _descend(
+        self, parameters: Mapping[str, nn.Parameter], noisy: Mapping[str, Tensor], rate: float
+    ) -> None:
+        """SGD with momentum as torch has it; ``noisy`` holds every parameter, or it fails."""
+        for name, parameter in parameters.items():
+            gradient = noisy[name] / self._sampling.expected
+            held = self._buffers.get(name)
+            moved = gradient if held is None else held.mul_(self._momentum).add_(gradient)
+            self._buffers[name] = moved
+            parameter.sub_(moved, alpha=rate)
+
+    def _expected_images(self, steps: int) -> int:
+        """From public numbers alone; patients with few images give fewer."""
+        return round(steps * self._sampling.expected * self._frames_per_unit)
+
+
+def check_account(account: Account, mechanism: Mechanism) -> None:
+    """Raises PrivacyError where the account counts other steps than those that are taken."""
+    if account.mechanism != mechanism:
+        raise PrivacyError(
+            f"the account counts {account.mechanism} a step, and the trainer would take "
+            f"{mechanism}; build both from the same settings"
+        )
+
+
+def _check_clipped(total: Mapping[str, Tensor], most: float, name: str) -> None:
+    """What no right sum can break, so that asking tells nothing about anybody."""
+    norm = torch.stack([value.double().norm() for value in total.values()]).norm()
+    if not norm <= most * (1 + ROUNDING):
+        raise PrivacyError(
+            f"the gradients {name!r} gave a sum beyond what clipping allows; set another of "
+            "privacy.dp.gradients"
+        )
+
+
+def _check_finite(parameters: Mapping[str, nn.Parameter]) -> None:
+    if not all(bool(parameter.isfinite().all()) for parameter in parameters.values()):
+        raise ModelError("weights became infinite or NaN; lower training.learning_rate")
