@@ -1,0 +1,107 @@
+"""The stricter of a run file and a site file wins, and what cannot be kept is refused in words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedefm.config import RunConfig, SiteConfig
+from fedefm.errors import PolicyRefused
+from privacy.ledger import Budget, Dataset
+from privacy.policy import promise, refusals, tellable
+
+DP = {"epsilon": 3.0, "delta": 1e-4}
+
+
+def site_of(policy=None, entry=None, **fields):
+    dataset = {"manifest": "m.csv", **(entry or {})}
+    settings = {"datasets": {"pretraining": dataset}, "policy": policy or {}, "ledger": "l.sqlite"}
+    return SiteConfig.model_validate({**settings, **fields})
+
+
+def run_of(**dp):
+    return RunConfig.model_validate({"privacy": {"dp": {**DP, **dp}}})
+
+
+def test_a_site_that_keeps_a_ledger_and_agrees_refuses_nothing():
+    assert refusals(site_of(), run_of(), 100) == []
+
+
+@pytest.mark.parametrize(
+    ("site", "run", "patients", "words"),
+    [
+        (site_of(ledger=None), run_of(), 100, ["no epsilon ledger", "ledger: /"]),
+        (site_of(entry={"unit": "image"}), run_of(), 100, ["'pretraining'", "'image'"]),
+        (site_of(), run_of(unit="image"), 100, ["'patient'", "set it to 'patient'"]),
+        (site_of({"delta": 0.5}), run_of(delta=0.02), 100, ["0.02", "privacy.dp.delta", "0.01"]),
+        (site_of({"delta": 0.02}), run_of(delta=0.5), 100, ["0.02", "site file", "0.01"]),
+        (site_of(), run_of(), 0, ["no patients to train on"]),
+        (site_of(entry={"patients": 80}), run_of(), 100, ["80 patients", "correct `patients`"]),
+        (site_of({"epsilon_cap": 2.0}), run_of(delta=1e-5), 100, ["epsilon 3", "cap of 2"]),
+        (
+            site_of({"epsilon_cap": 9.0, "delta": 0.5}),
+            run_of(delta=1e-5),
+            100,
+            ["cap is counted at delta 0.5", "0.01"],
+        ),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_with_the_value_and_the_way_out(site, run, patients, words):
+    (sentence,) = refusals(site, run, patients)
+    for word in words:
+        assert word in sentence
+    with pytest.raises(PolicyRefused, match="site 'north' refuses this run"):
+        promise(site, run, "north", patients)
+
+
+def test_everything_is_told_at_once():
+    site = site_of(ledger=None, entry={"unit": "image"})
+    with pytest.raises(PolicyRefused, match="3 problems") as refused:
+        promise(site, run_of(delta=0.5), "north", 0)
+    assert "ledger" in str(refused.value)
+
+
+def test_how_many_patients_there_are_beyond_those_published_is_not_told():
+    (sentence,) = refusals(site_of(entry={"patients": 80}), run_of(), 8317)
+    assert "8317" not in sentence
+
+
+@given(
+    st.floats(1e-9, 1e-3),
+    st.floats(1e-9, 1e-3),
+    st.sampled_from(["add_or_remove_one", "replace_one"]),
+    st.sampled_from(["add_or_remove_one", "replace_one"]),
+)
+def test_the_stricter_of_both_holds_for_the_run_and_the_sites_own_for_its_account(
+    ours, theirs, our_adjacency, their_adjacency
+):
+    site = site_of({"delta": ours, "adjacency": our_adjacency, "epsilon_cap": 50.0})
+    found = promise(site, run_of(delta=theirs, adjacency=their_adjacency), "north", 100)
+    assert found.delta == min(ours, theirs)
+    assert (found.adjacency == "replace_one") == ("replace_one" in (our_adjacency, their_adjacency))
+    assert found.budget == Budget(50.0, ours, our_adjacency)
+
+
+def test_a_cap_is_compared_by_the_ledger_where_the_epsilons_mean_different_things():
+    site = site_of({"epsilon_cap": 2.0, "delta": 1e-3})
+    assert refusals(site, run_of(delta=1e-8), 100) == []
+
+
+def test_the_published_number_of_patients_is_the_one_that_counts():
+    found = promise(site_of(entry={"patients": 120}), run_of(), "north", 100)
+    assert found.units == 120
+    assert promise(site_of(), run_of(), "north", 100).units == 100
+    images = site_of(entry={"patients": 120, "unit": "image"})
+    assert promise(images, run_of(unit="image"), "north", 500).units == 500
+
+
+def test_datasets_of_the_same_patients_share_a_budget():
+    site = site_of(entry={"budget": "everybody"})
+    assert promise(site, run_of(), "north", 100).dataset == Dataset("everybody", "patient")
+    assert promise(site_of(), run_of(), "north", 100).dataset == Dataset("pretraining", "patient")
+
+
+def test_nothing_measured_in_training_is_tellable_by_a_private_site():
+    policy = site_of().policy
+    assert tellable(policy, private=False) == set(policy.allowed_metrics)
+    assert tellable(policy, private=True) == {"accuracy", "images", "seconds"}
+    assert tellable(site_of({"allowed_metrics": ["loss"]}).policy, private=True) == set()
