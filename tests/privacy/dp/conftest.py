@@ -94,7 +94,7 @@ def trainer(frames, rate=1.0, cap=None, noise=1.0, clip=1.0, units=None, **other
     return PrivateTrainer(frames, sampling, noise_multiplier=noise, **(settings | others))
 
 
-@pytest.fixture(name="private")
+@pytest.fixture(name="private", scope="session")
 def _private():
     """What the tests of private training share."""
     return SimpleNamespace(
