@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``content``; on return it is on the disk. Raises OSError.
+    """Replace ``path`` by ``content``; a power cut leaves one or the other. Raises OSError.
 
     Only one process may write a path at a time: all share one temporary name, so that a kill
     leaves at most one file behind, and the next writing takes it over.
@@ -18,11 +18,10 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the folder's names on the disk."""
+    """Put the folder's names on the disk: only then is a new file sure to stay."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

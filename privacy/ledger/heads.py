@@ -53,16 +53,19 @@ def read_witness(path: Path) -> Head | None:
 def write_witness(path: Path, head: Head) -> None:
     """Remember ``head``. Raises PrivacyError where that fails."""
     try:
+        # without a sync of the folder a power cut may bring the last head back, which is one, too
         write_whole(path, (json.dumps(asdict(head)) + "\n").encode())
     except OSError as error:
         raise PrivacyError(
-            f"ledger witness {path} cannot be written: {error.strerror}. The entry is in the "
-            "ledger and counts as spent; nothing was trained. Make the witness's folder writable"
+            f"ledger witness {path} cannot be written: {error.strerror}. What the ledger holds "
+            "counts, and nothing is trained or sent until the witness's folder can be written"
         ) from None
 
 
 def doubt(head: Head, hashes: list[str], who: str) -> str | None:
     """Why a ledger with these hashes cannot be the one whose ``head`` somebody remembers."""
+    if head.sequence < 1:
+        return f"{who} remembers entry {head.sequence}, and the first one is 1: that is no head"
     if head.sequence > len(hashes):
         return (
             f"{who} remembers entry {head.sequence}, and the ledger ends at {len(hashes)}: it was "

@@ -65,7 +65,8 @@ class Journal:
                 self._catch_up(store)
                 entries = self._in_place(draft(self.books))
                 store.append(self._writer.signed(entry) for entry in entries)
-            self.remember()
+            if entries:
+                self.remember()
             return entries
 
     def remember(self) -> None:

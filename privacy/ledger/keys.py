@@ -41,6 +41,7 @@ def new_key(ledger: Path) -> Ed25519PrivateKey:
         serialization.NoEncryption(),
     )
     write_whole(_provisional(ledger), pem, mode=0o600)
+    sync_folder(ledger.parent)
     return key
 
 

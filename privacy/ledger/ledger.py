@@ -12,7 +12,7 @@ from types import TracebackType
 
 from fedefm.errors import PrivacyError
 from privacy.ledger.account import Account, closing, refunding
-from privacy.ledger.books import Books
+from privacy.ledger.books import Books, Plan
 from privacy.ledger.budget import Totals, refuse_overspending, totals
 from privacy.ledger.entry import Entry
 from privacy.ledger.heads import Head, default_witness
@@ -20,7 +20,7 @@ from privacy.ledger.journal import Journal
 from privacy.ledger.labels import Budget, Dataset, RunLabel
 from privacy.ledger.opening import open_for_reading, open_for_writing
 from privacy.ledger.runs import RunRecord, run_records
-from privacy.mechanism import Mechanism
+from privacy.mechanism import Mechanism, Spend, together
 
 
 class Ledger:
@@ -63,27 +63,33 @@ class Ledger:
         if steps < 1:
             raise PrivacyError(f"a plan of {steps} steps for run {run.name!r}; plan at least one")
 
-        def draft(books: Books) -> Sequence[Entry]:
-            old = books.run(dataset, run.run_id)
-            reserved = books.reserved(dataset)
-            closed: list[Entry] = []
-            if old is not None and old.plan is not None:
-                closed = [closing(old.plan, "replaced by a new plan of the same run")]
-                reserved -= Counter({old.plan.mechanism: old.plan.remaining})
-            wanted = {mechanism: steps}
-            refuse_overspending(dataset, books.spent(dataset), reserved, wanted, budget)
-            new = Entry(
-                "plan", dataset=dataset, run=run, mechanism=mechanism, steps=steps, budget=budget
-            )
-            return [*closed, new]
+        wanted = {mechanism: steps}
+        new = Entry(
+            "plan", dataset=dataset, run=run, mechanism=mechanism, steps=steps, budget=budget
+        )
+        while True:  # each further turn means that another plan came, ended or was refunded
+            self._journal.refresh()
+            spent, reserved = _of_others(self._journal.books, dataset, run)
+            refuse_overspending(dataset, spent, reserved, wanted, budget)
+            counted = together(spent, reserved)
 
-        return Account(self._journal, self._journal.append(draft)[-1].sequence)
+            def draft(books: Books, counted: Spend = counted) -> Sequence[Entry]:
+                # composing takes a second or more, so it is not done alone with the file
+                if together(*_of_others(books, dataset, run)) != counted:
+                    return []
+                old = _open_plan(books, dataset, run.run_id)
+                reason = "replaced by a new plan of the same run"
+                return [closing(old, reason), new] if old else [new]
+
+            entries = self._journal.append(draft)
+            if entries:
+                return Account(self._journal, entries[-1].sequence)
 
     def account(self, dataset: Dataset, run_id: str) -> Account | None:
         """The open plan of a run, to go on with it."""
         self._journal.refresh()
-        run = self._journal.books.run(dataset, run_id)
-        return Account(self._journal, run.plan.sequence) if run and run.plan else None
+        plan = _open_plan(self._journal.books, dataset, run_id)
+        return Account(self._journal, plan.sequence) if plan else None
 
     def refund(self, dataset: Dataset, run_id: str, reason: str) -> list[Entry]:
         """The officer's word that a dead run took no more steps than it settled.
@@ -162,3 +168,17 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _open_plan(books: Books, dataset: Dataset, run_id: str) -> Plan | None:
+    run = books.run(dataset, run_id)
+    return run.plan if run else None
+
+
+def _of_others(books: Books, dataset: Dataset, run: RunLabel) -> tuple[Spend, Spend]:
+    """What was spent on the dataset by all, and what is reserved by all runs but this one."""
+    reserved = books.reserved(dataset)
+    plan = _open_plan(books, dataset, run.run_id)
+    if plan is not None:
+        reserved[plan.mechanism] -= plan.remaining
+    return books.spent(dataset), +reserved

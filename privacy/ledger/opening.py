@@ -41,8 +41,7 @@ def open_for_writing(
         remembered = remembered or read_witness(witness)  # another process may have begun it
         _require_heads(journal, witness, remembered, known_head)
         journal.write_with(Writer(store, key, witness))
-        if remembered is None:
-            journal.remember()
+        journal.remember()  # shows before any training whether both files can be written
     except BaseException:
         store.close()
         raise
