@@ -39,14 +39,16 @@ class RowDraws(TorchDispatchMode):
             return func(*args, **named)
         self._draws += 1
         seed = self._draws * _STRIDE
-        shaped = _first_shape(args)
-        dim = None if shaped is None else self._sample_dim(shaped)
-        if shaped is None or dim is None:
+        shape = _first_shape(args)
+        dim = self._sample_dim(shape)
+        if dim is None:
             return _seeded(seed, func, args, named)
-        parts = [
-            _seeded(seed + i, func, _part_of(args, shaped, dim, i, self._samples), named)
-            for i in range(self._samples)
-        ]
+        parts: list[Any] = []
+        for i in range(self._samples):
+            of_sample = _part_of(args, shape, dim, i, self._samples)
+            parts.append(_seeded(seed + i, func, of_sample, named))
+            if not _drawn_by_entry(parts[-1], _first_shape(of_sample)):
+                return _seeded(seed, func, args, named)
         return args[0] if func.__name__.split(".")[0].endswith("_") else _joined(parts, dim)
 
     def _sample_dim(self, shape: Sequence[int]) -> int | None:
@@ -56,14 +58,20 @@ class RowDraws(TorchDispatchMode):
         return 0 if shape and shape[0] and shape[0] % self._samples == 0 else None
 
 
-def _first_shape(args: tuple[Any, ...]) -> tuple[int, ...] | None:
+def _first_shape(args: tuple[Any, ...]) -> tuple[int, ...]:
     """The shape of what is drawn: that of the first tensor, or the first list of sizes."""
     for value in args:
         if isinstance(value, Tensor):
             return tuple(value.shape)
         if isinstance(value, (list, tuple)) and all(isinstance(size, int) for size in value):
             return tuple(value)
-    return None
+    return ()
+
+
+def _drawn_by_entry(result: Any, shape: tuple[int, ...]) -> bool:
+    """Whether each entry is a draw, as in dropout; fused attention, for one, is left whole."""
+    results = result if isinstance(result, tuple) else (result,)
+    return all(isinstance(value, Tensor) and value.shape == shape for value in results)
 
 
 def _part_of(
@@ -84,7 +92,9 @@ def _part_of(
 def _seeded(
     seed: int, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed is slow where no GPU is in use
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)
     return func(*args, **kwargs)
 
 

@@ -77,9 +77,9 @@ def test_segmenters_pass(backbone: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ["vit_tiny", "vit_small", "resnet18", "resnet34", "resnet50"])
-@pytest.mark.parametrize("size", [64, 96])
-def test_larger_models_pass(backbone: str, size: int) -> None:
+@pytest.mark.parametrize("backbone", ["vit_tiny", "resnet18", "resnet50"])
+def test_larger_models_pass(backbone: str) -> None:
+    size = 64
     foundation = build_foundation(backbone, NAMES, size, "trainable", seed=2)
     objective = classification(torch.ones(CLASSES, dtype=torch.bool), 0.0)
     check_independence(foundation, objective, random_batch((1, size, size), CLASSES))
