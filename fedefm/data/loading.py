@@ -29,14 +29,21 @@ def load_splits(
     Raises DataError where nothing is for training, and as ``FrameDataset.from_manifest`` does.
     """
     names = {row.split for row in manifest.rows}
+    training_rows(manifest)
 
     def of(split: str) -> FrameDataset:
         return FrameDataset.from_manifest(manifest, split, classes, image_size, masks, progress)
 
-    if not names & {"train", ""}:
-        raise DataError(f"the manifest in {manifest.folder} has no rows for training")
     return Splits(
         train=of("train") if "train" in names else of(""),
         validation=of("validation") if "validation" in names else None,
         test=of("test") if "test" in names else None,
     )
+
+
+def training_rows(manifest: Manifest) -> tuple[int, ...]:
+    """Positions of the rows to train on. Raises DataError where there are none."""
+    rows = manifest.of_split("train") or manifest.of_split("")
+    if not rows:
+        raise DataError(f"the manifest in {manifest.folder} has no rows for training")
+    return rows

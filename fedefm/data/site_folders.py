@@ -15,6 +15,8 @@ from fedefm.data.manifest import Manifest, Row, write_manifest
 from fedefm.errors import DataError
 
 SITE_FILE = "fedefm_site.yaml"
+LEDGER = "ledger.sqlite"  # made by the first private run
+BUDGET = "patients"  # all datasets of a site here are of the same patients
 
 
 def write_sites(
@@ -27,8 +29,8 @@ def write_sites(
 
     Images are hard links where the file system allows it, since a manifest's paths may not leave
     its folder; a file of many frames is placed once. ``datasets`` are the names under which run
-    files speak of the manifest. The labels that a site was dealt stand in its file, so that a
-    private run need not look for them in the images.
+    files speak of the manifest, and share one epsilon budget. The labels that a site was dealt
+    stand in its file, so that a private run need not look for them in the images.
 
     Raises DataError where ``folder`` is not new or cannot be written; then nothing is left behind.
     """
@@ -42,7 +44,8 @@ def write_sites(
             rows = [_placed(held, manifests, place) for held in division.held[site]]
             write_manifest(place / "manifest.csv", rows)
             entry = {"manifest": "manifest.csv", "labels": _declared(division, site)}
-            settings = {"datasets": {name: entry.copy() for name in datasets}}
+            named = {name: {**entry, "budget": BUDGET} for name in datasets}
+            settings = {"datasets": named, "ledger": LEDGER}
             (place / SITE_FILE).write_text(yaml.safe_dump(settings), encoding="utf-8")
         report = json.dumps(holdings(division), indent=2, ensure_ascii=False)
         (output / "holdings.json").write_text(report + "\n", encoding="utf-8")

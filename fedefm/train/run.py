@@ -6,7 +6,8 @@ tried out before it goes to real sites.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,21 +34,26 @@ from fedefm.train.assemble import (
     load_data,
     merged,
     plan_exchanges,
+    refuse_unprotected,
 )
+from fedefm.train.effort import efforts
 from fedefm.train.exchange import SERVER
 from fedefm.train.federation import Federation
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
+from fedefm.train.protection import Protect, Protection
 from fedefm.train.run_folder import (
     STATE,
+    discard_run_folder,
     is_finished,
     open_run_folder,
+    run_id_of,
     run_log,
     tell_start,
     write_result,
 )
 from fedefm.train.simulate import Faults
-from fedefm.train.state import load_state
+from fedefm.train.state import PartyState, load_state
 
 CENTRALIZED = "all-sites"
 RESERVED = {SERVER, "global"}  # the server's part, and the global model in events
@@ -59,6 +65,7 @@ class Workshop:
 
     run: RunConfig
     data: Mapping[str, Splits]
+    site_files: Mapping[str, Path]
 
     @property
     def tests(self) -> dict[str, FrameDataset]:
@@ -91,30 +98,67 @@ def find_sites(folder: Path) -> dict[str, Path]:
     return found
 
 
-def resolve(run: RunConfig, manifests: Mapping[str, Manifest]) -> RunConfig:
+def resolve(
+    run: RunConfig, manifests: Mapping[str, Manifest], site_files: Mapping[str, Path] | None = None
+) -> RunConfig:
     """The run file with the union of the sites' labels, where it names none.
 
-    Raises ModelError where no such model can be built.
+    For a private run these are the labels that the site files declare, since those that occur in
+    the images would be told. Raises ConfigError where a site declares none, and ModelError where no
+    such model can be built.
     """
     if not run.model.classes:
-        classes = sorted({label for manifest in manifests.values() for label in manifest.targets})
+        if run.privacy.dp is None:
+            found = {label for manifest in manifests.values() for label in manifest.targets}
+        else:
+            found = _declared(run, site_files or {})
+        classes = sorted(found)
         model = run.model.model_copy(update={"classes": tuple(classes)})
         run = run.model_copy(update={"model": model})
     check_model(run)
     return run
 
 
-def prepare(run: RunConfig, sites_folder: Path, progress: Progress | None = None) -> Workshop:
+def _declared(run: RunConfig, site_files: Mapping[str, Path]) -> set[str]:
+    declared = {n: read_site(p).datasets[run.dataset].labels for n, p in site_files.items()}
+    silent = sorted(name for name, labels in declared.items() if not labels)
+    if silent or not declared:
+        raise ConfigError(
+            "model.classes is empty, and a private run does not look into images for labels; name "
+            f"them there, or as `labels` in the site file of {', '.join(silent) or 'each site'}"
+        )
+    return {label for labels in declared.values() for label in labels or ()}
+
+
+def prepare(
+    run: RunConfig,
+    sites_folder: Path,
+    progress: Progress | None = None,
+    protect: Protect | None = None,
+) -> Workshop:
     """Read the sites' images. Raises its errors before anything is written."""
-    manifests = {}
-    for name, path in find_sites(sites_folder).items():
+    manifests, site_files = {}, find_sites(sites_folder)
+    _refuse_pooling(run)
+    for name, path in site_files.items():
         check_promises(read_site(path), run, name)
         manifests[name] = find_manifest(path, run.dataset)
+        refuse_unprotected(run, name, private=protect is not None)
+        if run.privacy.dp is not None and protect is not None:
+            protect.check(name, path, run, manifests[name])
     _refuse_shared_patients(manifests)
-    run = resolve(run, manifests)
+    run = resolve(run, manifests, site_files)
     _plan(run, tuple(manifests))  # a graph that does not fit is found before decoding
     data = {name: load_data(manifest, run, progress) for name, manifest in manifests.items()}
-    return Workshop(run, data)
+    return Workshop(run, data, site_files)
+
+
+def _refuse_pooling(run: RunConfig) -> None:
+    if run.federation.scenario == "centralized" and run.privacy.dp is not None:
+        raise ConfigError(
+            "federation.scenario 'centralized' puts all sites' images in one place, which no "
+            "site's ledger can account for; leave out privacy.dp, or use scenario 'local' for a "
+            "private reference"
+        )
 
 
 def _refuse_shared_patients(manifests: Mapping[str, Manifest]) -> None:
@@ -141,21 +185,81 @@ def run_in_process(
     listeners: tuple[Listener, ...] = (),
     faults: Faults | None = None,
     progress: Progress | None = None,
+    protect: Protect | None = None,
 ) -> Path:
-    """Train, publish, measure; the run folder. Raises QuorumLost where too few sites took part."""
-    workshop = prepare(run, sites_folder, progress)
+    """Train, publish, measure; the run folder.
+
+    ``protect`` makes each site's protection, without which a private run is refused. Raises
+    BudgetExhausted where a site has too little left for all rounds; nothing is left behind then.
+    Raises QuorumLost where too few sites took part.
+    """
+    workshop = prepare(run, sites_folder, progress, protect)
     open_run_folder(out, workshop.run, resume)
     if is_finished(out):
         return out
-    with run_log(out, listeners) as log:
-        federation = _assemble(workshop, log, out / STATE, faults or Faults())
-        before = _resume(federation, out / STATE) if resume else 0
+    saved = load_state(out / STATE) if resume else None
+    before = 0 if saved is None else saved[0]
+    with (
+        _protections(workshop, protect, out, before, resume) as guards,
+        run_log(out, listeners) as log,
+    ):
+        federation = _assemble(workshop, log, out / STATE, faults or Faults(), guards)
+        if saved is not None:
+            _resume(federation, out, *saved)
         tell_start(log, workshop.run, federation.plan, "process", before)
-        log.emit("corpora", holdings=holdings(workshop.data))
-        federation.train()
-        weights = federation.publish()
+        if not guards:  # a private run tells no counts of training images
+            log.emit("corpora", holdings=holdings(workshop.data))
+        with _told_budget(federation, log):
+            federation.train()
+            weights = federation.publish()
         _finish(out, workshop, federation, weights, log)
     return out
+
+
+@contextmanager
+def _protections(
+    workshop: Workshop, protect: Protect | None, out: Path, begin: int, resume: bool
+) -> Iterator[dict[str, Protection]]:
+    """Each site's protection for the rounds from ``begin``; empty for a run that is not private."""
+    guards: dict[str, Protection] = {}
+    run = workshop.run
+    try:
+        if protect is not None and run.privacy.dp is not None:
+            schedule = _plan(run, tuple(workshop.data)).schedule
+            for name, images in workshop.data.items():
+                ahead = efforts(run, schedule, name, begin)
+                file = workshop.site_files[name]
+                guards[name] = protect(name, file, run, ahead, run_id_of(out), images.train)
+    except BaseException:
+        if not resume:  # as if it had never been begun
+            for guard in guards.values():
+                guard.release.finish()
+            discard_run_folder(out)
+        _close(guards)
+        raise
+    try:
+        yield guards
+    finally:
+        _close(guards)
+
+
+def _close(guards: Mapping[str, Protection]) -> None:
+    for guard in guards.values():
+        guard.release.close()
+
+
+@contextmanager
+def _told_budget(federation: Federation, log: EventLog) -> Iterator[None]:
+    """Tell what each site will spend at most, and however it ends, what it has spent."""
+    for name, site in federation.sites.items():
+        if planned := site.release.planned():
+            log.emit("privacy_planned", site=name, **planned)
+    try:
+        yield
+    finally:
+        for name, site in federation.sites.items():
+            if spent := site.release.result():
+                log.emit("privacy_spent", site=name, **spent)
 
 
 def holdings(data: Mapping[str, Splits]) -> dict[str, dict[str, dict[str, int]]]:
@@ -174,7 +278,13 @@ def _held(site: Splits) -> dict[str, dict[str, int]]:
     }
 
 
-def _assemble(workshop: Workshop, log: EventLog, state: Path, faults: Faults) -> Federation:
+def _assemble(
+    workshop: Workshop,
+    log: EventLog,
+    state: Path,
+    faults: Faults,
+    guards: Mapping[str, Protection],
+) -> Federation:
     run, data = workshop.run, {name: site.train for name, site in workshop.data.items()}
     if run.federation.scenario == "centralized":
         size = run.training.batch_size * len(data)
@@ -182,7 +292,9 @@ def _assemble(workshop: Workshop, log: EventLog, state: Path, faults: Faults) ->
         run = run.model_copy(update={"training": training})
         data = {CENTRALIZED: merged(list(data.values()))}
     plan = _plan(run, tuple(data))
-    sites = {name: build_site(name, images, run, plan) for name, images in data.items()}
+    sites = {
+        name: build_site(name, images, run, plan, guards.get(name)) for name, images in data.items()
+    }
     validation = {n: d for n, d in workshop.validations.items() if n in sites}
     server = build_server(run, plan)
     return Federation(run, plan, sites, server, log, faults, state, validation)
@@ -193,19 +305,16 @@ def _plan(run: RunConfig, sites: tuple[str, ...]) -> Plan:
     return plan_exchanges(run, sites, nx.empty_graph(sites) if together else None)
 
 
-def _resume(federation: Federation, state: Path) -> int:
-    saved = load_state(state)
-    if saved is None:
-        return 0  # killed before the first round was over: begin again
-    finished, parties = saved
+def _resume(
+    federation: Federation, out: Path, finished: int, parties: Mapping[str, PartyState]
+) -> None:
     different = sorted(parties.keys() ^ {*federation.sites, SERVER})
     if different:
         raise ConfigError(
-            f"the run in {state.parent} had other sites; not in both: {', '.join(different)}; "
+            f"the run in {out} had other sites; not in both: {', '.join(different)}; "
             "resume it with the same sites, or start a new run"
         )
     federation.resume(finished, parties)
-    return finished
 
 
 def _finish(
@@ -226,14 +335,11 @@ def _finish(
         load_weights(model, weights)
         metrics |= measure_global(model, workshop.tests, log, federation.finished_rounds - 1)
         save_foundation(out, run, model, holdings(workshop.data), metrics)
-    write_result(
-        out,
-        run,
-        plan.sites,
-        metrics,
-        encrypted=False,
-        simulated=True,
-    )
+    releases = {name: site.release for name, site in federation.sites.items()}
+    for release in releases.values():
+        release.finish()
+    privacy = {name: release.result() for name, release in releases.items()}
+    write_result(out, run, plan.sites, metrics, False, True, privacy)
 
 
 def measure_global(

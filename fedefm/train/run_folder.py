@@ -5,6 +5,7 @@
 """
 
 import json
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from fedefm.train.totals import totals
 
 RUN_FILE, EVENTS, MODEL, RESULT = "run.yaml", "events.jsonl", "model.safetensors", "result.json"
 STATE = "state"
+RUN_ID = "run_id"  # what the sites' ledgers know the run by, over all its resumptions
 
 
 def open_run_folder(folder: Path, run: RunConfig, resume: bool) -> None:
@@ -35,6 +37,7 @@ def open_run_folder(folder: Path, run: RunConfig, resume: bool) -> None:
                 "choose another --out, or go on with --resume"
             )
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / RUN_ID).write_text(f"{secrets.token_hex(16)}\n", encoding="utf-8")
         (folder / RUN_FILE).write_text(dump(run), encoding="utf-8")
         return
     if not (folder / RUN_FILE).exists():
@@ -45,6 +48,24 @@ def open_run_folder(folder: Path, run: RunConfig, resume: bool) -> None:
             f"the run in {folder} had other settings: {'; '.join(different)}; "
             "resume it with its own run.yaml, or start a new run"
         )
+
+
+def run_id_of(folder: Path) -> str:
+    """The random name of the run in ``folder``. Raises ConfigError where it was lost."""
+    try:
+        return (folder / RUN_ID).read_text(encoding="utf-8").strip()
+    except OSError:
+        raise ConfigError(
+            f"{folder / RUN_ID} cannot be read, and without it the sites' ledgers do not know "
+            "which run this is; start a new run"
+        ) from None
+
+
+def discard_run_folder(folder: Path) -> None:
+    """Undo ``open_run_folder`` of a new run that may not begin."""
+    for name in (RUN_FILE, RUN_ID):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def is_finished(folder: Path) -> bool:
@@ -100,8 +121,14 @@ def write_result(
     metrics: Mapping[str, float | int | None],
     encrypted: bool,
     simulated: bool,
+    privacy: Mapping[str, Mapping[str, Any] | None] | None = None,
 ) -> None:
-    """``result.json``. What was not protected stands in it as plainly as the accuracy."""
+    """``result.json``. What was not protected stands in it as plainly as the accuracy.
+
+    ``privacy`` holds what each site's release says; a run counts as differentially private only if
+    every site says something.
+    """
+    by_site = {site: (privacy or {}).get(site) for site in sites}
     federation, sums = run.federation, totals(read_events(folder / EVENTS), sites)
     update = f"-{federation.update}" if federation.algorithm == "fedefm" else ""
     result: dict[str, Any] = {
@@ -113,7 +140,7 @@ def write_result(
         "sites": list(sites),
         "participation": sums.participation,
         "metrics": dict(metrics),
-        "privacy": dict.fromkeys(sites),
+        "privacy": by_site,
         "traffic_bytes": {
             "total": sums.sent_bytes,
             "per_round": sums.sent_bytes / max(sums.rounds, 1),
@@ -124,7 +151,7 @@ def write_result(
             "exchange": sums.exchange_seconds,
         },
         "protection": {
-            "differential_privacy": False,
+            "differential_privacy": all(by_site.values()),
             "secure_sums": False,
             "end_to_end_encryption": encrypted,
             "simulated": simulated,

@@ -15,6 +15,7 @@ from fedefm.report.metrics_csv import MetricsCsv
 from fedefm.report.progress import progress as live_progress
 from fedefm.report.run_report import write_report
 from fedefm.report.tensorboard import TensorBoard
+from fedefm.train.protection import Protect
 from fedefm.train.run import run_in_process
 from fedefm.train.run_folder import RESULT
 from nvflare_jobs.commands.progress import progress_of
@@ -77,7 +78,8 @@ def perform(
         try:
             if where is Where.process:
                 decoding = stack.enter_context(progress_of("reading images", quiet))
-                run_in_process(settings, sites, folder, resume, tuple(listeners), None, decoding)
+                told, guard = tuple(listeners), _protect(settings)
+                run_in_process(settings, sites, folder, resume, told, None, decoding, guard)
             else:
                 from nvflare_jobs.simulator import run_in_simulator  # FLARE loads slowly
 
@@ -86,6 +88,15 @@ def perform(
             write_report(folder)
             raise
     write_report(folder)
+
+
+def _protect(settings: RunConfig) -> Protect | None:
+    """What guards the sites of a private run; the privacy packages load slowly."""
+    if settings.privacy.dp is None:
+        return None
+    from nvflare_jobs.protect import ByLedger
+
+    return ByLedger()
 
 
 class _Recorder:

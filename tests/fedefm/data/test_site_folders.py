@@ -32,6 +32,8 @@ def test_each_site_gets_a_folder_that_stands_alone(sources: list[Manifest], tmp_
         folder = tmp_path / "sites" / site
         settings = read_site(folder / "fedefm_site.yaml")
         assert set(settings.datasets) == {"pretraining", "segmentation"}
+        assert len({entry.budget for entry in settings.datasets.values()}) == 1  # same patients
+        assert settings.ledger is not None
         manifest = read_manifest(folder / settings.datasets["pretraining"].manifest)
         assert check_manifest(manifest) == []
         assert [row.target for row in manifest.rows] == [h.row.target for h in done.held[site]]

@@ -1,0 +1,210 @@
+"""From a site's own file and a private run to what guards its training: the one composition.
+
+The same in one process, in FLARE and for fine-tuning: policy, ledger, noise, trainer, mean, gate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fedefm.config import DpConfig, RunConfig, SiteConfig, read_site
+from fedefm.data.dataset import FrameDataset
+from fedefm.data.loading import training_rows
+from fedefm.data.manifest import Manifest
+from fedefm.errors import PolicyRefused, PrivacyError
+from fedefm.train.assemble import transform_of
+from fedefm.train.effort import Effort, steps_of
+from fedefm.train.protection import Protection
+from privacy.accountant import ACCOUNTANT, epsilon
+from privacy.calibrate import Sampling, noise_for, sampling_for
+from privacy.costs import costs
+from privacy.dp.gradients import Clip, Gradients
+from privacy.dp.loop import LoopGradients
+from privacy.dp.mean import PrivateMean
+from privacy.dp.trainer import PrivateTrainer
+from privacy.gate import Facts, Gate
+from privacy.ledger import Account, Head, Ledger, RunLabel
+from privacy.mechanism import Spend, together
+from privacy.policy import Promise, promise
+
+
+class ByLedger:
+    """Protects each site of a run by the policy and the ledger of its own file.
+
+    A ``fedefm.train.protection.Protect``. ``job`` is FLARE's job id, and ``known_heads`` are the
+    newest ledger entries that somebody outside the sites remembers.
+    """
+
+    def __init__(self, job: str = "", known_heads: dict[str, Head] | None = None) -> None:
+        self._job, self._known_heads = job, known_heads or {}
+
+    def check(self, site: str, site_file: Path, run: RunConfig, manifest: Manifest) -> None:
+        """Raises PolicyRefused with all that the site's file has against ``run``."""
+        promise(read_site(site_file), run, site, units_of(manifest, dp_of(run)))
+
+    def __call__(
+        self,
+        site: str,
+        site_file: Path,
+        run: RunConfig,
+        efforts: tuple[Effort, ...],
+        run_id: str,
+        data: FrameDataset,
+    ) -> Protection:
+        """The protection of ``site`` for the rounds of ``efforts``, all of whose steps are planned.
+
+        Raises PolicyRefused and BudgetExhausted, with nothing planned, and what opening a ledger
+        raises.
+        """
+        settings, dp = read_site(site_file), dp_of(run)
+        counted = len(data.patients.unique()) if dp.unit == "patient" else len(data)
+        pledge = promise(settings, run, site, counted)
+        ledger = open_ledger(site, site_file, settings, self._known_heads.get(site))
+        try:
+            label = RunLabel(run_id, run.name, self._job)
+            account = open_plan(ledger, label, pledge, dp, steps_of(efforts))
+            labels = settings.datasets[run.dataset].labels
+            return _protection(site, run, efforts, data, pledge, ledger, account, run_id, labels)
+        except PrivacyError as error:
+            ledger.close()
+            raise type(error)(f"site {site!r}: {error}") from None
+        except BaseException:
+            ledger.close()
+            raise
+
+
+def dp_of(run: RunConfig) -> DpConfig:
+    """The run's differential privacy. Raises PolicyRefused where it has none."""
+    if run.privacy.dp is None:
+        raise PolicyRefused("privacy.dp is not set in the run file, so nothing can be protected")
+    return run.privacy.dp
+
+
+def units_of(manifest: Manifest, dp: DpConfig) -> int:
+    """How many patients (or images) a manifest has to train on, without opening an image."""
+    rows = [manifest.rows[position] for position in training_rows(manifest)]
+    return len({row.patient_id for row in rows}) if dp.unit == "patient" else len(rows)
+
+
+def open_ledger(
+    site: str, site_file: Path, settings: SiteConfig, known_head: Head | None = None
+) -> Ledger:
+    """The site's ledger; its places are relative to the site file."""
+    if settings.ledger is None:
+        raise PolicyRefused(f"site {site!r} names no ledger in {site_file}")
+    witness = settings.ledger_witness
+    return Ledger.open(
+        site_file.parent / settings.ledger,
+        site,
+        witness=site_file.parent / witness if witness else None,
+        known_head=known_head,
+    )
+
+
+def open_plan(
+    ledger: Ledger, label: RunLabel, pledge: Promise, dp: DpConfig, steps: int
+) -> Account:
+    """The run's account with ``steps`` left in it.
+
+    A resumed run goes on with its plan. Where a fit that died took steps from it, a plan with a
+    little more noise takes its place, so that the whole run keeps its epsilon.
+    Raises BudgetExhausted, with nothing changed, where the dataset has too little left.
+    """
+    sampling = sampling_for(dp, pledge.units)
+    account = ledger.account(pledge.dataset, label.run_id)
+    if account is not None and account.remaining >= steps and _is_of(account, sampling):
+        return account
+    steps = max(
+        steps, 1
+    )  # a run that was stopped after its last step needs an account all the same
+    noise = dp.noise_multiplier or noise_for(
+        dp.epsilon or 0.0,
+        pledge.delta,
+        pledge.adjacency,
+        sampling.rate,
+        sampling.units,
+        sampling.cap,
+        steps,
+        spent_by(ledger, pledge, label.run_id),
+    )
+    mechanism = sampling.mechanism(noise)
+    return ledger.plan(pledge.dataset, label, mechanism, steps, pledge.budget)
+
+
+def spent_by(ledger: Ledger, pledge: Promise, run_id: str) -> Spend:
+    """What this run has spent on the dataset so far, lost fits in full."""
+    runs = [run for run in ledger.runs(pledge.dataset) if run.label.run_id == run_id]
+    return together(*(run.spent for run in runs))
+
+
+def _is_of(account: Account, sampling: Sampling) -> bool:
+    return sampling.mechanism(account.mechanism.noise_multiplier) == account.mechanism
+
+
+def _protection(
+    site: str,
+    run: RunConfig,
+    efforts: Sequence[Effort],
+    data: FrameDataset,
+    pledge: Promise,
+    ledger: Ledger,
+    account: Account,
+    run_id: str,
+    labels: tuple[str, ...] | None,
+) -> Protection:
+    dp, noise = dp_of(run), account.mechanism.noise_multiplier
+    sampling = sampling_for(dp, pledge.units)
+    trainer = PrivateTrainer(
+        data,
+        sampling,
+        Clip(dp.clip_norm, per_layer=dp.clipping == "per_layer"),
+        _gradients(dp),
+        noise,
+        account,
+        dp.frames_per_patient,
+        dp.unit,
+        run.training.momentum,
+        transform_of(run.training),
+    )
+    mean = PrivateMean(data, sampling, noise, account, dp.frames_per_patient, dp.unit)
+    planned = _planned(dp, efforts, run.federation.host_steps, pledge, account)
+    facts = Facts(dp.clip_norm, dp.frames_per_patient, dp.epsilon)
+    gate = Gate(site, run_id, ledger, account, pledge, facts, planned)
+    known = run.model.classes if labels is None else labels  # undeclared: it may hold any
+    return Protection(trainer, mean, gate, False, known, pledge.units)
+
+
+def _gradients(dp: DpConfig) -> Gradients:
+    return LoopGradients()
+
+
+def _planned(
+    dp: DpConfig, efforts: Sequence[Effort], host_steps: int, pledge: Promise, account: Account
+) -> dict[str, Any]:
+    """What is told before the first step: the whole run, and what each part of it costs."""
+    mechanism, steps = account.mechanism, steps_of(efforts)
+    whole = together(account.spent(), {mechanism: steps})
+    hosting = sum(effort.guests > 0 for effort in efforts)
+    cost = costs(
+        mechanism,
+        run_steps=steps,
+        round_steps=max((effort.steps for effort in efforts), default=0),
+        guest_steps=hosting * host_steps,
+        delta=pledge.delta,
+        adjacency=pledge.adjacency,
+    )
+    return {
+        "epsilon": epsilon(whole, pledge.delta, pledge.adjacency),
+        "target_epsilon": dp.epsilon,
+        "delta": pledge.delta,
+        "unit": pledge.dataset.unit,
+        "adjacency": pledge.adjacency,
+        "accountant": ACCOUNTANT,
+        "noise_multiplier": mechanism.noise_multiplier,
+        "sampling_rate": mechanism.sampling_rate,
+        "units": pledge.units,
+        "batch_cap": mechanism.batch_cap,
+        "steps": steps,
+        "costs": {name: asdict(cost)[name] for name in ("step", "round", "guest")},
+    }
