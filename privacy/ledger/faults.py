@@ -27,6 +27,10 @@ def in_words(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translated(error, path) from None
+    except UnicodeDecodeError as error:  # a name in the header of the file, seen with broken bytes
+        raise _translated(
+            sqlite3.DatabaseError(f"could not decode: {error.reason}"), path
+        ) from None
     except OSError as error:
         raise PrivacyError(f"ledger {path}: {error.strerror}. {NOTHING_LOST}") from None
 

@@ -60,11 +60,7 @@ class Journal:
         if self._writer is None:
             raise PrivacyError(f"ledger {self.path} is closed, or open for reading only")
         with self._lock:
-            store = self._writer.store
-            with store.writing():
-                self._catch_up(store)
-                entries = self._in_place(draft(self.books))
-                store.append(self._writer.signed(entry) for entry in entries)
+            entries = self._committed(self._writer, draft)
             if entries:
                 self.remember()
             return entries
@@ -85,6 +81,21 @@ class Journal:
             if self._writer is not None:
                 self._writer.store.close()
             self._writer = None
+
+    def _committed(self, writer: "Writer", draft: Draft) -> list[Entry]:
+        before = None
+        try:
+            with writer.store.writing():
+                self._catch_up(writer.store)
+                before = self.chain.head
+                entries = self._in_place(draft(self.books))
+                writer.store.append(writer.signed(entry) for entry in entries)
+                self._catch_up(writer.store)  # what breaks a rule is refused before it stands there
+        except BaseException:
+            if before is not None and self.chain.head != before:
+                self.chain, self.books = Chain(), Books()  # counted, but not committed: read anew
+            raise
+        return entries
 
     def _catch_up(self, store: Store) -> None:
         known = self.chain.head
