@@ -5,6 +5,7 @@ frames, clipped once, added up over the units. They differ in time and memory on
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -41,15 +42,23 @@ class UnitBatch:
                 f"not those of {self.count} units, one after another, numbered from 0"
             )
 
-    @property
-    def frames(self) -> Tensor:
-        """``(count,)`` int64: how many frames each unit gives."""
-        return torch.bincount(self.units, minlength=self.count)
-
+    @cached_property
     def rows(self) -> list[slice]:
         """Where the frames of each unit lie in the batch."""
-        ends = self.frames.cumsum(0).tolist()
+        ends = torch.bincount(self.units, minlength=self.count).cumsum(0).tolist()
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    @cached_property
+    def frames(self) -> list[int]:
+        """How many frames each unit gives."""
+        return [rows.stop - rows.start for rows in self.rows]
+
+    def per_unit(self, values: Tensor) -> Tensor:
+        """``(B, ...)`` values of frames added up by unit: ``(count, ...)``."""
+        if self.count == len(self.units):
+            return values
+        sums = values.new_zeros(self.count, *values.shape[1:])
+        return sums.index_add_(0, self.units, values)
 
     def only(self, kept: Tensor) -> "UnitBatch":
         """The step with the units of the mask ``kept`` ``(count,)`` alone, numbered anew."""
@@ -141,6 +150,5 @@ def frame_losses(model: nn.Module, objective: Objective, batch: Batch) -> Tensor
 
 def finite_images(step: UnitBatch) -> Tensor:
     """``(count,)`` bool: the units all of whose pixels are finite."""
-    fine = step.batch.images.flatten(1).isfinite().all(dim=1)
-    bad = torch.bincount(step.units, weights=(~fine).double(), minlength=step.count)
-    return bad == 0
+    bad = ~step.batch.images.flatten(1).isfinite().all(dim=1)
+    return step.per_unit(bad.float()) == 0

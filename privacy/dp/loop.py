@@ -31,7 +31,7 @@ class LoopGradients:
         sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
         norms = step.shares.new_full((step.count,), torch.nan)
         usable = finite_images(step).tolist()
-        for unit, rows in enumerate(step.rows()):
+        for unit, rows in enumerate(step.rows):
             if not usable[unit]:
                 continue
             losses = frame_losses(model, objective, step.batch.at(rows))

@@ -58,8 +58,9 @@ def test_frames_that_are_not_in_the_order_of_their_units_are_refused(owners, cou
 
 def test_the_rows_of_a_unit_are_those_it_owns():
     step = units_of([0, 0, 1, 2, 2, 2], 3)
-    assert step.rows() == [slice(0, 2), slice(2, 3), slice(3, 6)]
-    assert step.frames.tolist() == [2, 1, 3]
+    assert step.rows == [slice(0, 2), slice(2, 3), slice(3, 6)]
+    assert step.frames == [2, 1, 3]
+    assert step.per_unit(torch.arange(6.0)).tolist() == [1, 2, 12]
 
 
 def test_leaving_units_out_numbers_the_others_anew():
