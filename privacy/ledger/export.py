@@ -45,6 +45,7 @@ def _line(entry: Entry) -> dict[str, Any]:
         line.update(run_name=entry.run.name, run_id=entry.run.run_id, job=entry.run.job)
     if entry.genesis is not None:
         line["site"] = entry.genesis.site
+    line.update(hash=entry.hash, signature=entry.signature)
     return {name: _harmless(value) for name, value in line.items()}
 
 
