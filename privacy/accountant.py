@@ -7,19 +7,23 @@ formula is no upper bound and is not offered.
 
 Adjacency. ``add_or_remove_one`` compares data with and without one unit. ``replace_one`` compares
 data in which one unit is another one; the difference reaches 2 C, and epsilon 1.3 to 2.5 times as
-much. Truncation (at most ``batch_cap`` units a step) keeps its meaning under both: let K be how
-many of the *other* units are drawn. K does not depend on the unit in question, so the step is a
-mixture over K, and telling K as well can only cost more.
+much.
+
+Truncation (at most ``batch_cap`` units a step; arXiv 2508.15089). Let K be how many of the *other*
+units are drawn. K does not depend on the unit in question, so the step is a mixture over K, and
+telling K as well can only cost more.
 
 - K < cap: nobody is left out, and the step is the Poisson-subsampled Gaussian of the adjacency.
 - K >= cap: the sum holds ``cap`` units either way. Where the unit in question is in, one of the
-  others is out, so that its vector x stands in for a y: relative to the sum with y the outcome
-  moves by x - y, at most 2 C. Add/remove compares this with no move; replace-one compares moves
-  x - y and x' - y. Both lie below the replace-one Gaussian with moves +2 C and -2 C at the
-  conditional probability of being in, which is what dp-accounting mixes in.
+  others is out: its vector x stands in for a y, and relative to the sum with y the outcome moves by
+  x - y, at most 2 C. Add/remove compares this with no move; replace-one compares x - y with x' - y.
+  Both lie below the Gaussian that moves by +2 C against the one that moves by -2 C, each at the
+  probability of being in, which is at most the sampling rate.
 
-The bound is exact in the first case and slightly loose in the second, which a cap five deviations
-above the expected number makes rare (arXiv 2508.15089).
+The second is worse than the first, so that its share may be taken from the largest dataset in
+question, of ``dataset_size`` units and one more. dp-accounting's event, for one exact size, takes
+the exact probability of being in: it is never above what stands here, and some per cent below where
+the cap is close to the expected number.
 """
 
 import math
@@ -30,7 +34,7 @@ import numpy as np
 from dp_accounting import NeighboringRelation
 from dp_accounting.pld import privacy_loss_distribution as pld
 from opacus.accountants import PRVAccountant, RDPAccountant
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from fedefm.config import Adjacency
 from fedefm.errors import PrivacyError
@@ -138,19 +142,19 @@ def _steps(
 def _step(
     mechanism: Mechanism, adjacency: Adjacency, interval: float
 ) -> pld.PrivacyLossDistribution:
-    relation = _RELATIONS[adjacency]
-    if mechanism.leaves_out:
-        event = mechanism.event()
-        return pld.from_truncated_subsampled_gaussian_mechanism(
-            dataset_size=event.dataset_size,
-            sampling_probability=event.sampling_probability,
-            truncated_batch_size=event.truncated_batch_size,
-            noise_multiplier=event.noise_multiplier,
-            value_discretization_interval=interval,
-            neighboring_relation=relation,
-        )
+    one = _gaussian(mechanism, _RELATIONS[adjacency], interval, moved=1)
+    if not mechanism.leaves_out:
+        return one
+    crowded = binom.sf(mechanism.batch_cap - 1, mechanism.dataset_size, mechanism.sampling_rate)
+    two = _gaussian(mechanism, NeighboringRelation.REPLACE_ONE, interval, moved=2)
+    return two.compute_mixture(one, float(crowded))
+
+
+def _gaussian(
+    mechanism: Mechanism, relation: NeighboringRelation, interval: float, moved: float
+) -> pld.PrivacyLossDistribution:
     return pld.from_gaussian_mechanism(
-        standard_deviation=mechanism.noise_multiplier,
+        standard_deviation=mechanism.noise_multiplier / moved,
         value_discretization_interval=interval,
         sampling_prob=mechanism.sampling_rate,
         neighboring_relation=relation,
