@@ -1,0 +1,122 @@
+"""The officer's tables on a terminal, the same as plain lines elsewhere, and as JSON."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from privacy.ledger import Entry
+from privacy.report.facts import DatasetFacts, Job
+from privacy.report.page import ADJACENCY, below, epsilon, exact, moment
+
+JOB_COLUMNS = ("run", "run id", "FLARE job", "first entry", "last entry")
+STEP_COLUMNS = ("spent", "reserved", "not settled", "epsilon alone")
+ENTRY_COLUMNS = ("entry", "time (UTC)", "kind", "dataset", "run", "steps", "of entry", "reason")
+
+
+def status_table(facts: DatasetFacts) -> Table:
+    """One dataset's jobs, under what is spent and left."""
+    table = Table(title=Text(headline(facts)), title_justify="left", show_lines=False)
+    for name in JOB_COLUMNS:
+        table.add_column(name)
+    for name in STEP_COLUMNS:
+        table.add_column(name, justify="right")
+    for job in facts.jobs:
+        table.add_row(*(Text(cell) for cell in _job_cells(job)))
+    return table
+
+
+def status_lines(facts: DatasetFacts) -> list[str]:
+    """The same for logs and pipes."""
+    names = JOB_COLUMNS + STEP_COLUMNS
+    lines = [headline(facts)]
+    for job in facts.jobs:
+        told = zip(names, _job_cells(job), strict=True)
+        lines.append("  " + ", ".join(f"{name} {cell}" for name, cell in told))
+    return lines
+
+
+def headline(facts: DatasetFacts) -> str:
+    """What is spent, reserved and left, with everything that gives the number a meaning."""
+    limit = "no cap" if facts.cap is None else f"cap {exact(facts.cap)}"
+    left = "" if facts.left is None else f", left {below(facts.left)}"
+    return (
+        f"{facts.name}: epsilon spent {epsilon(facts.spent.record)}, reserved "
+        f"{epsilon(facts.reserved)}{left} ({limit}; per {facts.unit}, delta {exact(facts.delta)}, "
+        f"{ADJACENCY[facts.adjacency]} {facts.unit})"
+    )
+
+
+def _job_cells(job: Job) -> list[str]:
+    return [
+        job.name,
+        job.run_id,
+        job.job or "-",
+        moment(job.first),
+        moment(job.last),
+        f"{sum(job.spent.values())} steps",
+        f"{sum(job.reserved.values())} steps",
+        f"{job.unsettled} steps",
+        epsilon(job.epsilon),
+    ]
+
+
+def dataset_json(facts: DatasetFacts) -> dict[str, Any]:
+    """One dataset for scripts."""
+    return {
+        "name": facts.name,
+        "unit": facts.unit,
+        "cap": facts.cap,
+        "delta": facts.delta,
+        "adjacency": facts.adjacency,
+        "spent": facts.spent.record,
+        "reserved": facts.reserved,
+        "left": facts.left,
+        "jobs": [_job_json(job) for job in facts.jobs],
+    }
+
+
+def _job_json(job: Job) -> dict[str, Any]:
+    return {
+        "run_id": job.run_id,
+        "name": job.name,
+        "job": job.job,
+        "first": job.first.isoformat(),
+        "last": job.last.isoformat(),
+        "steps_spent": sum(job.spent.values()),
+        "steps_reserved": sum(job.reserved.values()),
+        "steps_not_settled": job.unsettled,
+        "epsilon_alone": job.epsilon,
+    }
+
+
+def entries_table(entries: Iterable[Entry]) -> Table:
+    """One row an entry."""
+    table = Table()
+    for name in ENTRY_COLUMNS:
+        table.add_column(
+            name, justify="right" if name in ("entry", "steps", "of entry") else "left"
+        )
+    for entry in entries:
+        table.add_row(*(Text(cell) for cell in _entry_cells(entry)))
+    return table
+
+
+def entries_lines(entries: Iterable[Entry]) -> list[str]:
+    """The same for logs and pipes, columns apart by tabs."""
+    rows = [ENTRY_COLUMNS, *(_entry_cells(entry) for entry in entries)]
+    return ["\t".join(row) for row in rows]
+
+
+def _entry_cells(entry: Entry) -> tuple[str, ...]:
+    return (
+        str(entry.sequence),
+        entry.time[:19].replace("T", " "),
+        entry.kind,
+        entry.dataset.name if entry.dataset else "",
+        entry.run.name if entry.run else "",
+        str(entry.steps) if entry.run else "",
+        str(entry.refers or ""),
+        " ".join(entry.reason.split()),
+    )
