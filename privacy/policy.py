@@ -12,8 +12,6 @@ from fedefm.config import Adjacency, DatasetEntry, DpConfig, PolicyConfig, RunCo
 from fedefm.errors import PolicyRefused, all_problems
 from privacy.ledger import Budget, Dataset
 
-MEASURED_IN_TRAINING = frozenset({"loss", "similarity"})  # never told by a private site
-
 
 @dataclass(frozen=True)
 class Promise:
@@ -62,12 +60,6 @@ def refusals(site: SiteConfig, run: RunConfig, counted: int) -> list[str]:
         *_of_delta(site.policy, dp, _public(entry, dp, counted)),
         *_of_epsilon(site.policy, dp),
     ]
-
-
-def tellable(policy: PolicyConfig, private: bool) -> frozenset[str]:
-    """The metrics that may leave: allowed by the site and, if private, not of training images."""
-    allowed = frozenset(policy.allowed_metrics)
-    return allowed - MEASURED_IN_TRAINING if private else allowed
 
 
 def _of_ledger(site: SiteConfig) -> Iterator[str]:

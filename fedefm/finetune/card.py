@@ -1,6 +1,7 @@
 """The model card: what a reader must know before using a model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -16,13 +17,39 @@ UNKNOWN_ORIGIN = (
 )
 
 
+NOT_COVERED = (
+    "Epsilon bounds what the weights can reveal about one {unit} of the training data, and is "
+    "counted for each site alone: a patient known to two hospitals adds up. It covers no image of "
+    "validation or test, no score in this card, and not the settings that were tried before. "
+    "Weights that training started from are protected as they were."
+)
+
+
+def guarantee(spent: Mapping[str, Mapping[str, Any]]) -> str:
+    """What was promised at each site, in words; ``spent`` is ``privacy`` of ``result.json``."""
+    units = sorted({told["unit"] for told in spent.values()})
+    lines = [
+        f"- {site}: epsilon {_epsilon(told['epsilon'])} at delta {told['delta']:g} for each "
+        f"{told['unit']} ({told['adjacency'].replace('_', ' ')}, {told['accountant']}; "
+        f"{told['steps']} steps, sampling rate {told['sampling_rate']:.4g}, noise multiplier "
+        f"{told['noise_multiplier']:.4g})"
+        for site, told in spent.items()
+    ]
+    covered = NOT_COVERED.format(unit=" or ".join(units))
+    return "\n".join(["**Trained with differential privacy.**", "", *lines, "", covered])
+
+
+def _epsilon(value: float | None) -> str:
+    return "without bound" if value is None else f"{value:.2f}"
+
+
 class DataUse(BaseModel, frozen=True, extra="forbid"):
     """How much of which data served for what. Counts only, never identifiers."""
 
     name: str
     used_for: str
-    images: int
-    patients: int | None = None  # None: not counted
+    images: int | None  # None: not counted, as of private training
+    patients: int | None = None
 
 
 class ModelCard(BaseModel, frozen=True, extra="forbid"):
@@ -47,7 +74,7 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
             "Classes": ", ".join(self.classes),
             "Trained from": self.trained_from,
         }
-        uses = [(d.name, d.used_for, str(d.images), _count(d.patients)) for d in self.data]
+        uses = [(d.name, d.used_for, _count(d.images), _count(d.patients)) for d in self.data]
         parts = ["# Model card", _table(("", ""), list(facts.items()))]
         parts += ["## Data", _table(("data", "used for", "images", "patients"), uses)]
         if self.scores:

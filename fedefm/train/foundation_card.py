@@ -1,16 +1,18 @@
 """The global model on disk, with the card that says what it was trained on and what protects it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from fedefm.config import RunConfig
-from fedefm.finetune.card import DataUse, ModelCard
+from fedefm.finetune.card import DataUse, ModelCard, guarantee
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import FoundationModel
 from fedefm.train.run_folder import MODEL
 
 CARD = "model_card.md"
 Holdings = Mapping[str, Mapping[str, Mapping[str, int]]]  # site -> corpus -> split -> images
+Spent = Mapping[str, Mapping[str, Any] | None]  # ``privacy`` of ``result.json``
 
 
 def save_foundation(
@@ -19,9 +21,14 @@ def save_foundation(
     model: FoundationModel,
     holdings: Holdings,
     metrics: Mapping[str, float | int | None],
+    privacy: Spent | None = None,
 ) -> None:
-    """Write ``model.safetensors``, the card inside it, and ``model_card.md``."""
-    card = _card(run, model, holdings, metrics)
+    """Write ``model.safetensors``, the card inside it, and ``model_card.md``.
+
+    Where every site says in ``privacy`` what it promised, the card tells that, and no counts of
+    training images.
+    """
+    card = _card(run, model, holdings, metrics, _promised(privacy or {}))
     facts = {**model.info, "run": run.name, "card": card.model_dump_json()}
     save_checkpoint(folder / MODEL, model, facts)
     (folder / CARD).write_text(card.markdown(), encoding="utf-8")
@@ -32,6 +39,7 @@ def _card(
     model: FoundationModel,
     holdings: Holdings,
     metrics: Mapping[str, float | int | None],
+    promised: Mapping[str, Mapping[str, Any]],
 ) -> ModelCard:
     federation = run.federation
     update = f" ({federation.update})" if federation.algorithm == "fedefm" else ""
@@ -41,12 +49,7 @@ def _card(
         image_size=run.model.image_size,
         classes=model.classes,
         trained_from="scratch",
-        data=tuple(
-            DataUse(name=f"{site}: {corpus}", used_for="training", images=counts["train"])
-            for site, corpora in holdings.items()
-            for corpus, counts in corpora.items()
-            if counts["train"]
-        ),
+        data=tuple(_private_uses(promised) if promised else _uses(holdings)),
         scores=_scores(metrics),
         scored_on="the test images of all sites",
         settings={
@@ -57,7 +60,27 @@ def _card(
             "rounds": str(federation.rounds),
             "seed": str(run.seed),
         },
+        privacy=guarantee(promised) if promised else "",
     )
+
+
+def _promised(privacy: Spent) -> dict[str, Mapping[str, Any]]:
+    told = {site: entry for site, entry in privacy.items() if entry}
+    return told if len(told) == len(privacy) else {}
+
+
+def _uses(holdings: Holdings) -> Iterator[DataUse]:
+    for site, corpora in holdings.items():
+        for corpus, counts in corpora.items():
+            if counts["train"]:
+                yield DataUse(name=f"{site}: {corpus}", used_for="training", images=counts["train"])
+
+
+def _private_uses(promised: Mapping[str, Mapping[str, Any]]) -> Iterator[DataUse]:
+    for site, told in promised.items():
+        patients = told["units"] if told["unit"] == "patient" else None
+        images = told["units"] if told["unit"] == "image" else None
+        yield DataUse(name=site, used_for="training", images=images, patients=patients)
 
 
 def _scores(metrics: Mapping[str, float | int | None]) -> dict[str, str]:

@@ -327,6 +327,9 @@ def _finish(
     run, plan = workshop.run, federation.plan
     if run.federation.scenario == "centralized":
         weights = federation.sites[CENTRALIZED].average
+    for site in federation.sites.values():
+        site.release.finish()
+    privacy = {name: site.release.result() for name, site in federation.sites.items()}
     metrics: dict[str, float | int | None] = {}
     if workshop.tests:
         metrics["mean_local_accuracy"] = _mean_of_local_models(federation, workshop.tests)
@@ -334,12 +337,16 @@ def _finish(
         model = build_model(run)
         load_weights(model, weights)
         metrics |= measure_global(model, workshop.tests, log, federation.finished_rounds - 1)
-        save_foundation(out, run, model, holdings(workshop.data), metrics)
-    releases = {name: site.release for name, site in federation.sites.items()}
-    for release in releases.values():
-        release.finish()
-    privacy = {name: release.result() for name, release in releases.items()}
-    write_result(out, run, plan.sites, metrics, False, True, privacy)
+        save_foundation(out, run, model, holdings(workshop.data), metrics, privacy)
+    write_result(
+        out,
+        run,
+        plan.sites,
+        metrics,
+        encrypted=False,
+        simulated=True,
+        privacy=privacy,
+    )
 
 
 def measure_global(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fedefm.config import RunConfig, SiteConfig
 from fedefm.errors import PolicyRefused
 from privacy.ledger import Budget, Dataset
-from privacy.policy import promise, refusals, tellable
+from privacy.policy import promise, refusals
 
 DP = {"epsilon": 3.0, "delta": 1e-4}
 
@@ -98,10 +98,3 @@ def test_datasets_of_the_same_patients_share_a_budget():
     site = site_of(entry={"budget": "everybody"})
     assert promise(site, run_of(), "north", 100).dataset == Dataset("everybody", "patient")
     assert promise(site_of(), run_of(), "north", 100).dataset == Dataset("pretraining", "patient")
-
-
-def test_nothing_measured_in_training_is_tellable_by_a_private_site():
-    policy = site_of().policy
-    assert tellable(policy, private=False) == set(policy.allowed_metrics)
-    assert tellable(policy, private=True) == {"accuracy", "images", "seconds"}
-    assert tellable(site_of({"allowed_metrics": ["loss"]}).policy, private=True) == set()
