@@ -62,26 +62,27 @@ class GridNoise:
         return {name: self._add(numbers) for name, numbers in total.items()}
 
     def _add(self, numbers: Tensor) -> Tensor:
-        flat = numbers.detach().reshape(-1).double().cpu().numpy()
-        if not np.isfinite(flat).all():
-            raise PrivacyError("a clipped sum is not finite; nothing of it was released")
+        flat = numbers.detach().reshape(-1).cpu().numpy()
         noisy = np.empty(len(flat), dtype=np.float32)
         for start in range(0, len(flat), NORMALS_AT_ONCE):
             part = slice(start, start + NORMALS_AT_ONCE)
-            noisy[part] = self._on_grid(flat[part])
+            noisy[part] = self._on_grid(flat[part].astype(np.float64))
+        if not np.isfinite(noisy).all():
+            raise PrivacyError("a clipped sum is not finite; nothing of it was released")
         return torch.from_numpy(noisy).reshape(numbers.shape).to(numbers.device)
 
     def _on_grid(self, numbers: Doubles) -> Doubles:
-        """``round(numbers) + round(noise)``, both in multiples of the grid."""
+        """``round(numbers) + round(noise)``, both in multiples of the grid; uses up ``numbers``."""
         noise = self._stream.normal(len(numbers))
         noise *= self.deviation / self.grid
-        noise = _nearest(noise)
-        noise += _nearest(numbers / self.grid)
-        noise *= self.grid
-        return noise
+        numbers *= 1 / self.grid
+        total = _nearest(numbers)
+        total += _nearest(noise)
+        total *= self.grid
+        return total
 
 
 def _nearest(numbers: Doubles) -> Doubles:
-    """The nearest integers, halves upward: a shift by an integer shifts the result by the same."""
-    rounded: Doubles = np.floor(numbers + 0.5)
-    return rounded
+    """The nearest integers, in place; halves upward, so that a shift by one shifts the result."""
+    numbers += 0.5
+    return np.floor(numbers, out=numbers)

@@ -36,7 +36,7 @@ def noise(bound=1.0, multiplier=1.0, numbers=1000, most=50, stream=None):
 
 def doubles(grid_noise, numbers):
     """What is released before it becomes float32."""
-    return grid_noise._on_grid(np.asarray(numbers, dtype=np.float64))
+    return grid_noise._on_grid(np.array(numbers, dtype=np.float64))
 
 
 @given(BOUNDS, MULTIPLIERS, st.integers(1, 2**33))

@@ -447,9 +447,24 @@ def test_samples_that_see_each_other_are_refused_before_anything_is_spent(privat
         fit(trainer, model, coupled)
     assert purse.log == []
     assert torch.equal(private.flat(model), before)
-    fit(trainer, model, private.cross_entropy)  # another objective is looked at by itself
-    with pytest.raises(PrivacyError):
-        fit(trainer, model, coupled)
+
+
+def test_an_objective_is_looked_at_by_itself_also_inside_another(private):
+    def doubled(objective):
+        return lambda model, batch: 2 * objective(model, batch)
+
+    def coupled(model, batch):
+        return private.cross_entropy(model, batch).flip(0)
+
+    trainer, purse = with_witness(private)
+    model = private.small_model()
+    fit(trainer, model, private.cross_entropy)
+    fit(trainer, model, doubled(private.cross_entropy))
+    paid = list(purse.log)
+    for objective in (coupled, doubled(coupled)):
+        with pytest.raises(PrivacyError):
+            fit(trainer, model, objective)
+    assert purse.log == paid
 
 
 def test_a_new_model_is_looked_at_although_another_one_passed(private):
