@@ -12,7 +12,7 @@ from typing import Any
 from fedefm.errors import PolicyRefused
 from fedefm.train.message import Header
 from privacy.accountant import ACCOUNTANT, epsilon
-from privacy.ledger import Account, Ledger
+from privacy.ledger import Account, Head, Ledger
 from privacy.policy import Promise
 
 PREFIX = "dp:"
@@ -89,6 +89,10 @@ class Gate:
             "dataset": promise.dataset.name,
             "mechanisms": [{**one.to_json(), "steps": steps} for one, steps in spent.items()],
         }
+
+    def head(self) -> Head:
+        """The ledger's newest entry, for somebody outside to remember."""
+        return self._ledger.head()
 
     def finish(self) -> None:
         """Give back the steps that were planned and never drawn."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.executor import Executor
-from nvflare.apis.fl_constant import FLContextKey, ReturnCode
+from nvflare.apis.fl_constant import FilterKey, FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.task_controller import TaskController
 from nvflare.apis.shareable import Shareable, make_reply
@@ -38,7 +38,6 @@ class SiteExecutor(Executor, TaskController):
         self.job_terms = job_terms
         self._work: SiteWork | None = None
         self._party: Party | None = None
-        self._started = False
         self._stop = threading.Event()
         self._opened = threading.Event()
 
@@ -48,6 +47,8 @@ class SiteExecutor(Executor, TaskController):
             self._open_mail(fl_ctx)
         elif event_type in (EventType.ABOUT_TO_END_RUN, EventType.END_RUN, EventType.ABORT_TASK):
             self._stop.set()
+        if event_type == EventType.END_RUN and self._work is not None:
+            self._work.close()
 
     def execute(
         self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal
@@ -63,16 +64,7 @@ class SiteExecutor(Executor, TaskController):
 
     def _answer(self, task: str, numbers: dict[str, Any], fl_ctx: FLContext) -> dict[str, Any]:
         work, party = self._site(fl_ctx)
-        if task == messages.READY:
-            return work.ready()
-        if task not in (messages.ROUND, messages.PUBLISH):
-            raise ProtocolError(f"task {task!r} is not known at a site")
-        if not self._started:
-            work.start(int(numbers["begin_at"]))
-            self._started = True
-        if task == messages.ROUND:
-            return work.play(party, int(numbers["round"]), numbers["silent"])
-        return work.publish(party, numbers["silent"])
+        return work.answer(task, numbers, party)
 
     def _site(self, fl_ctx: FLContext) -> tuple[SiteWork, Party]:
         """The site's work and party, built when first needed: images are decoded only once."""
@@ -80,6 +72,8 @@ class SiteExecutor(Executor, TaskController):
             raise ProtocolError("the job's terms could not be read at the start; see the log")
         if self._work is None:
             agreed = terms.read_terms(self.job_terms)
+            if agreed.run.privacy.dp is not None and not places.simulated():
+                _require_gate(fl_ctx)
             workspace = fl_ctx.get_workspace()
             name, kit = fl_ctx.get_identity_name(), Path(workspace.get_root_dir())
             self._work = SiteWork(
@@ -89,6 +83,7 @@ class SiteExecutor(Executor, TaskController):
                 places.state_folder(name, agreed.run.name, kit),
                 encrypted=bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE)),
                 simulated=places.simulated(),
+                job=fl_ctx.get_job_id(),
             )
         return self._work, self._party
 
@@ -118,6 +113,8 @@ class SiteExecutor(Executor, TaskController):
     def _send(self, receiver: str, message: Message) -> None:
         """One task for one receiver, so that each message can be filtered on its own."""
         with self._engine.new_context() as fl_ctx:
+            if self._engine.validate_targets([receiver])[1]:  # its own FLARE kept it out
+                raise ProtocolError(f"not taken ({receiver!r} is not in this job)")
             task = SealedTask(
                 messages.SHARE,
                 messages.pack_message(message),
@@ -139,6 +136,22 @@ class SiteExecutor(Executor, TaskController):
             )
         if code != ReturnCode.OK:
             raise ProtocolError(f"not taken ({code})")
+
+
+def _require_gate(fl_ctx: FLContext) -> None:
+    """Raises PolicyRefused where the site's own filter would not see all that leaves."""
+    from nvflare_jobs.components.gate_filter import GateFilter  # the privacy packages load slowly
+
+    scope = fl_ctx.get_prop(FLContextKey.SCOPE_OBJECT)
+    chains = (scope.task_data_filters, scope.task_result_filters) if scope else ({}, {})
+    if not all(
+        any(type(each) is GateFilter for each in chain.get(FilterKey.OUT, ())) for chain in chains
+    ):
+        raise PolicyRefused(
+            f"site {fl_ctx.get_identity_name()!r} runs nothing privately without its gate: the "
+            "site's local/privacy.json must have GateFilter in direction 'out' for task data and "
+            "for results, in the scope of the job"
+        )
 
 
 def check_sender(message: Message, fl_ctx: FLContext, parties: frozenset[str]) -> None:

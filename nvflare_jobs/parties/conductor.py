@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedefm.errors import ProtocolError
+from fedefm.errors import ProtocolError, QuorumLost
 from fedefm.events import EventLog
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.weights import Weights, load_weights
@@ -27,7 +27,8 @@ from fedefm.train.simulate import Outcome
 from fedefm.train.state import finished_rounds, load_state, save_state
 from fedefm.train.telling import check_quorum, close_round, tell_rejected, tell_site, unheard
 from nvflare_jobs.parties.accuracy import pooled, tell_global, tell_own
-from nvflare_jobs.parties.messages import PUBLISH, READY, ROUND, outcome_of
+from nvflare_jobs.parties.heads import HEADS_FILE, KNOWN_HEADS, KnownHeads
+from nvflare_jobs.parties.messages import DISMISS, PUBLISH, READY, ROUND, outcome_of
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.terms import Terms
 
@@ -71,6 +72,8 @@ class Conductor:
         self._algorithm = algorithm_for(terms.run.federation)
         self._silent: dict[str, str] = {}  # who did not answer last, and why nobody waits
         self._refused: dict[str, str] = {}  # who cannot take part in this job at all
+        self._heads = KnownHeads(state_folder.parent / HEADS_FILE, folder / HEADS_FILE)
+        self._privacy: dict[str, dict[str, Any]] = {}  # what each site planned, or spent
 
     def conduct(self, where: str, encrypted: bool) -> None:
         """The whole job. Raises QuorumLost where too few sites take part."""
@@ -85,8 +88,10 @@ class Conductor:
             for round_index in range(begin_at, self.run.federation.rounds):
                 self._play_round(round_index, begin_at, log)
             metrics = self._publish(log)
-            simulated = where == SIMULATOR
-            write_result(self._folder, self.run, self.terms.sites, metrics, encrypted, simulated)
+            simulated, sites = where == SIMULATOR, self.terms.sites
+            write_result(
+                self._folder, self.run, sites, metrics, encrypted, simulated, self._privacy
+            )
 
     # Before the first round.
 
@@ -95,18 +100,29 @@ class Conductor:
         federation, sites = self.run.federation, self.terms.sites
         answers = self._ask(
             READY,
-            {},
+            {KNOWN_HEADS: self._heads.of(sites)},
             frozenset(sites),
             START_S,
             enough=self.terms.needed,
             patience_s=federation.deadline_s,
         )
         self._note_absent(answers)
+        self._heads.note(answers)
         for site, answer in answers.items():
             if "refused" in answer:
                 self._refused[site] = str(answer["refused"])
-        check_quorum("start", sites, {**self._silent, **self._refused}, federation.quorum)
-        return {site: a for site, a in answers.items() if site not in self._refused}
+        ready = {site: a for site, a in answers.items() if site not in self._refused}
+        try:
+            check_quorum("start", sites, {**self._silent, **self._refused}, federation.quorum)
+        except QuorumLost:
+            self._dismiss(frozenset(ready))
+            raise
+        return ready
+
+    def _dismiss(self, sites: frozenset[str]) -> None:
+        """Let the sites give back what they have set aside for a run that does not begin."""
+        if self.run.privacy.dp is not None:
+            self._heads.note(self._ask(DISMISS, {}, sites, GRACE_S))
 
     def _newest_common(self, ready: Answers) -> int:
         """After how many rounds to go on: the newest that all have, else that a quorum has.
@@ -155,6 +171,7 @@ class Conductor:
             tell_rejected(log, round_index, SERVER, server)
             log.emit("server", round=round_index, sent_bytes=server.sent_bytes)
         for site, answer in answers.items():
+            self._tell_planned(log, site, answer)
             reason = self._tell_answer(log, round_index, site, answer)
             if reason:
                 missing[site] = reason
@@ -190,6 +207,7 @@ class Conductor:
         )
         answers = {site: a for site, a in answers.items() if site not in self._refused}
         self._note_absent(answers)
+        self._heads.note(answers)
         server = played[0] if played else Outcome()
         if server.error is not None:  # nobody can replace the server
             raise server.error
@@ -208,6 +226,18 @@ class Conductor:
         tell_site(log, round_index, site, outcome, reason)
         return reason
 
+    def _tell_planned(self, log: EventLog, site: str, answer: Mapping[str, Any]) -> None:
+        """What a site will spend at most; it stands for what was spent until that is told."""
+        if planned := answer.get("planned"):
+            log.emit("privacy_planned", site=site, **planned)
+            self._privacy[site] = {**planned, "upper_bound": True}
+
+    def _tell_spent(self, log: EventLog, answers: Answers) -> None:
+        for site, answer in answers.items():
+            if spent := answer.get("privacy"):
+                log.emit("privacy_spent", site=site, **spent)
+                self._privacy[site] = spent
+
     def _note_absent(self, answers: Answers) -> None:
         waited = self.run.federation.deadline_s
         self._silent = {
@@ -219,11 +249,15 @@ class Conductor:
     # After the last round.
 
     def _publish(self, log: EventLog) -> dict[str, float | int | None]:
-        publication = self._algorithm.publication
+        publication, rounds = self._algorithm.publication, self.run.federation.rounds
         if publication is None:
+            if self.run.privacy.dp is not None:
+                self._tell_spent(log, self._ask_sites(PUBLISH, rounds, None, rounds)[0])
             return {}
-        rounds = self.run.federation.rounds
         answers, server = self._ask_sites(PUBLISH, rounds, publication.server(self._server), rounds)
+        for site, answer in answers.items():
+            self._tell_planned(log, site, answer)
+        self._tell_spent(log, answers)
         sent = server.sent_bytes + sum(int(a.get("sent_bytes", 0)) for a in answers.values())
         missing = {**unheard(server), **self._silent, **self._refused}
         tell_rejected(log, rounds, SERVER, server)

@@ -20,6 +20,7 @@ from fedefm.train.simulate import Outcome
 READY = "fedefm_ready"  # are you there, what do you hold, what have you saved
 ROUND = "fedefm_round"  # play one round
 PUBLISH = "fedefm_publish"  # the last exchange, and measure what came of it
+DISMISS = "fedefm_dismiss"  # the run does not begin: give back what was set aside for it
 SHARE = "fedefm_share"  # one message between two parties
 TASKS = "fedefm_*"
 
@@ -39,6 +40,14 @@ def unpack_message(shareable: Shareable) -> Message:
     if not isinstance(data, bytes | bytearray | memoryview):
         raise MessageRejected("task data holds no message of this protocol")
     return Message.from_bytes(bytes(data))
+
+
+def is_message(shareable: Shareable) -> bool:
+    """Whether this is a message, rather than numbers. Raises ProtocolError where it is more."""
+    data = _content(shareable, ProtocolError)
+    if list(data) not in ([_MESSAGE], [_NUMBERS]):
+        raise ProtocolError("task data holds neither one message nor numbers of this protocol")
+    return _MESSAGE in data
 
 
 def pack_numbers(numbers: Numbers) -> Shareable:
@@ -104,6 +113,6 @@ def _content(shareable: Shareable, error: type[ProtocolError]) -> dict[str, Any]
         dxo = from_shareable(shareable)
     except (ValueError, TypeError) as reason:
         raise error(f"task data is not of this protocol: {reason}") from None
-    if dxo.data_kind != DataKind.APP_DEFINED or not isinstance(dxo.data, dict):
+    if dxo.data_kind != DataKind.APP_DEFINED or not isinstance(dxo.data, dict) or dxo.meta:
         raise error(f"task data of kind {dxo.data_kind!r} is not of this protocol")
     return dxo.data

@@ -14,6 +14,7 @@ SITES_DIR, STATE_DIR = "FEDEFM_SITES_DIR", "FEDEFM_STATE_DIR"
 RUN_FOLDER = "fedefm_run"  # in the server's folder of the job; part of what is downloaded
 STATUS_FILE = "status.json"  # in the run folder: what became of the job
 KIT_STATE = "fedefm_state"  # in the kit, beside startup/ and local/
+RUN_ID = "run_id"  # in a site's state folder: what its ledger knows the run by
 
 
 def simulated() -> bool:
@@ -39,3 +40,11 @@ def state_folder(party: str, run_name: str, kit: Path) -> Path:
     if STATE_DIR in os.environ:
         return Path(os.environ[STATE_DIR]) / party / run_name
     return kit / KIT_STATE / run_name
+
+
+def run_id(state: Path) -> str | None:
+    """What the site's ledger calls the run whose state is in ``state``; None before it began."""
+    try:
+        return (state / RUN_ID).read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None

@@ -7,14 +7,15 @@ not in ``policy.allowed_metrics`` is not told.
 import hashlib
 import json
 import logging
+import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedefm.config import SiteConfig, read_site
 from fedefm.data.dataset import FrameDataset
-from fedefm.errors import ConfigError, FedEFMError, PolicyRefused
+from fedefm.errors import ConfigError, FedEFMError, PolicyRefused, ProtocolError
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import (
@@ -31,9 +32,15 @@ from fedefm.train.run import holdings
 from fedefm.train.simulate import Outcome
 from fedefm.train.site import Site
 from fedefm.train.state import finished_rounds, load_state, save_state
-from nvflare_jobs.parties.messages import report_of
+from nvflare_jobs.parties import places
+from nvflare_jobs.parties.answers import tellable
+from nvflare_jobs.parties.heads import KNOWN_HEADS
+from nvflare_jobs.parties.messages import DISMISS, PUBLISH, READY, ROUND, report_of
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.terms import Terms
+
+if TYPE_CHECKING:
+    from nvflare_jobs.parties.site_guard import SiteGuard
 
 FREE_TO_CHANGE = {"federation": {"quorum", "deadline_s", "evaluate_every"}}  # on a resume
 TERMS_FILE = "terms.sha256"
@@ -49,6 +56,7 @@ class SiteWork:
         state_folder: where this site keeps its state of the run, and nobody else writes.
         encrypted: whether messages travel encrypted from end to end.
         simulated: all sites are folders of one machine, so nothing is there to be encrypted.
+        job: FLARE's id of the job, for the ledger.
     """
 
     def __init__(
@@ -59,36 +67,83 @@ class SiteWork:
         state_folder: Path,
         encrypted: bool,
         simulated: bool,
+        job: str = "",
     ) -> None:
         self.name, self.terms = name, terms
         self._state_folder = state_folder
         self._settings: SiteConfig = read_site(site_file)
         self._check_policy(encrypted, simulated)
+        self._guard = _guard(name, site_file, terms, job)
+        self._tellable = tellable(self._settings.policy, private=self._guard is not None)
         if name not in terms.sites:
             raise ConfigError(
                 f"site {name!r} is not in this job, whose sites are {', '.join(terms.sites)}"
             )
         manifest = find_manifest(site_file, terms.run.dataset)
+        if self._guard is not None:
+            self._guard.check(manifest)
         self._data = load_data(manifest, terms.run)
         self._algorithm = algorithm_for(terms.run.federation)
-        self._site: Site = build_site(name, self._data.train, terms.run, terms.plan())
+        self._run_id = self._known_run_id() or secrets.token_hex(16)
+        self._started = False
 
-    def ready(self) -> dict[str, Any]:
-        """What the coordinator may know before the first round: holdings and saved rounds."""
+    def answer(self, task: str, numbers: Mapping[str, Any], party: Party) -> dict[str, Any]:
+        """Do one of the coordinator's tasks, and tell what came of it."""
+        if task == READY:
+            return self.ready(numbers.get(KNOWN_HEADS, {}).get(self.name))
+        if task == DISMISS:
+            return self.dismiss()
+        if task not in (ROUND, PUBLISH):
+            raise ProtocolError(f"task {task!r} is not known at a site")
+        told: dict[str, Any] = {}
+        if not self._started:
+            told = self.start(int(numbers["begin_at"]))
+            self._started = True
+        if task == ROUND:
+            return told | self.play(party, int(numbers["round"]), numbers["silent"])
+        return told | self.publish(party, numbers["silent"])
+
+    def ready(self, known_head: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What the coordinator may know before the first round: holdings and saved rounds.
+
+        A private site tells no counts of training images. Its ledger must have the entry
+        ``known_head``, which the server remembers, and the budget of a new run is set aside now,
+        so that a site that cannot afford it is known before the others begin. A resumed run's is
+        when it is known from where it goes on. Raises what a ledger and a plan raise.
+        """
         told: dict[str, Any] = {"saved": self._saved_rounds()}
-        if "images" in self._settings.policy.allowed_metrics:
+        if self._guard is not None:
+            self._guard.look_into_ledger(known_head)
+            if not self.terms.resume:
+                self._guard.protect(0, self._run_id, self._data.train)
+        elif "images" in self._tellable:
             told["holdings"] = holdings({self.name: self._data})[self.name]
-        return told
+        return told | self._of_ledger()
 
-    def start(self, rounds: int) -> None:
+    def dismiss(self) -> dict[str, Any]:
+        """The run does not begin: what was set aside for it is given back."""
+        if self._guard is not None:
+            self._guard.give_back()
+        return self._of_ledger()
+
+    def close(self) -> None:
+        """Let go of the ledger. A run that began and was not published keeps its plan."""
+        if self._guard is not None:
+            if not self._started:
+                self._guard.give_back()
+            self._guard.close()
+
+    def start(self, rounds: int) -> dict[str, Any]:
         """Go on after ``rounds`` finished rounds, or begin afresh where they are 0.
 
         A site that was away in the last rounds goes on from its newest state before them. Raises
-        ConfigError where it has none.
+        ConfigError where it has none, and BudgetExhausted where a private site cannot afford all
+        rounds from here on. Gives what a private site may tell of its plan.
         """
         if rounds == 0:
             self._begin_afresh()
-            return
+            self._build(0)
+            return self._planned()
         saved = self._saved_rounds()
         newest = max((number for number in saved if number <= rounds), default=None)
         state = load_state(self._state_folder, newest) if newest is not None else None
@@ -98,10 +153,13 @@ class SiteWork:
                 f"site {self.name!r} cannot go on after round {rounds}: of this run it has saved "
                 f"{have}; start a new run without --resume"
             )
+        self._build(rounds)
         self._site.load_state(state[1][self.name])
+        return self._planned()
 
     def play(self, party: Party, round_index: int, silent: Iterable[str] = ()) -> dict[str, Any]:
         """One round. A site that fails is put back to where the round began."""
+        party.guard(self._site.release)
         before = self._site.state()
         steps = self._algorithm.site_round(self._site, round_index)
         outcome = party.play(steps, round_index, silent)
@@ -113,15 +171,17 @@ class SiteWork:
             reason = tell_reason(outcome.error)
         save_state(self._state_folder, round_index + 1, {self.name: self._site.state()})
         report = self._allowed(report_of(outcome, reason))
-        if (round_index + 1) % self.terms.run.federation.evaluate_every == 0:
+        federation = self.terms.run.federation
+        if (round_index + 1) % federation.evaluate_every == 0:
             report["measured"] = self._measure({"own": self._site.model}, ("validation",))
-        return report
+        return report | self._of_ledger()
 
     def publish(self, party: Party, silent: Iterable[str] = ()) -> dict[str, Any]:
-        """The last exchange, and how the global model does on the own images."""
+        """The last exchange, how the global model does on the own images, and what was spent."""
         publication = self._algorithm.publication
         if publication is None:
-            return report_of(Outcome(), None)
+            return report_of(Outcome(), None) | self._spent()
+        party.guard(self._site.release)
         last = self.terms.run.federation.rounds
         weights: list[Weights] = []
 
@@ -136,7 +196,29 @@ class SiteWork:
         if weights:
             models = {"global": self._shared(weights[0])}
             report["measured"] = self._measure(models, ("validation", "test"))
-        return report
+        return report | self._spent()
+
+    def _build(self, begin: int) -> None:
+        """The site, and for a private run what guards it in the rounds from ``begin``."""
+        run, protection = self.terms.run, None
+        if self._guard is not None:
+            self._guard.protect(begin, self._run_id, self._data.train)
+            protection = self._guard.protection
+        self._site: Site = build_site(
+            self.name, self._data.train, run, self.terms.plan(), protection
+        )
+
+    def _planned(self) -> dict[str, Any]:
+        return {"planned": self._guard.planned()} if self._guard is not None else {}
+
+    def _spent(self) -> dict[str, Any]:
+        """The run is over here: give back what was not used, and tell what was."""
+        self._site.release.finish()
+        spent = self._site.release.result()
+        return ({} if spent is None else {"privacy": dict(spent)}) | self._of_ledger()
+
+    def _of_ledger(self) -> dict[str, Any]:
+        return {} if self._guard is None else self._guard.told()
 
     def _check_policy(self, encrypted: bool, simulated: bool) -> None:
         if self._settings.policy.require_encryption and not (encrypted or simulated):
@@ -155,7 +237,7 @@ class SiteWork:
         self, models: Mapping[str, FoundationModel], splits: Iterable[str]
     ) -> dict[str, dict[str, tuple[int, int]]]:
         """``split -> model -> (right, images)``; empty where the site does not tell accuracies."""
-        if not {"accuracy", "images"} <= set(self._settings.policy.allowed_metrics):
+        if not {"accuracy", "images"} <= self._tellable:
             return {}
         found: dict[str, FrameDataset | None] = {
             "validation": self._data.validation,
@@ -169,12 +251,11 @@ class SiteWork:
 
     def _allowed(self, report: dict[str, Any]) -> dict[str, Any]:
         """The report without what the site's policy keeps. Bytes are seen by the relay anyway."""
-        allowed = self._settings.policy.allowed_metrics
-        if "loss" not in allowed:
+        if "loss" not in self._tellable:
             report["loss"] = None
-        if "similarity" not in allowed:
+        if "similarity" not in self._tellable:
             report["similarity"] = {}
-        if "seconds" not in allowed:
+        if "seconds" not in self._tellable:
             report["seconds"] = report["exchange_seconds"] = 0.0
         return report
 
@@ -182,14 +263,30 @@ class SiteWork:
         if self._state_folder.exists():
             shutil.rmtree(self._state_folder)
         self._state_folder.mkdir(parents=True)
+        (self._state_folder / places.RUN_ID).write_text(f"{self._run_id}\n", encoding="utf-8")
         (self._state_folder / TERMS_FILE).write_text(terms_digest(self.terms), encoding="utf-8")
 
     def _saved_rounds(self) -> list[int]:
         """Newest first; only states of the very run that this job goes on with."""
+        return finished_rounds(self._state_folder) if self._is_of_this_run() else []
+
+    def _known_run_id(self) -> str | None:
+        """What the ledger calls the run that this job goes on with."""
+        if not self.terms.resume or not self._is_of_this_run():
+            return None
+        return places.run_id(self._state_folder)
+
+    def _is_of_this_run(self) -> bool:
         path = self._state_folder / TERMS_FILE
-        if not path.is_file() or path.read_text(encoding="utf-8") != terms_digest(self.terms):
-            return []
-        return finished_rounds(self._state_folder)
+        return path.is_file() and path.read_text(encoding="utf-8") == terms_digest(self.terms)
+
+
+def _guard(site: str, site_file: Path, terms: Terms, job: str) -> "SiteGuard | None":
+    if terms.run.privacy.dp is None:
+        return None
+    from nvflare_jobs.parties.site_guard import SiteGuard  # the privacy packages load slowly
+
+    return SiteGuard(site, site_file, terms, job)
 
 
 def terms_digest(terms: Terms) -> str:

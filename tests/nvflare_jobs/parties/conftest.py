@@ -14,7 +14,6 @@ from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
 from nvflare_jobs.parties.conductor import Conductor
 from nvflare_jobs.parties.mailbox import Mailbox
-from nvflare_jobs.parties.messages import READY, ROUND
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.site_work import SiteWork, tell_reason
 from nvflare_jobs.parties.terms import Terms, terms_for
@@ -32,7 +31,6 @@ class Job:
         self.sent: list[Message] = []
         self.parties = {name: self._party(name) for name in (*terms.sites, SERVER)}
         self.works: dict[str, SiteWork] = {}
-        self.begun: set[str] = set()
         self.building = threading.Lock()
 
     def conduct(self) -> None:
@@ -72,15 +70,7 @@ class Job:
     def _answer(self, site: str, task: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
         try:
             self.before(site, task, numbers)
-            work = self._work(site)
-            if task == READY:
-                return work.ready()
-            if site not in self.begun:
-                work.start(numbers["begin_at"])
-                self.begun.add(site)
-            if task == ROUND:
-                return work.play(self.parties[site], numbers["round"], numbers["silent"])
-            return work.publish(self.parties[site], numbers["silent"])
+            return self._work(site).answer(task, numbers, self.parties[site])
         except Exception as error:
             return {"refused": tell_reason(error)}
 

@@ -1,0 +1,66 @@
+"""Whether a site can still afford a run, asked before the run begins; nothing is written.
+
+The answer is what the plan would be told that the run makes when it starts. Between asking and
+planning another run may take the budget, and then the plan is what counts.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from fedefm.config import RunConfig, SiteConfig, read_site
+from fedefm.train.assemble import check_promises, find_manifest
+from fedefm.train.effort import Effort, steps_of
+from nvflare_jobs.protect import dp_of, units_of
+from privacy.calibrate import noise_for, sampling_for
+from privacy.ledger import Ledger
+from privacy.ledger.budget import refuse_overspending
+from privacy.policy import Promise, promise
+
+
+def refuse_unaffordable(
+    site: str, site_file: Path, run: RunConfig, efforts: tuple[Effort, ...], run_id: str = ""
+) -> None:
+    """Raises PolicyRefused or BudgetExhausted where ``site`` would not plan these ``efforts``.
+
+    A run without differential privacy spends nothing; the site's policy may refuse it all the same.
+    One that is resumed under ``run_id`` and still has its plan needs no second one.
+    """
+    settings = read_site(site_file)
+    check_promises(settings, run, site)
+    if run.privacy.dp is None:
+        return
+    dp = dp_of(run)
+    counted = settings.datasets[run.dataset].patients if dp.unit == "patient" else None
+    if counted is None:
+        counted = units_of(find_manifest(site_file, run.dataset), dp)
+    pledge = promise(settings, run, site, counted)
+    spent, reserved, planned = _counted(site, site_file, settings, pledge, run_id)
+    if planned or pledge.budget.cap is None:
+        return
+    sampling, steps = sampling_for(dp, pledge.units), max(steps_of(efforts), 1)
+    noise = dp.noise_multiplier or noise_for(
+        dp.epsilon or 0.0,
+        pledge.delta,
+        pledge.adjacency,
+        sampling.rate,
+        sampling.units,
+        sampling.cap,
+        steps,
+    )
+    wanted = {sampling.mechanism(noise): steps}
+    refuse_overspending(pledge.dataset, spent, reserved, wanted, pledge.budget)
+
+
+def _counted(
+    site: str, site_file: Path, settings: SiteConfig, pledge: Promise, run_id: str
+) -> tuple[Counter, Counter, bool]:
+    """What is spent, what is reserved, and whether the run has an open plan among that."""
+    folder, witness = site_file.parent, settings.ledger_witness
+    path = folder / (settings.ledger or "")
+    if not path.is_file():  # the first private run of this site; the plan will make the ledger
+        return Counter(), Counter(), False
+    with Ledger.open(
+        path, site, witness=folder / witness if witness else None, read_only=True
+    ) as ledger:
+        own = ledger.account(pledge.dataset, run_id) is not None
+        return ledger.spent(pledge.dataset), ledger.reserved(pledge.dataset), own
