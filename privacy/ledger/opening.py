@@ -1,5 +1,6 @@
 """Opening a ledger: made where there was none, verified where there is one, refused in doubt."""
 
+import os
 import secrets
 from pathlib import Path
 
@@ -57,6 +58,13 @@ def _require_place(path: Path, witness: Path, known_head: Head | None, create: b
             raise PrivacyError(
                 f"{what} {place}: folder {place.parent} does not exist; make it, on a local disk "
                 "that is backed up, or name another one in the site file"
+            )
+    # SQLite opens what it may not write for reading, and begins a "write" there without an error
+    for place in (path, path.parent):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise PrivacyError(
+                f"ledger {path} cannot be written; give this account the right to write the file "
+                "and its folder. Nothing is trained or sent until then"
             )
     # the traces first: a process that begins the ledger leaves them after the file
     traces = _traces(path, witness, known_head)

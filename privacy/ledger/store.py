@@ -4,7 +4,6 @@ The table only grows. Triggers refuse a change or a deletion by anyone who goes 
 hash chain finds one by anyone who does not.
 """
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -43,7 +42,7 @@ class Store:
             try:
                 require_ledger(self._connection, path)
                 self._write_ahead()
-                self._identity = _identity(path)
+                self._in_place = _identities(path)
             except BaseException:
                 self._connection.close()
                 raise
@@ -101,10 +100,11 @@ class Store:
             )
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("PRAGMA fullfsync = ON")  # on a Mac, fsync alone is no promise
+        self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes the log
 
     def _require_in_place(self) -> None:
-        # SQLite would go on writing to a file that was deleted or replaced under it
-        if _identity(self._path) != self._identity:
+        # SQLite would go on writing to files that were deleted or replaced under it
+        if _identities(self._path) != self._in_place:
             raise LedgerCorrupt(
                 f"ledger {self._path} was removed or replaced while it was in use; stop all jobs, "
                 "put the right file back and let an officer verify it"
@@ -128,9 +128,8 @@ def require_ledger(connection: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+def _identities(path: Path) -> list[tuple[int, int]]:
+    """Which files now bear the names of the ledger and its log."""
+    files = (path, path.with_name(path.name + "-wal"))
+    found = [file.stat() for file in files if file.exists()]
+    return [(each.st_dev, each.st_ino) for each in found]
