@@ -8,7 +8,6 @@ The frames of a patient are taken together: the norm is that of their sum.
 
 from torch import Tensor, nn
 
-from fedefm.errors import PrivacyError
 from fedefm.train.objective import Objective
 from privacy.dp.finite import over_finite_units
 from privacy.dp.gradients import Clip, ClippedSum, UnitBatch, frame_losses, trainable
@@ -51,16 +50,11 @@ def _parts(
         found = rule(call, gradient, step) if rule else rerun(call, gradient, step)
         parts.update({f"{call.name}.{key}".lstrip("."): part for key, part in found.items()})
 
-    try:
-        with Watch(model, len(step.units), arrived, lambda call: not _rule(call)) as watch:
-            losses = frame_losses(model, objective, step.batch)
-            watch.check(losses)
-            if losses.requires_grad:
-                (losses * step.shares).sum().backward()
-    except RuntimeError as error:  # autograd's own: operations in place, mostly
-        raise PrivacyError(
-            f"back-end 'bookkeeping' cannot go through this model ({error}); use back-end 'loop'"
-        ) from error
+    with Watch(model, len(step.units), arrived, lambda call: not _rule(call)) as watch:
+        losses = frame_losses(model, objective, step.batch)
+        watch.check(losses)
+        if losses.requires_grad:
+            (losses * step.shares).sum().backward()
     return losses.detach(), parts
 
 
@@ -69,5 +63,5 @@ def _rule(call: Call) -> Rule | None:
     layer = call.layer
     ordinary = len(call.args) == 1 and not call.keywords
     if isinstance(layer, Convolution):
-        ordinary = ordinary and layer.padding_mode == "zeros" and layer.padding != "same"
+        ordinary = ordinary and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return RULES.get(type(layer)) if ordinary else None

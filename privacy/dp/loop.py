@@ -14,6 +14,7 @@ from privacy.dp.gradients import (
     UnitBatch,
     finite_images,
     frame_losses,
+    squared_norms,
     trainable,
 )
 
@@ -54,8 +55,10 @@ def _gradients(loss: Tensor, parameters: list[nn.Parameter]) -> list[Tensor | No
 
 def _squares(gradients: list[Tensor | None]) -> Tensor:
     """``(P,)`` float64 squared norms."""
-    norms = [0.0 if g is None else float(torch.linalg.vector_norm(g)) for g in gradients]
-    return torch.tensor(norms, dtype=torch.float64).square()
+    return torch.tensor(
+        [0.0 if g is None else float(squared_norms(g[None])) for g in gradients],
+        dtype=torch.float64,
+    )
 
 
 def _add_clipped(sums: list[Tensor], gradients: list[Tensor | None], factors: Tensor) -> None:

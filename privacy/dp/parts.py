@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from privacy.dp.gradients import Clip, UnitBatch
+from privacy.dp.gradients import Clip, UnitBatch, squared_norms
 
 
 class Part(Protocol):
@@ -37,8 +37,7 @@ class Kept:
     @property
     def squares(self) -> Tensor:
         """``(U,)``."""
-        norms: Tensor = torch.linalg.vector_norm(self.gradients.flatten(1), dim=1)
-        return norms.double().square()
+        return squared_norms(self.gradients)
 
     def weighted(self, factors: Tensor) -> Tensor:
         """One matrix-vector product."""

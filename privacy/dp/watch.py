@@ -73,11 +73,15 @@ class Watch:
             ]
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         for handle in self._handles:
             handle.remove()
         for parameter in self._parameters.values():
             parameter.requires_grad_(True)
+        if isinstance(error, RuntimeError):  # autograd's own: operations in place, mostly
+            raise PrivacyError(
+                f"the layers of this model cannot be watched ({error}); use back-end 'loop'"
+            ) from error
 
     def check(self, loss: Tensor) -> None:
         """Raises PrivacyError if ``loss`` depends on a parameter used outside of its layer."""
