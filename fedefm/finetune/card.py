@@ -1,6 +1,7 @@
 """The model card: what a reader must know before using a model."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from pydantic import BaseModel
@@ -40,7 +41,8 @@ def guarantee(spent: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _epsilon(value: float | None) -> str:
-    return "without bound" if value is None else f"{value:.2f}"
+    """Rounded up, since a smaller number would promise too much."""
+    return "without bound" if value is None else f"{ceil(100 * value - 1e-9) / 100:.2f}"
 
 
 class DataUse(BaseModel, frozen=True, extra="forbid"):

@@ -18,6 +18,11 @@ def decimal(value: float | None, places: int = 3) -> str:
     return f"{value:.{places}f}" if known(value) else NOT_MEASURED
 
 
+def epsilon(value: float | None) -> str:
+    """A privacy loss with two decimals, rounded up: a smaller number would promise too much."""
+    return f"{math.ceil(100 * value - 1e-9) / 100:.2f}" if known(value) else "without bound"
+
+
 def count(number: float | None, noun: str = "") -> str:
     """A whole number with its noun: ``count(1200, "image")`` is ``1,200 images``."""
     if not known(number):

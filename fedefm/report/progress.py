@@ -25,6 +25,7 @@ from rich.text import Text
 
 from fedefm.events import Event
 from fedefm.report.numbers import decimal, duration, known, percent
+from fedefm.report.sentences import planned_spend
 from fedefm.report.watch import RunState, SiteState
 
 _STYLES = {"ok": "green", "late": "yellow", "failed": "red", "absent": "red"}
@@ -64,6 +65,8 @@ class PlainProgress:
         if event["event"] == "run_started":
             sites, rounds = len(event["sites"]), event["rounds"]
             self._say(f"{event['name']}: {sites} sites, {rounds} rounds")
+        elif event["event"] == "privacy_planned":
+            self._say(planned_spend(event))
         elif event["event"] == "round_finished":
             self._round_over = True
         elif event["event"] == "run_finished":
@@ -106,7 +109,9 @@ class LiveProgress:
     def __call__(self, event: Event) -> None:
         """Take ``event`` into the picture; the next redrawing shows it."""
         self._state.take(event)
-        if event["event"] == "run_started":
+        if event["event"] == "privacy_planned":
+            self._live.console.print(Text(planned_spend(event)), soft_wrap=True)
+        elif event["event"] == "run_started":
             done = event.get("resumed_from") or 0
             self._bar.reset(self._task, total=event["rounds"], completed=done)
             self._bar.update(self._task, description=escape(event["name"]))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from fedefm.report.numbers import listed
 from fedefm.report.record import RunRecord
 from fedefm.report.sentences import scenario_of
 
@@ -19,44 +20,61 @@ class Finding:
 def findings(record: RunRecord) -> list[Finding]:
     """All findings, the unprotected first. What is not recorded as protected is unprotected."""
     told = _protection(record)
-    scenario = scenario_of(record)
-    found = [_privacy(bool(told.get("differential_privacy")))]
+    scenario, private = scenario_of(record), is_private(record)
+    found = [_privacy(private), *([_OUTSIDE_EPSILON] if private else [])]
     if scenario == "centralized":
         found.append(_POOLED)
     elif scenario != "local":
         found += [
-            _sums(bool(told.get("secure_sums")), scenario, any(record.of("published"))),
+            _sums(bool(told.get("secure_sums")), scenario, any(record.of("published")), private),
             _transport(bool(told.get("end_to_end_encryption")), bool(told.get("simulated"))),
             _LIARS,
             _CONTENT,
         ]
     if scenario == "local" and told.get("simulated"):
         found.append(_transport(False, True))
-    found.append(_REPORT)
+    found.append(_REPORT_OF_PRIVATE if private else _REPORT)
     return sorted(found, key=lambda finding: finding.protected)
 
 
 def summary(record: RunRecord) -> str:
     """The protection in a few words, for the head of the page."""
-    told = _protection(record)
-    missing = [
-        name
-        for key, name in (
-            ("differential_privacy", "differential privacy"),
-            ("secure_sums", "secure sums"),
-            ("end_to_end_encryption", "encryption"),
-        )
-        if not told.get(key)
-    ]
-    return f"without {', '.join(missing)}" if missing else "private, summed securely, encrypted"
+    told = _protection(record) | {"differential_privacy": is_private(record)}
+    kinds = (
+        ("differential_privacy", "differential privacy"),
+        ("secure_sums", "secure sums"),
+        ("end_to_end_encryption", "encryption"),
+    )
+    held = [name for key, name in kinds if told.get(key)]
+    missing = [name for key, name in kinds if not told.get(key)]
+    parts = [f"with {listed(held)}"] if held else []
+    return "; ".join([*parts, f"without {', '.join(missing)}"] if missing else parts)
+
+
+def is_private(record: RunRecord) -> bool:
+    """Whether every site trained with differential privacy.
+
+    An interrupted run has no result; then the sites' plans speak for it.
+    """
+    told = _protection(record).get("differential_privacy")
+    if told is not None:
+        return bool(told)
+    planned = {event["site"] for event in record.of("privacy_planned")}
+    return bool(record.sites) and planned >= set(record.sites)
 
 
 def privacy_rows(record: RunRecord) -> list[tuple[str, dict[str, Any] | None]]:
     """What each site's ledger says of this run, None where it trained without a guarantee.
 
-    Empty where no site has anything to say.
+    ``at_most`` marks what was planned, where a run ended without saying what was spent. Empty where
+    no site has anything to say.
     """
-    told = record.result.get("privacy") or {}
+    told: dict[str, Any] = {}
+    for event in record.of("privacy_planned"):
+        told[event["site"]] = {**event, "at_most": True}
+    for event in record.of("privacy_spent"):
+        told[event["site"]] = event
+    told |= {site: spent for site, spent in (record.result.get("privacy") or {}).items() if spent}
     return [(site, told.get(site)) for site in record.sites] if any(told.values()) else []
 
 
@@ -70,9 +88,10 @@ def _privacy(on: bool) -> Finding:
     if on:
         return Finding(
             "Differential privacy",
-            "Every site added noise while it trained. The table below says how strongly this "
-            "limits what a model can reveal about one patient; an epsilon says nothing without its "
-            "unit, adjacency and accountant.",
+            "Every site added noise while it trained, its own model and the ones that it hosted. "
+            "The table below says how strongly this limits what the exchanged models, and the "
+            "final one, can reveal about one patient; an epsilon says nothing without its unit, "
+            "adjacency, sampling and accountant.",
             True,
         )
     return Finding(
@@ -84,7 +103,7 @@ def _privacy(on: bool) -> Finding:
     )
 
 
-def _sums(on: bool, scenario: str, published: bool) -> Finding:
+def _sums(on: bool, scenario: str, published: bool, private: bool) -> Finding:
     if on:
         return Finding(
             "Secure sums",
@@ -98,7 +117,8 @@ def _sums(on: bool, scenario: str, published: bool) -> Finding:
     return Finding(
         "No secure sums",
         f"{receiver} whole model, not only a sum over many sites, and could search it for traces "
-        f"of the site's patients.{_COLLECTED if published and scenario == 'decentralized' else ''}",
+        f"of the site's patients{_BOUNDED if private else ''}."
+        f"{_COLLECTED if published and scenario == 'decentralized' else ''}",
     )
 
 
@@ -124,6 +144,7 @@ def _transport(encrypted: bool, simulated: bool) -> Finding:
     )
 
 
+_BOUNDED = "; what it can find is bounded by the site's epsilon"
 _COLLECTED = (
     " At the end, every site's model also went to one party, which averaged them into the shared "
     "model."
@@ -144,6 +165,18 @@ _CONTENT = Finding(
     "The messages between sites carried models and numbers; no image, mask or patient identifier "
     "is part of any message.",
     True,
+)
+_OUTSIDE_EPSILON = Finding(
+    "What epsilon does not cover",
+    "Accuracies are of validation and test images, and are told without noise; so are running "
+    "times. Settings that were tried before this run, on the same patients, are runs of their own. "
+    "A patient known to two hospitals is trained on twice, and the two epsilons add up.",
+)
+_REPORT_OF_PRIVATE = Finding(
+    "This report itself",
+    "Site names, declared labels and the accuracies on validation and test images are shown as "
+    "they are, without noise. Overlays, where there are any, show images. Check both before you "
+    "pass the report on.",
 )
 _REPORT = Finding(
     "This report itself",

@@ -29,6 +29,8 @@ _NEEDED = {
     "rejected": ("round", "site"),
     "evaluated": ("round", "site"),
     "corpora": ("holdings",),
+    "privacy_planned": ("site", "epsilon"),
+    "privacy_spent": ("site", "epsilon"),
 }  # without these an event means nothing
 
 

@@ -51,6 +51,7 @@ def render(record: RunRecord) -> str:
         "percent": numbers.percent,
         "decimal": numbers.decimal,
         "count": numbers.count,
+        "epsilon": numbers.epsilon,
         "shortened": shortened,
         "duration": numbers.duration,
     }
@@ -81,6 +82,7 @@ def _head(record: RunRecord) -> Context:
         "sent": numbers.data_size(_sent(record)),
         "took": numbers.duration(_seconds(record)),
         "unprotected": protection.summary(record),
+        "private": protection.is_private(record),
     }
 
 

@@ -8,6 +8,7 @@ from fedefm.report.numbers import (
     data_size,
     decimal,
     duration,
+    epsilon,
     known,
     listed,
     percent,
@@ -82,6 +83,23 @@ def accuracy_meaning(
         text += f" (95\u00a0% interval over patients: {low} to {high})"
     levels = [f"{name} gives {percent(level)}" for name, level in references]
     return f"{text}. For comparison: {listed(levels)}." if levels else f"{text}."
+
+
+def planned_spend(event: Mapping[str, Any]) -> str:
+    """What a site will spend at most in a private run, and on what."""
+    adjacency = str(event["adjacency"]).replace("_", " ")
+    text = (
+        f"{event['site']}: epsilon {epsilon(event['epsilon'])} at delta {event['delta']:g} for "
+        f"each of {count(event['units'], event['unit'])} ({adjacency}), in "
+        f"{count(event['steps'], 'step')} with noise multiplier {event['noise_multiplier']:.4g} "
+        f"and sampling rate {event['sampling_rate']:.4g}"
+    )
+    costs = event.get("costs") or {}
+    if not costs:
+        return text
+    text += f"; alone, a step costs {epsilon(costs['step'])}"
+    text += f" and the fullest round {epsilon(costs['round'])}"
+    return f"{text}; one more hosted neighbor adds {epsilon(costs['guest'])}"
 
 
 def corpora_meaning(holdings: Holdings) -> str:

@@ -217,7 +217,9 @@ def test_a_run_killed_in_a_fit_and_resumed_shows_the_exact_account(
             (record,) = ledger.runs(PATIENTS)
         before[site], lost[site] = sum(record.spent.values()), record.lost
         assert record.is_open
-    assert sorted(lost.values()) == [0, 0, 2]  # the fit that died counts in full, nothing else does
+    *others, died = sorted(lost.values())
+    assert others == [0, 0]  # the fit that died counts in full, and nothing else does
+    assert died in (1, 2)  # a hosted or an own one
 
     result = play(run, sites, out, resume=True)
 

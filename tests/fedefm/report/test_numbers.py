@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedefm.report.numbers import count, data_size, decimal, duration, listed, percent, ranges
+from fedefm.report.numbers import (
+    count,
+    data_size,
+    decimal,
+    duration,
+    epsilon,
+    listed,
+    percent,
+    ranges,
+)
 
 
 @pytest.mark.parametrize("tell", [percent, decimal, count, data_size, duration])
@@ -49,3 +58,14 @@ def test_ranges_tell_exactly_the_numbers(numbers: set[int]) -> None:
 def test_lists_read_as_part_of_a_sentence() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b and c"
+
+
+@given(st.floats(0, 1e6))
+def test_an_epsilon_is_never_shown_smaller_than_it_is(value: float) -> None:
+    assert float(epsilon(value)) >= value - 1e-9
+    assert float(epsilon(value)) < value + 0.01 + 1e-9
+
+
+def test_an_epsilon_without_bound_is_said_to_be_so() -> None:
+    assert {epsilon(None), epsilon(math.inf)} == {"without bound"}
+    assert epsilon(8.001) == "8.01"

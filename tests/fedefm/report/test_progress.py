@@ -67,6 +67,22 @@ def test_a_terminal_shows_every_site_and_the_time_left(example_run: Maker) -> No
         assert word in last
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_a_private_run_will_cost_is_said_before_it_is_spent(terminal: bool) -> None:
+    planned = {
+        "event": "privacy_planned", "site": "[north]", "epsilon": 2.994, "delta": 1e-5, "units": 40,
+        "unit": "patient", "adjacency": "replace_one", "steps": 120, "noise_multiplier": 1.5,
+        "sampling_rate": 0.25, "costs": {"step": 0.5, "round": 1.25, "guest": 0.75},
+    }  # fmt: skip
+    shown = console(terminal)
+    with progress(shown) as listener:
+        listener(planned)
+    said = " ".join(text(shown).split())
+    for word in ("[north]: epsilon 3.00", "40 patients", "replace one", "120 steps", "1.5", "0.25",
+                 "step costs 0.50", "round 1.25", "neighbor adds 0.75"):  # fmt: skip
+        assert word in said
+
+
 def test_each_console_gets_the_display_that_fits() -> None:
     assert isinstance(progress(console(terminal=True)), LiveProgress)
     assert isinstance(progress(console(terminal=False)), PlainProgress)

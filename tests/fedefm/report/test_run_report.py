@@ -286,6 +286,67 @@ def test_an_epsilon_is_shown_with_all_that_gives_it_meaning(
         assert word in text
 
 
+SPENT = {
+    "epsilon": 7.991, "delta": 1e-5, "unit": "patient", "adjacency": "add_or_remove_one",
+    "accountant": "PLD (pessimistic)", "noise_multiplier": 1.281, "sampling_rate": 0.25,
+    "steps": 120, "units": 40, "batch_cap": 26,
+}  # fmt: skip
+
+
+def private_run(example_run: Maker) -> Any:
+    """What a private run tells: no losses, no agreement, no holdings."""
+    run = example_run(sites=2, rounds=3)
+    run.tell()
+    kept = [e for e in run.events if e["event"] not in ("similarity", "corpora")]
+    run.events = [e | {"loss": None} if e["event"] == "round" else e for e in kept]
+    planned = SPENT | {"costs": {"step": 0.5, "round": 1.5, "guest": 0.25}}
+    for site in run.sites:
+        run.events.insert(1, {"event": "privacy_planned", "time": 1.0, "site": site, **planned})
+    return run
+
+
+def test_a_private_run_is_told_as_one_and_with_what_it_does_not_cover(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = private_run(example_run)
+    folder = run.write(tmp_path)
+    result = run.result() | {"privacy": dict.fromkeys(run.sites, SPENT)}
+    result["protection"]["differential_privacy"] = True
+    (folder / "result.json").write_text(json.dumps(result))
+    page = page_of(folder)
+    text = page.texts["protection"]
+
+    assert "No differential privacy" not in "".join(page.texts.values())
+    head = page.texts["head"]
+    assert "Not private" not in head
+    assert "with differential privacy; without secure sums, encryption" in head
+    assert "What epsilon does not cover" in text
+    for word in ("8.00", "1e-05", "patient", "add or remove one", "1.281", "at most 26 of 40",
+                 "Poisson, rate 0.250", "120", "PLD"):  # fmt: skip
+        assert word in text
+    for section in ("loss", "corpora"):
+        assert "not told" in page.texts[section]
+    assert "cannot be repeated" in page.texts["reproduce"]
+    assert "gives the same run again" not in page.texts["reproduce"]
+
+
+def test_a_private_run_that_was_cut_shows_what_it_would_have_spent_at_most(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    page = page_of(private_run(example_run).write(tmp_path, result=False))
+    assert "Private" in page.texts["head"]
+    assert "at most 8.00" in page.texts["protection"]
+
+
+def test_where_one_site_was_not_private_the_run_was_not(example_run: Maker, tmp_path: Path) -> None:
+    run = private_run(example_run)
+    first = next(e for e in run.events if e["event"] == "privacy_planned")
+    run.events.remove(first)
+    text = page_of(run.write(tmp_path, result=False)).texts["protection"]
+    assert "No differential privacy" in text
+    assert "trained without a privacy guarantee" in text
+
+
 def test_report_is_replaced_whole(example_run: Maker, tmp_path: Path) -> None:
     folder = small_run(example_run, tmp_path)
     (folder / "report.html").write_text("old")
