@@ -100,7 +100,7 @@ def _name(site: Site, doubts: Sequence[str]) -> str:
         return site.name()
     except FedEFMError:
         if doubts:
-            return site.file.absolute().parent.name
+            return site.folder_name
         raise
 
 

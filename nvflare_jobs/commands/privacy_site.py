@@ -51,14 +51,20 @@ class Site:
         return {Dataset(one.budget or name, one.unit): self.budget for name, one in entries}
 
     def name(self) -> str:
-        """Whose ledger it is, by its own first entry; the folder's name before there is one."""
+        """Whose ledger it is, by its own first entry; before there is one, the folder's name."""
         if not self.exists:
-            return self.file.absolute().parent.name
+            return self.folder_name
         rows = read_rows(self.ledger)
         genesis = read_entry(rows[0].record, rows[0].signature).genesis if rows else None
         if genesis is None:
             raise LedgerCorrupt(f"ledger {self.ledger} does not begin as a ledger does")
         return genesis.site
+
+    @property
+    def folder_name(self) -> str:
+        """What the file's folder is called; a kit has it in its ``local``."""
+        folder = self.file.absolute().parent
+        return folder.parent.name if folder.name == "local" else folder.name
 
     def read(self) -> Ledger:
         """The ledger, verified, for reading. Raises what opening a ledger raises."""

@@ -29,12 +29,18 @@ def status_table(facts: DatasetFacts) -> Table:
 
 def status_lines(facts: DatasetFacts) -> list[str]:
     """The same for logs and pipes."""
-    names = JOB_COLUMNS + STEP_COLUMNS
-    lines = [headline(facts)]
-    for job in facts.jobs:
-        told = zip(names, _job_cells(job), strict=True)
-        lines.append("  " + ", ".join(f"{name} {cell}" for name, cell in told))
-    return lines
+    return [headline(facts), *(f"  {_job_line(job)}" for job in facts.jobs)]
+
+
+def _job_line(job: Job) -> str:
+    _, _, _, first, last, spent, reserved, unsettled, alone = _job_cells(job)
+    known = f"{job.run_id}, FLARE job {job.job}" if job.job else job.run_id
+    open_steps = f", {reserved} reserved" if job.reserved else ""
+    lost = f", {unsettled} of them not settled" if job.unsettled else ""
+    return (
+        f"{job.name} ({known}): {spent} spent{lost}{open_steps}, epsilon alone {alone}, "
+        f"{first} to {last}"
+    )
 
 
 def headline(facts: DatasetFacts) -> str:
