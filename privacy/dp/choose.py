@@ -15,7 +15,7 @@ from fedefm.errors import PrivacyError
 from fedefm.train.objective import Objective
 from privacy.dp.bookkeeping import BookkeepingGradients
 from privacy.dp.ghost import GhostGradients
-from privacy.dp.gradients import Clip, ClippedSum, Gradients, UnitBatch
+from privacy.dp.gradients import Clip, ClippedSum, Gradients, UnitBatch, trainable
 from privacy.dp.hooks import HookGradients
 from privacy.dp.loop import LoopGradients
 
@@ -32,6 +32,7 @@ HOPELESS = 2.0  # times the fastest: not tried again
 # In single precision a ReLU's input near zero may fall on either side, which moves a sum by
 # percents in some draws. A back-end that is wrong is so in all of them.
 AGREES = 1e-3
+WRITTEN_OUT = 2 * 2**30  # bytes of gradients by frame, above which hooks are not tried unasked
 
 Draw = Callable[[int], UnitBatch]
 """A round's number to a step of random frames."""
@@ -62,17 +63,21 @@ def choose(
 ) -> Choice:
     """Time the back-ends in turn on a few random steps.
 
-    ``wanted`` names one that is to be used however slow it is.
+    ``wanted`` names one that is to be used however slow it is; the reference needs no trial.
 
     Raises:
         PrivacyError: the wanted one is unknown, refuses the model, or is wrong on it.
     """
+    if wanted == LoopGradients.name:
+        return Choice(LoopGradients(), {}, {})
     rivals = [b for b in backends if wanted in ("auto", b.name) and b.name != LoopGradients.name]
-    if not rivals and wanted not in ("auto", LoopGradients.name):
+    if not rivals and wanted != "auto":
         names = ", ".join(["auto", *(b.name for b in backends)])
         raise PrivacyError(f"gradients {wanted!r} are unknown; choose one of {names}")
     with torch.random.fork_rng(devices=[]):
         trial = _Trial(model, objective, clip)
+        if wanted == "auto":
+            rivals = trial.affordable(rivals, draw(0))
         for number in range(ROUNDS):
             rivals = trial.round(draw(number), rivals)
             if number == 0:
@@ -91,6 +96,15 @@ class _Trial:
         self._seconds: dict[str, float] = {}
         self._errors: dict[str, float] = {}
         self._refused: dict[str, str] = {}
+
+    def affordable(self, rivals: Sequence[Gradients], step: UnitBatch) -> list[Gradients]:
+        """All but hooks where they would write out too much."""
+        size = sum(p.numel() * p.element_size() for p in trainable(self._model).values())
+        needed = size * len(step.units)
+        if needed <= WRITTEN_OUT:
+            return list(rivals)
+        self._refused[HookGradients.name] = f"it would write out {needed / 2**30:.1f} GiB"
+        return [rival for rival in rivals if rival.name != HookGradients.name]
 
     def round(self, step: UnitBatch, rivals: Sequence[Gradients]) -> list[Gradients]:
         """Each takes the step once; those that do not refuse."""

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from fedefm.errors import PrivacyError
 from fedefm.train.objective import Batch
+from privacy.dp import choose as choosing
 from privacy.dp.automatic import ChosenGradients
 from privacy.dp.choose import choose
 from privacy.dp.gradients import Clip, UnitBatch
@@ -90,6 +91,14 @@ def test_one_that_is_slow_is_given_up_early():
     assert slow.calls == 20 * 2  # to warm up, and once timed
 
 
+def test_hooks_are_not_tried_where_memory_might_not_do(monkeypatch):
+    monkeypatch.setattr(choosing, "WRITTEN_OUT", 4 * 4 * 100)
+    choice = choose(model(), cross_entropy, draw, CLIP)
+    assert "hooks" not in choice.seconds
+    assert "GiB" in choice.refused["hooks"]
+    assert choose(model(), cross_entropy, draw, CLIP, "hooks").gradients.name == "hooks"
+
+
 def test_a_wanted_one_is_taken_though_it_is_slow():
     choice = choose(model(), cross_entropy, draw, CLIP, "slow", [Slow(), LoopGradients()])
     assert choice.gradients.name == "slow"
@@ -99,6 +108,13 @@ def test_a_wanted_one_is_taken_though_it_is_slow():
 def test_a_wanted_one_that_cannot_is_an_error(bad):
     with pytest.raises(PrivacyError, match=r"fake: (its sum is off|module x)"):
         choose(model(), cross_entropy, draw, CLIP, "fake", [bad, LoopGradients()])
+
+
+def test_the_reference_needs_no_trial():
+    def never(number: int) -> UnitBatch:
+        raise AssertionError
+
+    assert choose(model(), cross_entropy, never, CLIP, "loop").gradients.name == "loop"
 
 
 def test_an_unknown_one_is_an_error():
@@ -111,7 +127,7 @@ def test_the_global_generator_is_left_alone():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    choose(dropping, cross_entropy, draw, CLIP, "loop")
+    choose(dropping, cross_entropy, draw, CLIP)
     assert torch.equal(torch.rand(1), expected)
 
 
