@@ -10,7 +10,7 @@ from fedefm.errors import LedgerCorrupt, PrivacyError
 # What SQLite says, and what it means here. Its texts are stable; its codes need Python 3.11.
 BROKEN = ("malformed", "not a database", "could not decode", "unsupported file format")
 MEANINGS = {
-    "locked": "is held by another process; find it with: fuser {path}",
+    "lock": "is held by another process; find it with: fuser {path}",
     "readonly": "cannot be written; give this account the right to write the file and its folder",
     "disk is full": "cannot grow, the disk is full; make room and start again",
     "disk i/o": "could not be read or written, the disk reported an error; make room or mend it",

@@ -1,7 +1,8 @@
 """The entries in memory and in the file, kept the same while other processes write as well."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -57,23 +58,25 @@ class Journal:
         ``draft`` sees the books with everything that others wrote; what it raises leaves the
         ledger as it is. Raises PrivacyError, too, where the ledger is open for reading.
         """
-        if self._writer is None:
-            raise PrivacyError(f"ledger {self.path} is closed, or open for reading only")
         with self._lock:
-            entries = self._committed(self._writer, draft)
+            entries = self._committed(draft)
             if entries:
                 self.remember()
             return entries
 
     def remember(self) -> None:
         """Let the witness know the newest entry."""
+        with self.alone() as writer:  # no slower process puts an older head over a newer one
+            write_witness(writer.witness, self.chain.head)
+
+    @contextmanager
+    def alone(self) -> Iterator["Writer"]:
+        """Up to date with the file, and no other process writes it."""
         with self._lock:
-            if self._writer is None:
-                return
-            # alone with the file: no slower process puts an older head over a newer one
-            with self._writer.store.writing():
-                self._catch_up(self._writer.store)
-                write_witness(self._writer.witness, self.chain.head)
+            writer = self._require_writer()
+            with writer.store.writing():
+                self._catch_up(writer.store)
+                yield writer
 
     def close(self) -> None:
         """Let go of the file. Nothing can be added afterwards."""
@@ -82,11 +85,15 @@ class Journal:
                 self._writer.store.close()
             self._writer = None
 
-    def _committed(self, writer: "Writer", draft: Draft) -> list[Entry]:
+    def _require_writer(self) -> "Writer":
+        if self._writer is None:
+            raise PrivacyError(f"ledger {self.path} is closed, or open for reading only")
+        return self._writer
+
+    def _committed(self, draft: Draft) -> list[Entry]:
         before = None
         try:
-            with writer.store.writing():
-                self._catch_up(writer.store)
+            with self.alone() as writer:
                 before = self.chain.head
                 entries = self._in_place(draft(self.books))
                 writer.store.append(writer.signed(entry) for entry in entries)

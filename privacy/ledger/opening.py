@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fedefm.errors import LedgerCorrupt, PrivacyError
 from privacy.ledger import keys
+from privacy.ledger.chain import Row
 from privacy.ledger.entry import Entry, Genesis
 from privacy.ledger.faults import in_words
 from privacy.ledger.heads import Head, doubt, read_witness
@@ -16,11 +17,11 @@ from privacy.ledger.store import Store
 
 def open_for_reading(path: Path, site: str, witness: Path, known_head: Head | None) -> Journal:
     """The verified ledger as of now; needs no right to write and leaves no trace."""
-    remembered = read_witness(witness)  # before the entries, which may grow meanwhile
+    remembered, rows = read_with_witness(path, witness)
     journal = Journal(path)
-    journal.take(read_rows(path))
+    journal.take(rows)
     _require_site(journal, site)
-    _require_heads(journal, witness, remembered or read_witness(witness), known_head)
+    _require_heads(journal, witness, remembered, known_head)
     return journal
 
 
@@ -29,7 +30,6 @@ def open_for_writing(
 ) -> Journal:
     """The verified ledger, with key and witness in place; a new one where ``create`` allows it."""
     _require_place(path, witness, known_head, create)
-    remembered = read_witness(witness)
     store = Store(path)
     try:
         _begin_where_empty(store, path, site, witness, known_head)
@@ -39,14 +39,22 @@ def open_for_writing(
         with in_words(path):
             keys.keep(path)
         key = keys.load_key(path, journal.chain.genesis.public_key)
-        remembered = remembered or read_witness(witness)  # another process may have begun it
-        _require_heads(journal, witness, remembered, known_head)
         journal.write_with(Writer(store, key, witness))
+        with journal.alone():  # others write neither entries nor witness meanwhile
+            _require_heads(journal, witness, read_witness(witness), known_head)
         journal.remember()  # shows before any training whether both files can be written
     except BaseException:
         store.close()
         raise
     return journal
+
+
+def read_with_witness(path: Path, witness: Path) -> tuple[Head | None, list[Row]]:
+    """What the witness remembers, and rows that are no older."""
+    remembered, rows = read_witness(witness), read_rows(path)
+    if remembered is None and len(rows) > 1:  # the ledger may just have been begun
+        remembered, rows = read_witness(witness), read_rows(path)
+    return remembered, rows
 
 
 def _require_place(path: Path, witness: Path, known_head: Head | None, create: bool) -> None:

@@ -5,15 +5,17 @@ hash chain finds one by anyone who does not.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from fedefm.errors import LedgerCorrupt, PrivacyError
 from privacy.ledger.chain import Row
 from privacy.ledger.faults import in_words
 
-WAIT_S = 30.0  # for other processes; a plan holds the file while its epsilon is computed
+WAIT_S = 30.0  # for other processes, which hold the file for milliseconds
 APPLICATION_ID = 0x46454C31  # "FEL1", in the header of the file
 TABLE = {
     "entries": """CREATE TABLE entries (
@@ -92,7 +94,7 @@ class Store:
             self._connection.close()
 
     def _write_ahead(self) -> None:
-        (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        mode = _patiently(self._connection, "PRAGMA journal_mode = WAL")
         if mode != "wal":
             raise PrivacyError(
                 f"ledger {self._path} lies on a file system that cannot hold a write-ahead log; "
@@ -126,6 +128,18 @@ def require_ledger(connection: sqlite3.Connection, path: Path) -> bool:
     if finding != "ok":
         raise sqlite3.DatabaseError(f"malformed: {finding}")
     return False
+
+
+def _patiently(connection: sqlite3.Connection, statement: str) -> Any:
+    """The answer, waited for: SQLite itself does not wait where two begin a ledger at once."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return connection.execute(statement).fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _identities(path: Path) -> list[tuple[int, int]]:

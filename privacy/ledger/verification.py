@@ -6,10 +6,9 @@ from pathlib import Path
 from fedefm.errors import FedEFMError, LedgerCorrupt, PrivacyError
 from privacy.ledger import keys
 from privacy.ledger.chain import Row
-from privacy.ledger.heads import Head, default_witness, read_witness
+from privacy.ledger.heads import Head, default_witness
 from privacy.ledger.journal import Journal
-from privacy.ledger.opening import head_doubts
-from privacy.ledger.reading import read_rows
+from privacy.ledger.opening import head_doubts, read_with_witness
 
 
 def verify(
@@ -27,8 +26,7 @@ def verify(
     path = Path(path).absolute()
     witness = Path(witness).absolute() if witness else default_witness(path)
     try:
-        remembered = read_witness(witness)
-        rows = read_rows(path)
+        remembered, rows = read_with_witness(path, witness)
     except FedEFMError as error:
         return [str(error)]
     journal = Journal(path)
@@ -41,7 +39,7 @@ def verify(
     doubts += _key_doubts(path, journal.chain.genesis.public_key)
     # of a broken chain the rest is unread, and whether it holds the heads cannot be told
     hashes = journal.chain.hashes + [row.hash for row in rows[len(journal.chain.entries) :]]
-    return doubts + head_doubts(hashes, witness, remembered or read_witness(witness), *known_heads)
+    return doubts + head_doubts(hashes, witness, remembered, *known_heads)
 
 
 def _taken(journal: Journal, rows: list[Row]) -> list[str]:
