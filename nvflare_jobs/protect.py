@@ -19,8 +19,8 @@ from fedefm.train.protection import Protection
 from privacy.accountant import ACCOUNTANT, epsilon
 from privacy.calibrate import Sampling, noise_for, sampling_for
 from privacy.costs import costs
+from privacy.dp.automatic import ChosenGradients
 from privacy.dp.gradients import Clip, Gradients
-from privacy.dp.loop import LoopGradients
 from privacy.dp.mean import PrivateMean
 from privacy.dp.trainer import PrivateTrainer
 from privacy.gate import Facts, Gate
@@ -159,7 +159,7 @@ def _protection(
         data,
         sampling,
         Clip(dp.clip_norm, per_layer=dp.clipping == "per_layer"),
-        _gradients(dp),
+        _gradients(dp, sampling, data),
         noise,
         account,
         dp.frames_per_patient,
@@ -175,8 +175,10 @@ def _protection(
     return Protection(trainer, mean, gate, False, known, pledge.units)
 
 
-def _gradients(dp: DpConfig) -> Gradients:
-    return LoopGradients()
+def _gradients(dp: DpConfig, sampling: Sampling, data: FrameDataset) -> Gradients:
+    frames = dp.frames_per_patient if dp.unit == "patient" else 1
+    units = max(1, round(sampling.expected))
+    return ChosenGradients(dp.gradients, units, frames, len(data.classes))
 
 
 def _planned(

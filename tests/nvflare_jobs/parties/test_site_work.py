@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedefm.errors import ConfigError, DataError, PolicyRefused
+from fedefm.config import RunConfig
+from fedefm.errors import BudgetExhausted, ConfigError, DataError, PolicyRefused
 from fedefm.train.exchange import RoundStats
 from fedefm.train.simulate import Outcome
 from nvflare_jobs.parties.messages import report_of
 from nvflare_jobs.parties.site_work import SiteWork, tell_reason
 from nvflare_jobs.parties.terms import terms_for
+from privacy.ledger import Dataset, Ledger
 
 SITES = ("hosp-a", "hosp-b", "hosp-c")
 
@@ -32,6 +34,7 @@ def test_tells_only_what_its_policy_allows(hospitals, tmp_path, tiny_run) -> Non
     full = Outcome(RoundStats(loss=1.0, similarity={"hosp-b": 0.5}), seconds=2.0)
     told = site._allowed(report_of(full, None))
     assert (told["loss"], told["similarity"], told["seconds"]) == (None, {}, 2.0)
+    site.start(0)
     assert site._measure({"own": site._site.model}, ("validation",)) == {}
 
 
@@ -60,3 +63,43 @@ def test_cannot_resume_what_it_has_not_saved(hospitals, tmp_path, tiny_run) -> N
 def test_tells_why_it_failed_without_the_words_of_others() -> None:
     assert tell_reason(DataError("row 3 cannot be read")) == "DataError: row 3 cannot be read"
     assert "Doe" not in tell_reason(KeyError("Jane Doe"))
+
+
+def private(run):
+    dp = {"noise_multiplier": 1.0, "patients_per_step": 4}
+    return RunConfig.model_validate({**run.model_dump(), "privacy": {"dp": dp}})
+
+
+def private_work(hospitals: Path, tmp_path: Path, run, policy=None):
+    file = tmp_path / "fedefm_site.yaml"
+    settings = {
+        "datasets": {"pretraining": {"manifest": str(hospitals / "hosp-a" / "manifest.csv")}},
+        "ledger": "ledger.sqlite",
+        "policy": policy or {},
+    }
+    file.write_text(yaml.safe_dump(settings))
+    return SiteWork("hosp-a", terms_for(run, SITES), file, tmp_path / "state", False, True)
+
+
+def test_a_private_run_without_a_ledger_is_refused(hospitals, tmp_path, tiny_run) -> None:
+    with pytest.raises(PolicyRefused, match="no epsilon ledger"):
+        work(hospitals, tmp_path, private(tiny_run))
+
+
+def test_a_private_site_tells_nothing_of_its_training_images(hospitals, tmp_path, tiny_run) -> None:
+    site = private_work(hospitals, tmp_path, private(tiny_run))
+    assert "holdings" not in site.ready()
+    site.start(0)
+    assert site._site.present.all()
+    assert not site._site.measures
+    site.close()
+
+
+def test_a_private_site_that_cannot_afford_the_rounds_does_not_begin(
+    hospitals, tmp_path, tiny_run
+) -> None:
+    site = private_work(hospitals, tmp_path, private(tiny_run), {"epsilon_cap": 0.5})
+    with pytest.raises(BudgetExhausted, match="site 'hosp-a'"):
+        site.start(0)
+    with Ledger.open(tmp_path / "ledger.sqlite", "hosp-a", read_only=True) as ledger:
+        assert not ledger.reserved(Dataset("pretraining", "patient"))
