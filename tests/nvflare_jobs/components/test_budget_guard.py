@@ -1,0 +1,110 @@
+"""A job that the site cannot afford is refused where it is deployed, in words, before it runs."""
+
+import shutil
+
+import pytest
+from nvflare.apis.fl_constant import SystemComponents
+from nvflare.private.fed.utils.app_authz import AppAuthzService
+
+from nvflare_jobs.components.budget_guard import BudgetGuard
+from privacy.accountant import epsilon
+from privacy.ledger import Budget, RunLabel
+from privacy.mechanism import Mechanism
+
+STEP = Mechanism(2.0, 0.5, 12, 12)  # of the runs here: 12 patients, 6 of them expected in a step
+STEPS = 4  # three rounds, and one guest
+WHOLE = epsilon({STEP: STEPS}, 1e-5)
+
+
+@pytest.fixture(autouse=True)
+def without_authorization(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLARE's own rules about submitters are not the guard's."""
+    monkeypatch.setattr(AppAuthzService, "authorize_app_info", lambda **job: (True, ""))
+
+
+def deploy(kit, run, resume=False) -> str:
+    return deploy_packed(kit, kit.packed(kit.app_of(run, resume)))
+
+
+def deploy_packed(kit, app: bytes) -> str:
+    return BudgetGuard().deploy(kit.workspace, kit.job, {}, f"app_{kit.site}", app, kit.context)
+
+
+def files(kit) -> set:
+    return {path for path in kit.root.rglob("*") if path.is_file()}
+
+
+def test_a_job_that_fits_is_deployed_and_nothing_is_planned_yet(kit, tiny_run) -> None:
+    kit.set(policy={"epsilon_cap": WHOLE * 1.001})
+    before = files(kit)
+    assert deploy(kit, kit.private(tiny_run)) == ""
+    assert {path.name for path in files(kit) - before} == {
+        "config_fed_client.json",
+        "fl_app.txt",
+        "meta.json",
+    }
+
+
+@pytest.mark.parametrize("steps_before", [0, 1])
+def test_a_job_that_exceeds_what_is_left_is_refused_and_leaves_no_trace(
+    kit, tiny_run, steps_before
+) -> None:
+    cap = WHOLE * (1.001 if steps_before else 0.999)
+    kit.set(policy={"epsilon_cap": cap})
+    for _ in range(steps_before):
+        kit.spend(run_id="1f" * 16)
+    before = files(kit)
+    told = deploy(kit, kit.private(tiny_run))
+    assert told.startswith("BudgetExhausted: ")
+    assert f"({STEPS} steps)" in told
+    assert files(kit) == before
+
+
+def test_what_open_plans_of_others_reserve_is_not_left(kit, tiny_run) -> None:
+    kit.set(policy={"epsilon_cap": WHOLE * 1.5})
+    with kit.ledger() as ledger:
+        others = RunLabel("1f" * 16, "another")
+        ledger.plan(kit.patients, others, STEP, 8, Budget(None, 1e-5, "add_or_remove_one"))
+    assert "reserved by open plans" in deploy(kit, kit.private(tiny_run))
+
+
+def test_a_resumed_run_that_still_has_its_plan_needs_no_second_one(kit, tiny_run) -> None:
+    kit.set(policy={"epsilon_cap": WHOLE * 1.001})
+    kit.begin()
+    with kit.ledger() as ledger:
+        own = RunLabel(kit.run_id, "tiny")
+        ledger.plan(kit.patients, own, STEP, STEPS, Budget(None, 1e-5, "add_or_remove_one"))
+    assert deploy(kit, kit.private(tiny_run), resume=True) == ""
+    assert "BudgetExhausted" in deploy(kit, kit.private(tiny_run), resume=False)
+
+
+def test_the_sites_policy_speaks_before_anything_runs(kit, tiny_run) -> None:
+    kit.set(policy={"require_dp": True})
+    assert "requires differential privacy" in deploy(kit, tiny_run)
+    kit.set(policy={}, ledger=None)
+    assert "no epsilon ledger" in deploy(kit, kit.private(tiny_run))
+    assert deploy(kit, tiny_run) == ""
+
+
+def test_a_ledger_in_doubt_refuses(kit, tiny_run) -> None:
+    kit.set(policy={"epsilon_cap": 50.0})
+    kit.spend()
+    ledger = kit.root / "local" / "ledger.sqlite"
+    shutil.copy(ledger, kit.root / "older.sqlite")
+    kit.spend()
+    shutil.copy(kit.root / "older.sqlite", ledger)
+    assert "restored from an older copy" in deploy(kit, kit.private(tiny_run))
+
+
+def test_what_is_no_job_of_this_project_is_refused(kit, tiny_run) -> None:
+    app = kit.app_of(tiny_run)
+    server = kit.packed(app.parent / "app_server")
+    assert "no job of this project" in deploy_packed(kit, server)
+    assert "no job of this project" in deploy_packed(kit, b"no zip file")
+    config = app / "config" / "config_fed_client.json"
+    config.write_text(config.read_text().replace('"components": []', '"components": [{"id": "x"}]'))
+    assert "brings components of its own" in deploy_packed(kit, kit.packed(app))
+
+
+def test_flare_looks_for_the_guard_under_this_name() -> None:
+    assert SystemComponents.APP_DEPLOYER == "app_deployer"
