@@ -31,10 +31,11 @@ class GridNoise:
     sums differ by less than ``bound``, and the noise is ``noise_multiplier`` times what can differ.
     All steps are exact in float64; the last one, to float32, sees only what is noisy already.
 
-    Not covered: the rounding of float32 while a back-end sums up, for which the rest of the margin
-    stands (n vectors in float32 err by at most ``n^2 2^-24 bound``, and by far less unless they all
-    point the same way); and the distance of float64 Box-Muller draws from ideal ones, whose tail
-    ends at 9.5 deviations.
+    Not covered: the rounding of float32 in a back-end. Where it adds up n clipped vectors one by
+    one, two sums err by at most ``n^2 2^-24 bound``, for which the margin stands up to 60 of them,
+    and by far less unless all point the same way; a back-end that multiplies matrices over all
+    frames has no such bound. Nor is the distance of float64 Box-Muller draws from ideal ones, whose
+    tail ends at 9.5 deviations.
 
     Raises:
         PrivacyError: the numbers leave no such grid, or a sum is not finite.

@@ -95,19 +95,14 @@ class Sampler:
         return of[self._stream.words(len(of)).argsort()[:most]]
 
 
-def unit_batch(
-    frames: PatientFrames,
-    drawn: Sequence[Tensor],
-    transform: Transform | None,
-    rng: torch.Generator,
-) -> UnitBatch:
-    """The frames of one step: ``drawn`` holds the rows of each unit, and is not empty."""
-    counts = torch.tensor([len(rows) for rows in drawn])
+def unit_batch(batch: Batch, frames: Sequence[int]) -> UnitBatch:
+    """``batch`` as one step, in which unit after unit has so many ``frames``."""
+    counts = torch.tensor(frames)
     return UnitBatch(
-        batch=frames.batch(torch.cat(list(drawn)), transform, rng),
-        units=torch.repeat_interleave(torch.arange(len(drawn)), counts),
+        batch=batch,
+        units=torch.repeat_interleave(torch.arange(len(frames)), counts),
         shares=torch.repeat_interleave(1 / counts, counts),
-        count=len(drawn),
+        count=len(frames),
     )
 
 

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from fedefm.errors import ModelError, PrivacyError
-from fedefm.train.objective import Batch, Objective
+from fedefm.train.objective import Objective
 from fedefm.train.trainer import FitStats, Transform
 from privacy.calibrate import Sampling
-from privacy.dp.gradients import ROUNDING, Clip, Gradients, trainable
+from privacy.dp.automatic import ChosenGradients
+from privacy.dp.gradients import ROUNDING, Clip, ClippedSum, Gradients, UnitBatch, trainable
 from privacy.dp.noise import GridNoise
 from privacy.dp.probe import check_independence, random_batch
 from privacy.dp.randomness import SecretStream
+from privacy.dp.rehearsal import in_rehearsal
 from privacy.dp.sampling import PatientFrames, Sampler, unit_batch
 from privacy.mechanism import Mechanism, Unit
 
@@ -54,8 +56,10 @@ class PrivateTrainer:
 
     Args:
         sampling: how patients are drawn, and the public number that a step's sum is divided by.
+        gradients: None: the fastest back-end, found on random images when first needed.
         noise_multiplier: deviation of the noise, in clip norms; as ``account.mechanism`` has it.
         frames_per_patient: how many images a drawn patient gives at most.
+        transform: changes each image by itself; a mixture of two would break the guarantee.
         randomness: for tests only; see ``SecretStream``.
 
     Raises:
@@ -71,7 +75,7 @@ class PrivateTrainer:
         frames: PatientFrames,
         sampling: Sampling,
         clip: Clip,
-        gradients: Gradients,
+        gradients: Gradients | None,
         noise_multiplier: float,
         account: Account,
         frames_per_patient: int,
@@ -87,7 +91,10 @@ class PrivateTrainer:
         self._frames, self._transform = frames, transform
         self._sampling, self._clip, self._account = sampling, clip, account
         self._frames_per_unit = frames_per_patient if unit == "patient" else 1
-        self._wanted, self._chosen = gradients, list[tuple[nn.Module, object, Gradients]]()
+        self._gradients = gradients or ChosenGradients(
+            "auto", max(1, round(sampling.expected)), self._frames_per_unit, len(frames.classes)
+        )
+        self._rehearsed: list[tuple[nn.Module, object]] = []
         self._momentum = momentum
         self._buffers: dict[str, Tensor] = {}
 
@@ -106,19 +113,19 @@ class PrivateTrainer:
         """
         started = time.perf_counter()
         parameters = trainable(model)
-        gradients = self._gradients_for(model, objective)
+        self._rehearse(model, objective)
         noise = self._noise_for(parameters)
         check_account(self._account, self._mechanism)
         reservation = self._account.reserve(steps)
         model.train()
         ignored = 0
         for _ in range(steps):
-            total, bad = self._clipped_sum(model, objective, gradients, parameters)
+            total, bad = self._clipped_sum(model, objective, parameters)
             self._descend(parameters, noise.add(total), learning_rate)
             ignored += bad
         self._account.settle(reservation, steps)
         if ignored:  # a private number: for the site's own log, never for FitStats
-            log.warning("%d times a patient's loss was not finite and counted as zero", ignored)
+            log.warning("%d gradients were not finite and counted as zero", ignored)
         _check_finite(parameters)
         return FitStats(None, steps, self._expected_images(steps), time.perf_counter() - started)
 
@@ -130,21 +137,18 @@ class PrivateTrainer:
         """Go on with these momentum buffers."""
         self._buffers = {name: buffer.clone() for name, buffer in state.items()}
 
-    def _gradients_for(self, model: nn.Module, objective: Objective) -> Gradients:
-        """What computes the sums, once model and objective have passed the probe."""
+    def _rehearse(self, model: nn.Module, objective: Objective) -> None:
+        """Refuse what cannot be trained privately, on random images, before anything is spent."""
         kind = _kind(objective)
-        for known, known_kind, gradients in self._chosen:
-            if known is model and known_kind == kind:
-                return gradients
-        batch = self._random_batch()
-        check_independence(model, objective, batch)
-        self._chosen.append((model, kind, self._wanted))
-        return self._wanted
-
-    def _random_batch(self) -> Batch:
+        if any(known is model and of == kind for known, of in self._rehearsed):
+            return
         shapes = self._frames.batch(torch.empty(0, dtype=torch.int64))  # reads no image
         image, masks = tuple(shapes.images.shape[1:]), shapes.labels.dim() > 1
-        return random_batch(image, len(self._frames.classes), masks)
+        batch = random_batch(image, len(self._frames.classes), masks)
+        check_independence(model, objective, batch)
+        with in_rehearsal(model):
+            self._sum(model, objective, unit_batch(batch, [1] * len(batch.images)))
+        self._rehearsed.append((model, kind))
 
     def _noise_for(self, parameters: Mapping[str, nn.Parameter]) -> GridNoise:
         return GridNoise(
@@ -156,20 +160,20 @@ class PrivateTrainer:
         )
 
     def _clipped_sum(
-        self,
-        model: nn.Module,
-        objective: Objective,
-        gradients: Gradients,
-        parameters: Mapping[str, nn.Parameter],
+        self, model: nn.Module, objective: Objective, parameters: Mapping[str, nn.Parameter]
     ) -> tuple[dict[str, Tensor], int]:
         """The sum for every parameter, and how many units were ignored; zeros for an empty draw."""
         drawn = self._sampler.draw()
         if not drawn:
             return {name: torch.zeros_like(p) for name, p in parameters.items()}, 0
-        step = unit_batch(self._frames, drawn, self._transform, self._stream.generator())
-        found = gradients.clipped_sum(model, objective, step, self._clip)
-        _check_clipped(found.gradients, self._clip.norm * step.count, gradients.name)
+        batch = self._frames.batch(torch.cat(drawn), self._transform, self._stream.generator())
+        found = self._sum(model, objective, unit_batch(batch, [len(rows) for rows in drawn]))
         return {name: found.gradients[name] for name in parameters}, found.ignored
+
+    def _sum(self, model: nn.Module, objective: Objective, step: UnitBatch) -> ClippedSum:
+        found = self._gradients.clipped_sum(model, objective, step, self._clip)
+        _check_clipped(found.gradients, self._clip.norm * step.count, self._gradients.name)
+        return found
 
     @torch.no_grad()
     def _descend(
@@ -205,7 +209,9 @@ def check_account(account: Account, mechanism: Mechanism) -> None:
 
 def _check_clipped(total: Mapping[str, Tensor], most: float, name: str) -> None:
     """What no right sum can break, so that asking tells nothing about anybody."""
-    norm = torch.stack([value.double().norm() for value in total.values()]).norm()
+    norm = torch.stack(
+        [torch.linalg.vector_norm(value, dtype=torch.float64) for value in total.values()]
+    ).norm()
     if not norm <= most * (1 + ROUNDING):
         raise PrivacyError(
             f"the gradients {name!r} gave a sum beyond what clipping allows; set another of "

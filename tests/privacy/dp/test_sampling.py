@@ -149,7 +149,7 @@ def test_a_batch_numbers_its_units_and_shares_sum_to_one(patients, frames):
     drawn = drawing.draw()
     if not drawn:
         return
-    step = unit_batch(data, drawn, None, torch.Generator())
+    step = unit_batch(data.batch(torch.cat(drawn)), [len(rows) for rows in drawn])
     assert step.count == len(drawn)
     assert torch.equal(step.batch.rows, torch.cat(drawn))
     shares = torch.zeros(step.count).index_add_(0, step.units, step.shares)

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from fedefm.data.dataset import Batch
+from fedefm.data.dataset import Batch, FrameDataset
 from fedefm.errors import BudgetExhausted, DataError, ModelError, PrivacyError
 from privacy.calibrate import Sampling
 from privacy.dp.gradients import ROUNDING, Clip, ClippedSum
@@ -36,15 +36,18 @@ def probability(changes, deviation):
 
 
 class Spy:
-    """A back-end in which every unit gives the same vector, of norm ``norm``; it remembers all."""
+    """A back-end in which every unit gives the same vector, of norm ``norm``.
+
+    It remembers all steps; the first it is shown is a rehearsal on random images.
+    """
 
     name = "spy"
 
     def __init__(self, norm=0.0):
-        self.norm, self.steps = norm, []
+        self.norm, self.steps, self.rehearsals = norm, [], []
 
     def clipped_sum(self, model, objective, step, clip):
-        self.steps.append(step)
+        (self.steps if self.rehearsals else self.rehearsals).append(step)
         assert model.training
         parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         first = next(iter(parameters))
@@ -201,6 +204,26 @@ def test_a_step_never_holds_more_frames_than_cap_and_frames_allow(private):
     fit(trainer, private.small_model(), private.cross_entropy, steps=50)
     assert max(spy.counts) == 9
     assert max(len(step.batch.images) for step in spy.steps) == 18
+
+
+def test_masks_are_learned_like_labels(private):
+    frames = private.frames_of([2, 1, 1])
+    masks = (frames.images[:, 0] > 128).to(torch.uint8)
+    data = FrameDataset(frames.images, frames.labels, frames.patients, ("none", "wire"), masks)
+    model = nn.Conv2d(1, 2, 1)
+
+    def per_image(model, batch):
+        losses = nn.functional.cross_entropy(model(batch.images), batch.labels, reduction="none")
+        return losses.mean(dim=(1, 2))
+
+    def loss():
+        with torch.no_grad():
+            return float(per_image(model, data.batch(torch.arange(4))).mean())
+
+    before = loss()
+    trainer = private.trainer(data, frames_per_patient=2, randomness=private.Quiet())
+    fit(trainer, model, per_image, steps=20, rate=0.5)
+    assert loss() < before / 2
 
 
 def test_with_the_image_as_unit_every_image_is_clipped_by_itself(private):
@@ -360,11 +383,10 @@ class Witness:
         return self._frames.batch(rows, transform, rng)
 
 
-def with_witness(private, fails_at=None, **others):
-    data, noise = private.frames_of([1] * 3), others.pop("noise", 1.0)
-    purse = private.Purse(Sampling(1.0, 3, 3).mechanism(noise), **others)
-    witness = Witness(data, purse.log, fails_at)
-    return private.trainer(witness, account=purse, noise=noise), purse
+def with_witness(private, fails_at=None, left=100, **others):
+    purse = private.Purse(Sampling(1.0, 3, 3).mechanism(1.0), left)
+    witness = Witness(private.frames_of([1] * 3), purse.log, fails_at)
+    return private.trainer(witness, account=purse, **others), purse
 
 
 def test_steps_are_reserved_before_an_image_is_read_and_settled_after_the_last(private):
@@ -475,13 +497,48 @@ def test_a_new_model_is_looked_at_although_another_one_passed(private):
         fit(trainer, coupled, private.cross_entropy)
 
 
-def test_a_back_end_that_forgets_to_clip_is_refused(private):
-    trainer = private.trainer(private.frames_of([1] * 4), gradients=Spy(norm=1.1))
+def test_a_back_end_that_forgets_to_clip_is_refused_before_anything_is_spent(private):
+    data, spy = private.frames_of([1] * 4), Spy(norm=1.1)
+    purse = private.Purse(Sampling(1.0, 4, 4).mechanism(1.0))
     model = private.small_model()
     before = private.flat(model)
     with pytest.raises(PrivacyError, match="spy"):
+        fit(private.trainer(data, gradients=spy, account=purse), model, private.cross_entropy)
+    assert torch.equal(private.flat(model), before)
+    assert purse.log == spy.steps == []
+
+
+def test_a_back_end_that_stops_clipping_later_is_refused_as_well(private):
+    spy = Spy(norm=1.0)
+    trainer = private.trainer(private.frames_of([1] * 4), gradients=spy)
+    model = private.small_model()
+    fit(trainer, model, private.cross_entropy)
+    before, spy.norm = private.flat(model), 1.01
+    with pytest.raises(PrivacyError, match="spy"):
         fit(trainer, model, private.cross_entropy)
     assert torch.equal(private.flat(model), before)
+
+
+def test_a_back_end_that_refuses_the_model_does_so_before_anything_is_spent(private):
+    class Choosy(Spy):
+        def clipped_sum(self, model, objective, step, clip):
+            raise PrivacyError("choosy cannot do this model")
+
+    trainer, purse = with_witness(private, gradients=Choosy())
+    with pytest.raises(PrivacyError, match="choosy"):
+        fit(trainer, private.small_model(), private.cross_entropy)
+    assert purse.log == []
+
+
+def test_without_a_back_end_one_is_chosen_on_random_images(private, caplog):
+    trainer, purse = with_witness(private, gradients=None)
+    model = private.small_model()
+    with caplog.at_level(logging.INFO):
+        fit(trainer, model, private.cross_entropy)
+        fit(trainer, model, private.cross_entropy)
+    assert caplog.text.count("gradients by") == 1
+    assert [entry for entry in purse.log if entry == "images"] == ["images"] * 2
+    assert purse.log[0] == ("reserve", 1)
 
 
 # What it tells.
@@ -513,7 +570,7 @@ def test_images_that_are_not_finite_count_as_zero_and_only_the_log_knows(private
         private.cross_entropy,
         steps=2,
     )
-    assert "6 times" in caplog.text
+    assert "6 gradients" in caplog.text
     assert (told.loss, told.images) == (None, 16)
     torch.testing.assert_close(private.flat(models[0]), private.flat(models[1]))
 
@@ -557,14 +614,14 @@ def test_the_state_is_a_copy_and_an_empty_one_starts_afresh(private):
     assert trainer.state() == {}
 
 
-def test_a_batch_for_the_probe_is_random(private, monkeypatch):
+def test_the_probe_sees_random_images_once_for_a_model_and_an_objective(private, monkeypatch):
     seen = []
     monkeypatch.setattr("privacy.dp.trainer.check_independence", lambda m, o, b: seen.append(b))
     trainer, purse = with_witness(private)
     model = private.small_model()
     for _ in range(3):
         fit(trainer, model, private.cross_entropy)
-    (batch,) = seen  # once for a model and an objective
+    (batch,) = seen
     assert isinstance(batch, Batch)
     assert batch.images.shape[1:] == (1, 6, 6)
     assert 0 <= int(batch.labels.min()) <= int(batch.labels.max()) < 3
