@@ -44,6 +44,8 @@ class ModelConfig(Section):
     image_size: int = Field(64, ge=16, le=1024)  # pixels; frames are resized to a square
     head: Literal["trainable", "frozen"] = "frozen"  # frozen: orthogonal, the same at all sites
     classes: tuple[Name, ...] = ()  # union of labels; empty: collected from local sites
+    start: Name | None = None  # weights of the backbone, by their name in each site's file
+    train_last: int | None = Field(None, ge=0)  # blocks at the end, and the head; null: all
 
 
 class TrainingConfig(Section):
@@ -227,6 +229,7 @@ class SiteConfig(Section):
 
     datasets: dict[Name, DatasetEntry]
     policy: PolicyConfig = PolicyConfig()
+    starts: dict[Name, Path] = {}  # weights that runs may start from; relative to the site file
     ledger: Path | None = None  # outside any job's folder; its key lies beside it
     ledger_witness: Path | None = None  # a file on another disk that remembers the ledger's head
     device: Literal["cpu"] = "cpu"  # where pre-training computes; others are not supported yet

@@ -21,6 +21,13 @@ class Backbone(nn.Module):
         """Feature maps ``(B, C_i, h_i, w_i)`` of ``x`` ``(B, 1, H, W)``, finest first."""
         raise NotImplementedError
 
+    def blocks_in_order(self) -> list[nn.ModuleList]:
+        """The parts that can be trained one without the other, from input to output.
+
+        What comes before the first one belongs to none of them.
+        """
+        raise NotImplementedError
+
     def dense_features(self, x: Tensor) -> Tensor:
         """Features ``(B, h, w, C)`` of images ``(B, 1, H, W)``: one vector per place."""
         return self.pyramid(x)[-1].permute(0, 2, 3, 1)

@@ -62,6 +62,11 @@ class ResNet(Backbone):
             maps.append(out)
         return maps
 
+    def blocks_in_order(self) -> list[nn.ModuleList]:
+        """The four stages."""
+        stages = (self.layer1, self.layer2, self.layer3, self.layer4)
+        return [nn.ModuleList([stage]) for stage in stages]
+
 
 class MicroResNet(Backbone):
     """Four convolutions, 60 thousand parameters: the network of tests and learning benchmarks.
@@ -88,6 +93,15 @@ class MicroResNet(Backbone):
         quarter = F.relu(self.norm2(self.conv2(half)))
         eighth = F.relu(self.norm3(self.conv3(quarter)))
         return [half, quarter, F.relu(self.norm4(self.conv4(eighth)) + eighth)]
+
+    def blocks_in_order(self) -> list[nn.ModuleList]:
+        """The four convolutions, each with its normalization."""
+        return [
+            nn.ModuleList([self.conv1, self.norm1]),
+            nn.ModuleList([self.conv2, self.norm2]),
+            nn.ModuleList([self.conv3, self.norm3]),
+            nn.ModuleList([self.conv4, self.norm4]),
+        ]
 
 
 class BasicBlock(nn.Module):

@@ -84,6 +84,11 @@ class VisionTransformer(Backbone):
                 maps.append(self._as_grid(tokens).permute(0, 3, 1, 2).contiguous())
         return maps
 
+    def blocks_in_order(self) -> list[nn.ModuleList]:
+        """The transformer's blocks; the last normalization goes with the last one."""
+        *first, last = self.blocks
+        return [*(nn.ModuleList([block]) for block in first), nn.ModuleList([last, self.norm])]
+
     def embed(self, x: Tensor) -> Tensor:
         """Class and patch tokens ``(B, 1 + h * w, C)`` with their positions."""
         if x.shape[-2:] != (self.image_size, self.image_size):

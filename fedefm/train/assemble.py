@@ -15,6 +15,7 @@ from fedefm.data.transforms import Transform, light
 from fedefm.distill.emd import pool_tokens
 from fedefm.errors import ConfigError, PolicyRefused
 from fedefm.model.foundation import FoundationModel, build_foundation
+from fedefm.model.trained_part import train_only_last
 from fedefm.model.weights import weights_of
 from fedefm.topology.graphs import build_graph
 from fedefm.topology.mixing import metropolis
@@ -22,6 +23,7 @@ from fedefm.topology.schedules import Schedule, build_schedule
 from fedefm.train.protection import Protection, Unprotected, plain_mean
 from fedefm.train.server import Server
 from fedefm.train.site import Site, SiteSettings
+from fedefm.train.start import StartingPoint
 from fedefm.train.trainer import SgdTrainer
 
 UNPROTECTED_COHORT = 2  # the default of a site file; a mean over two hides nothing
@@ -103,10 +105,19 @@ def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None 
     return Plan(tuple(sites), graph, schedule, mixing)
 
 
-def build_model(run: RunConfig) -> FoundationModel:
-    """The model that every site starts from; the same numbers in every process."""
+def build_model(run: RunConfig, start: StartingPoint | None = None) -> FoundationModel:
+    """The model that every site starts from; the same numbers in every process.
+
+    ``start`` is what ``model.start`` of the run file means; without it the backbone is fresh, which
+    is enough to know names and shapes, or where all that is not trained is filled in afterwards.
+    """
     model = run.model
-    return build_foundation(model.backbone, model.classes, model.image_size, model.head, run.seed)
+    built = build_foundation(model.backbone, model.classes, model.image_size, model.head, run.seed)
+    if start is not None:
+        start.load_into(built)
+    if model.train_last is not None:
+        train_only_last(built, model.train_last)
+    return built
 
 
 def check_model(run: RunConfig) -> None:
@@ -124,13 +135,23 @@ def build_site(
     run: RunConfig,
     plan: Plan,
     protection: Protection | None = None,
+    start: StartingPoint | None = None,
 ) -> Site:
-    """One site, ready for its first round. Raises PolicyRefused for a private run unprotected."""
+    """One site, ready for its first round.
+
+    Raises PolicyRefused for a private run without protection, and ConfigError where the run file
+    names a start and none is given.
+    """
+    if run.model.start is not None and start is None:
+        raise ConfigError(
+            f"model.start is {run.model.start!r} and nothing was loaded for it; run it in one "
+            "process with `fedefm run`, or hand in a StartingPoint"
+        )
     refuse_unprotected(run, name, protection is not None and protection.private)
     guard = protection or unprotected(data, run.training)
     return Site(
         name=name,
-        model=build_model(run),
+        model=build_model(run, start),
         trainer=guard.trainer,
         dataset=data,
         schedule=plan.schedule,
@@ -157,9 +178,9 @@ def _among(labels: Sequence[str], classes: Sequence[str]) -> torch.Tensor:
     return torch.tensor([name in labels for name in classes], dtype=torch.bool)
 
 
-def build_server(run: RunConfig, plan: Plan) -> Server:
+def build_server(run: RunConfig, plan: Plan, start: StartingPoint | None = None) -> Server:
     """The server's part; in the decentralized scenario it only takes the last sum."""
-    return Server(plan.sites, weights_of(build_model(run)), run.training.average_decay)
+    return Server(plan.sites, weights_of(build_model(run, start)), run.training.average_decay)
 
 
 def merged(datasets: Sequence[FrameDataset]) -> FrameDataset:

@@ -5,6 +5,7 @@ writing run folders is done around it (``fedefm.train.run``), so a notebook or a
 it directly.
 """
 
+import copy
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset
 from fedefm.events import EventLog
 from fedefm.model.weights import Weights, load_weights
-from fedefm.train.assemble import Plan, build_model, refuse_unprotected
+from fedefm.train.assemble import Plan, refuse_unprotected
 from fedefm.train.exchange import SERVER, RoundStats, Steps
 from fedefm.train.measure import correct, pooled_accuracy
 from fedefm.train.protection import Unprotected
@@ -62,7 +63,8 @@ class Federation:
         self._log = log or EventLog()
         self._state_folder = state_folder
         self._validation = validation or {}
-        self._global = build_model(run) if validation else None
+        anybody = next(iter(sites.values())).model  # what is not trained is equal at all sites
+        self._global = copy.deepcopy(anybody) if validation else None
 
     def train(self) -> None:
         """All rounds that are left."""

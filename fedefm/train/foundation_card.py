@@ -9,6 +9,7 @@ from fedefm.finetune.card import DataUse, ModelCard, guarantee
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import FoundationModel
 from fedefm.train.run_folder import MODEL
+from fedefm.train.start import StartingPoint
 
 CARD = "model_card.md"
 Holdings = Mapping[str, Mapping[str, Mapping[str, int]]]  # site -> corpus -> split -> images
@@ -22,13 +23,15 @@ def save_foundation(
     holdings: Holdings,
     metrics: Mapping[str, float | int | None],
     privacy: Spent | None = None,
+    start: StartingPoint | None = None,
 ) -> None:
     """Write ``model.safetensors``, the card inside it, and ``model_card.md``.
 
     Where every site says in ``privacy`` what it promised, the card tells that, and no counts of
     training images.
     """
-    card = _card(run, model, holdings, metrics, _promised(privacy or {}))
+    origin = "scratch" if start is None else f"start {start.name!r}, sha256:{start.sha256}"
+    card = _card(run, model, holdings, metrics, _promised(privacy or {}), origin)
     facts = {**model.info, "run": run.name, "card": card.model_dump_json()}
     save_checkpoint(folder / MODEL, model, facts)
     (folder / CARD).write_text(card.markdown(), encoding="utf-8")
@@ -40,6 +43,7 @@ def _card(
     holdings: Holdings,
     metrics: Mapping[str, float | int | None],
     promised: Mapping[str, Mapping[str, Any]],
+    origin: str,
 ) -> ModelCard:
     federation = run.federation
     update = f" ({federation.update})" if federation.algorithm == "fedefm" else ""
@@ -48,7 +52,7 @@ def _card(
         backbone=run.model.backbone,
         image_size=run.model.image_size,
         classes=model.classes,
-        trained_from="scratch",
+        trained_from=origin,
         data=tuple(_private_uses(promised) if promised else _uses(holdings)),
         scores=_scores(metrics),
         scored_on="the test images of all sites",
@@ -58,10 +62,16 @@ def _card(
             "algorithm": federation.algorithm + update,
             "topology": f"{federation.topology}, {federation.schedule}",
             "rounds": str(federation.rounds),
+            "trained": _trained(run),
             "seed": str(run.seed),
         },
         privacy=guarantee(promised) if promised else "",
     )
+
+
+def _trained(run: RunConfig) -> str:
+    last = run.model.train_last
+    return "all of it" if last is None else f"the last {last} blocks and a trainable head"
 
 
 def _promised(privacy: Spent) -> dict[str, Mapping[str, Any]]:

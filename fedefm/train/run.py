@@ -19,7 +19,7 @@ from fedefm.data.loading import Splits
 from fedefm.data.manifest import Manifest
 from fedefm.data.site_folders import SITE_FILE
 from fedefm.errors import ConfigError, DataError
-from fedefm.events import EventLog, Listener
+from fedefm.events import EventLog, Listener, read_events
 from fedefm.finetune.evaluate import evaluate_foundation
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights
@@ -43,6 +43,7 @@ from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.protection import Protect, Protection
 from fedefm.train.run_folder import (
+    EVENTS,
     STATE,
     discard_run_folder,
     is_finished,
@@ -53,6 +54,7 @@ from fedefm.train.run_folder import (
     write_result,
 )
 from fedefm.train.simulate import Faults
+from fedefm.train.start import StartingPoint, find_start
 from fedefm.train.state import PartyState, load_state
 
 CENTRALIZED = "all-sites"
@@ -66,6 +68,7 @@ class Workshop:
     run: RunConfig
     data: Mapping[str, Splits]
     site_files: Mapping[str, Path]
+    start: StartingPoint | None
 
     @property
     def tests(self) -> dict[str, FrameDataset]:
@@ -148,8 +151,10 @@ def prepare(
     _refuse_shared_patients(manifests)
     run = resolve(run, manifests, site_files)
     _plan(run, tuple(manifests))  # a graph that does not fit is found before decoding
+    start = find_start(run, site_files)
+    build_model(run, start)  # and so is a start that does not fit
     data = {name: load_data(manifest, run, progress) for name, manifest in manifests.items()}
-    return Workshop(run, data, site_files)
+    return Workshop(run, data, site_files, start)
 
 
 def _refuse_pooling(run: RunConfig) -> None:
@@ -197,6 +202,8 @@ def run_in_process(
     open_run_folder(out, workshop.run, resume)
     if is_finished(out):
         return out
+    if resume:
+        _refuse_other_start(out, workshop.start)
     saved = load_state(out / STATE) if resume else None
     before = 0 if saved is None else saved[0]
     with (
@@ -206,7 +213,8 @@ def run_in_process(
         federation = _assemble(workshop, log, out / STATE, faults or Faults(), guards)
         if saved is not None:
             _resume(federation, out, *saved)
-        tell_start(log, workshop.run, federation.plan, "process", before)
+        digest = workshop.start.sha256 if workshop.start else None
+        tell_start(log, workshop.run, federation.plan, "process", before, digest)
         if not guards:  # a private run tells no counts of training images
             log.emit("corpora", holdings=holdings(workshop.data))
         with _told_budget(federation, log):
@@ -214,6 +222,18 @@ def run_in_process(
             weights = federation.publish()
         _finish(out, workshop, federation, weights, log)
     return out
+
+
+def _refuse_other_start(out: Path, start: StartingPoint | None) -> None:
+    """What is not trained is in no saved state, so it must come from the same file again."""
+    events = read_events(out / EVENTS) if (out / EVENTS).exists() else iter(())
+    told = [event for event in events if event["event"] == "run_started"]
+    before = told[-1].get("start_sha256") if told else None
+    if start is not None and before is not None and before != start.sha256:
+        raise ConfigError(
+            f"the start {start.name!r} is another file than when the run in {out} began (SHA-256 "
+            f"{before[:12]}, now {start.sha256[:12]}); put the former one back, or start a new run"
+        )
 
 
 @contextmanager
@@ -293,10 +313,11 @@ def _assemble(
         data = {CENTRALIZED: merged(list(data.values()))}
     plan = _plan(run, tuple(data))
     sites = {
-        name: build_site(name, images, run, plan, guards.get(name)) for name, images in data.items()
+        name: build_site(name, images, run, plan, guards.get(name), workshop.start)
+        for name, images in data.items()
     }
     validation = {n: d for n, d in workshop.validations.items() if n in sites}
-    server = build_server(run, plan)
+    server = build_server(run, plan, workshop.start)
     return Federation(run, plan, sites, server, log, faults, state, validation)
 
 
@@ -334,10 +355,11 @@ def _finish(
     if workshop.tests:
         metrics["mean_local_accuracy"] = _mean_of_local_models(federation, workshop.tests)
     if weights is not None:
-        model = build_model(run)
+        model = build_model(run, workshop.start)
         load_weights(model, weights)
         metrics |= measure_global(model, workshop.tests, log, federation.finished_rounds - 1)
-        save_foundation(out, run, model, holdings(workshop.data), metrics, privacy)
+        held = holdings(workshop.data)
+        save_foundation(out, run, model, held, metrics, privacy, workshop.start)
     write_result(
         out,
         run,

@@ -88,7 +88,14 @@ def run_log(folder: Path, listeners: tuple[Listener, ...] = ()) -> Iterator[Even
         log.close()
 
 
-def tell_start(log: EventLog, run: RunConfig, plan: Plan, where: str, resumed_from: int) -> None:
+def tell_start(
+    log: EventLog,
+    run: RunConfig,
+    plan: Plan,
+    where: str,
+    resumed_from: int,
+    start_sha256: str | None = None,
+) -> None:
     """The first event of a run, or of its continuation."""
     federation = run.federation
     weights = weights_of(build_model(run))
@@ -111,6 +118,9 @@ def tell_start(log: EventLog, run: RunConfig, plan: Plan, where: str, resumed_fr
         model_bytes=4 * numbers,
         device="cpu",
         resumed_from=resumed_from or None,
+        start=run.model.start,
+        start_sha256=start_sha256,
+        train_last=run.model.train_last,
     )
 
 
@@ -126,7 +136,7 @@ def write_result(
     """``result.json``. What was not protected stands in it as plainly as the accuracy.
 
     ``privacy`` holds what each site's release says; a run counts as differentially private only if
-    every site says something.
+    every site that took part says something.
     """
     by_site = {site: (privacy or {}).get(site) for site in sites}
     federation, sums = run.federation, totals(read_events(folder / EVENTS), sites)
@@ -151,7 +161,8 @@ def write_result(
             "exchange": sums.exchange_seconds,
         },
         "protection": {
-            "differential_privacy": all(by_site.values()),
+            "differential_privacy": any(by_site.values())
+            and all(by_site[site] for site, turns in sums.participation.items() if turns),
             "secure_sums": False,
             "end_to_end_encryption": encrypted,
             "simulated": simulated,

@@ -55,6 +55,11 @@ def terms_for(
             "federation.scenario 'centralized' puts all images in one place, which no federation "
             "does; run it with --where process"
         )
+    if run.model.start is not None:
+        raise ConfigError(
+            f"model.start {run.model.start!r} is not possible in a job yet, since the server would "
+            "need the file, too; run it with --where process"
+        )
     if not run.model.classes:
         raise ConfigError(
             "model.classes is empty; a job must name the labels of all its sites, since no site "

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from fedefm.config import RunConfig, dump
 from fedefm.errors import BudgetExhausted, PolicyRefused
 from fedefm.events import read_events
+from fedefm.model.checkpoint import save_checkpoint
+from fedefm.model.foundation import build_foundation
 from fedefm.train.assemble import plan_exchanges
 from fedefm.train.effort import efforts, steps_of
 from fedefm.train.run import run_in_process
@@ -258,6 +262,23 @@ def test_a_run_that_was_interrupted_keeps_its_budget_for_its_resumption(
         (mechanism,) = result["privacy"][site]["mechanisms"]  # nothing was lost: the same noise
         assert mechanism["noise_multiplier"] == noise[site].noise_multiplier
         assert mechanism["steps"] == planned_steps(run, site)
+
+
+def test_only_the_end_of_a_public_model_is_trained_privately(
+    make_run: Any, sites: Path, tmp_path: Path
+) -> None:
+    public = build_foundation("resnet_micro", ("x", "y"), 16, "trainable", seed=3)
+    save_checkpoint(tmp_path / "public.safetensors", public, public.info)
+    with_ledgers(sites, starts={"public": str(tmp_path / "public.safetensors")})
+    settings = private(make_run()).model_dump()
+    settings["model"] |= {"start": "public", "train_last": 1, "head": "trainable"}
+    result = play(RunConfig.model_validate(settings), sites, tmp_path / "run")
+
+    assert result["protection"]["differential_privacy"] is True
+    ended = load_file(tmp_path / "run" / "model.safetensors")
+    began = public.state_dict()
+    assert torch.equal(ended["backbone.conv3.weight"], began["backbone.conv3.weight"])
+    assert not torch.equal(ended["backbone.conv4.weight"], began["backbone.conv4.weight"])
 
 
 def test_labels_come_from_the_site_files_where_the_run_file_names_none(

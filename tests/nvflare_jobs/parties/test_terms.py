@@ -38,6 +38,12 @@ def test_refuse_a_run_without_classes(tiny_run) -> None:
         terms_for(tiny_run.model_copy(update={"model": model}), SITES)
 
 
+def test_refuse_a_start_that_the_server_would_need_too(tiny_run) -> None:
+    model = tiny_run.model.model_copy(update={"start": "public"})
+    with pytest.raises(ConfigError, match="'public' is not possible in a job yet"):
+        terms_for(tiny_run.model_copy(update={"model": model}), SITES)
+
+
 def test_refuse_a_site_name_that_flare_cannot_have(tiny_run) -> None:
     with pytest.raises(ConfigError, match=r"'St\. Mary'"):
         PretrainRecipe(terms_for(tiny_run, ("hosp-a", "hosp-b", "St. Mary")))
