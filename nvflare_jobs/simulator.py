@@ -10,21 +10,24 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset
 from fedefm.data.loading import Splits
-from fedefm.errors import ProtocolError, QuorumLost
+from fedefm.errors import FedEFMError, ProtocolError, QuorumLost
 from fedefm.events import Event, EventLog, Listener, read_events
 from fedefm.model.checkpoint import load_checkpoint
 from fedefm.model.weights import load_weights
 from fedefm.train.assemble import build_model, find_manifest, load_data
+from fedefm.train.effort import efforts
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.run import find_sites, holdings, measure_global, resolve
 from fedefm.train.run_folder import (
     EVENTS,
     MODEL,
+    RESULT,
     STATE,
     is_finished,
     open_run_folder,
@@ -32,13 +35,20 @@ from fedefm.train.run_folder import (
     write_result,
 )
 from fedefm.train.state import load_state
+from fedefm.train.telling import check_quorum
 from nvflare_jobs.jobs.pretrain import export_job
+from nvflare_jobs.parties.heads import HEADS_FILE
 from nvflare_jobs.parties.places import STATUS_FILE
+from nvflare_jobs.parties.site_work import tell_reason
 from nvflare_jobs.parties.terms import Terms, terms_for
 from nvflare_jobs.simulator_process import SimulatorProcess, server_folder
 
 WORKSPACE = "flare"  # in the run folder, while FLARE runs and after a failure
 POLL_S = 0.1
+FRAME = ("time", "event")  # of every event, besides what it says
+AT_MOST = {"at_most": True}
+
+Privacy = Mapping[str, Mapping[str, Any] | None]
 
 
 def run_in_simulator(
@@ -53,14 +63,16 @@ def run_in_simulator(
 
     Raises:
         ConfigError, DataError: before anything is written, for what a run file or a site lacks.
-        QuorumLost: too few sites took part.
+        QuorumLost: too few sites took part; before anything is written where too few sites can
+            afford a private run.
         ProtocolError: FLARE ended without a result; its log stays in the run folder.
     """
-    manifests = {
-        name: find_manifest(path, run.dataset) for name, path in find_sites(sites_folder).items()
-    }
-    run = resolve(run, manifests)
+    site_files = find_sites(sites_folder)
+    manifests = {name: find_manifest(path, run.dataset) for name, path in site_files.items()}
+    run = resolve(run, manifests, site_files)
     terms = terms_for(run, tuple(manifests))  # what does not fit is found before writing
+    if run.privacy.dp is not None and not resume:
+        _refuse_hopeless(terms, site_files)
     open_run_folder(out, run, resume)
     if is_finished(out):
         return out
@@ -68,11 +80,26 @@ def run_in_simulator(
         if resume:
             _catch_up(out, log)
             terms = terms_for(run, tuple(manifests), resume, _recorded(out))
-        _conduct(terms, sites_folder, out, log)
-        _measure(terms, out, log, {name: load_data(m, run) for name, m in manifests.items()})
+        privacy = _conduct(terms, sites_folder, out, log)
+        data = {name: load_data(m, run) for name, m in manifests.items()}
+        _measure(terms, out, log, data, privacy)
     if not keep_workspace:
         shutil.rmtree(out / WORKSPACE)
     return out
+
+
+def _refuse_hopeless(terms: Terms, site_files: Mapping[str, Path]) -> None:
+    """Raises QuorumLost where so many sites refuse the run that it need not be begun."""
+    from nvflare_jobs.afford import refuse_unaffordable  # the privacy packages load slowly
+
+    run, schedule = terms.run, terms.plan().schedule
+    refused: dict[str, str] = {}
+    for site, path in site_files.items():
+        try:
+            refuse_unaffordable(site, path, run, efforts(run, schedule, site))
+        except FedEFMError as error:
+            refused[site] = tell_reason(error)
+    check_quorum("start", terms.sites, refused, run.federation.quorum)
 
 
 def _catch_up(out: Path, log: EventLog) -> None:
@@ -94,8 +121,11 @@ def _recorded(out: Path) -> int:
     return max((e["round"] + 1 for e in told if e["event"] == "checkpoint"), default=0)
 
 
-def _conduct(terms: Terms, sites_folder: Path, out: Path, log: EventLog) -> None:
-    """Run the job in FLARE's processes, and tell what the coordinator tells, as it tells it."""
+def _conduct(terms: Terms, sites_folder: Path, out: Path, log: EventLog) -> Privacy:
+    """Run the job in FLARE's processes, and tell what the coordinator tells, as it tells it.
+
+    What each site says of its privacy.
+    """
     folder = out / WORKSPACE
     shutil.rmtree(folder, ignore_errors=True)  # of the run that was interrupted
     job = export_job(terms, folder / "job")
@@ -108,8 +138,18 @@ def _conduct(terms: Terms, sites_folder: Path, out: Path, log: EventLog) -> None
             copied = _copy_events(process.server_folder / EVENTS, copied, log)
             time.sleep(0.0 if over else POLL_S)
         _check_status(process)
-        if (process.server_folder / MODEL).exists():
-            shutil.copyfile(process.server_folder / MODEL, out / MODEL)
+        for name in (MODEL, HEADS_FILE):
+            if (process.server_folder / name).exists():
+                shutil.copyfile(process.server_folder / name, out / name)
+        told = json.loads((process.server_folder / RESULT).read_text(encoding="utf-8"))
+        return {**_planned_before(out), **{s: p for s, p in told["privacy"].items() if p}}
+
+
+def _planned_before(out: Path) -> Privacy:
+    """What sites planned that took part before a kill, and may not have come back."""
+    events = [e for e in read_events(out / EVENTS) if e["event"] == "privacy_planned"]
+    named = {e.pop("site"): e for e in events}
+    return {s: {k: v for k, v in e.items() if k not in FRAME} | AT_MOST for s, e in named.items()}
 
 
 def _copy_events(path: Path, copied: int, log: EventLog) -> int:
@@ -143,7 +183,9 @@ def _check_status(process: SimulatorProcess) -> None:
     raise kind(f"{told['sentence']} (log: {process.log})")
 
 
-def _measure(terms: Terms, out: Path, log: EventLog, data: Mapping[str, Splits]) -> None:
+def _measure(
+    terms: Terms, out: Path, log: EventLog, data: Mapping[str, Splits], privacy: Privacy
+) -> None:
     """The figures of ``result.json``, which need images of several sites."""
     run, last = terms.run, terms.run.federation.rounds - 1
     tests = {name: splits.test for name, splits in data.items() if splits.test is not None}
@@ -154,8 +196,9 @@ def _measure(terms: Terms, out: Path, log: EventLog, data: Mapping[str, Splits])
         model = build_model(run)
         load_checkpoint(out / MODEL, model, minimum=1.0)
         metrics |= measure_global(model, tests, log, last)
-        save_foundation(out, run, model, holdings(data), metrics)
-    write_result(out, run, terms.sites, metrics, encrypted=False, simulated=True)
+        promised = {site: told for site, told in privacy.items() if told}  # those who took part
+        save_foundation(out, run, model, holdings(data), metrics, promised)
+    write_result(out, run, terms.sites, metrics, False, True, privacy)
 
 
 def _mean_of_local_models(terms: Terms, out: Path, tests: Mapping[str, FrameDataset]) -> float:

@@ -72,7 +72,8 @@ class Conductor:
         self._algorithm = algorithm_for(terms.run.federation)
         self._silent: dict[str, str] = {}  # who did not answer last, and why nobody waits
         self._refused: dict[str, str] = {}  # who cannot take part in this job at all
-        self._heads = KnownHeads(state_folder.parent / HEADS_FILE, folder / HEADS_FILE)
+        # no run's name begins with a dot, so no run's state folder can be in the way
+        self._heads = KnownHeads(state_folder.parent / f".{HEADS_FILE}", folder / HEADS_FILE)
         self._privacy: dict[str, dict[str, Any]] = {}  # what each site planned, or spent
 
     def conduct(self, where: str, encrypted: bool) -> None:
@@ -230,7 +231,7 @@ class Conductor:
         """What a site will spend at most; it stands for what was spent until that is told."""
         if planned := answer.get("planned"):
             log.emit("privacy_planned", site=site, **planned)
-            self._privacy[site] = {**planned, "upper_bound": True}
+            self._privacy[site] = {**planned, "at_most": True}
 
     def _tell_spent(self, log: EventLog, answers: Answers) -> None:
         for site, answer in answers.items():
