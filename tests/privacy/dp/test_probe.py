@@ -117,6 +117,24 @@ def test_randomness_and_safe_layers_are_no_alarm(middle: nn.Module) -> None:
     check(net(middle))
 
 
+def test_a_rounding_that_switches_a_relu_once_is_no_alarm() -> None:
+    passes: list[int] = []
+
+    class Switched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient: Tensor) -> Tensor:
+            first_smaller_one = len(gradient) == SAMPLES - 1 and not passes
+            passes.extend([1] * first_smaller_one)
+            return gradient * (1.03 if first_smaller_one else 1.0)
+
+    check(net(Function(Switched.apply)))
+    assert passes == [1]
+
+
 def test_attention_with_tokens_first_and_dropout_is_no_alarm() -> None:
     class Attentive(nn.Module):
         def __init__(self) -> None:
