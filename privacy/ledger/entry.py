@@ -6,7 +6,7 @@ so an entry stands for all before it, and its signature signs them all.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -76,7 +76,7 @@ class Entry:
             "steps": self.steps,
             "refers": self.refers,
             "reason": self.reason,
-            **{name: asdict(part) for name, part in parts if part is not None},
+            **{name: dict(vars(part)) for name, part in parts if part is not None},
         }
 
     def after(self, previous: "Entry | None", time: str) -> "Entry":

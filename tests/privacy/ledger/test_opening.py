@@ -130,3 +130,10 @@ def test_a_closed_ledger_takes_no_entries(ledger, account):
     with pytest.raises(PrivacyError, match="is closed"):
         account.reserve(1)
     ledger.close()
+
+
+def test_every_commit_is_on_the_disk_before_it_returns(ledger):
+    """A power cut cannot be tried here; this is the setting that SQLite's promise hangs on."""
+    connection = ledger._journal._writer.store._connection
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
