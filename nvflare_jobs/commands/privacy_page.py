@@ -12,13 +12,14 @@ import typer
 
 import fedefm.report
 from fedefm import __version__
-from fedefm.errors import FedEFMError, LedgerCorrupt, all_problems
+from fedefm.errors import LedgerCorrupt, PrivacyError, all_problems
 from fedefm.report.figures.canvas import drawn
 from nvflare_jobs.commands.privacy_site import (
     AsJson,
     Site,
     SiteFile,
     doubts_about,
+    key_doubts,
     site_of,
     what_was_checked,
 )
@@ -73,10 +74,14 @@ def report(
 
 def site_facts(site: Site, interval: float = INTERVAL) -> SiteFacts:
     """Everything that the page tells. A ledger in doubt is told as far as it verifies."""
-    doubts = doubts_about(site, []) if site.exists else []
-    entries = site.readable() if doubts else site.entries()
+    try:
+        entries = site.entries()
+        doubts = key_doubts(site, entries)
+    except PrivacyError:
+        entries, doubts = site.readable(), doubts_about(site, [])
+    genesis = entries[0].genesis if entries else None
     return SiteFacts(
-        site=_name(site, doubts),
+        site=genesis.site if genesis else site.folder_name,
         made=datetime.now(timezone.utc),
         accountant=ACCOUNTANT,
         interval=interval,
@@ -90,18 +95,11 @@ def site_facts(site: Site, interval: float = INTERVAL) -> SiteFacts:
 
 
 def _checked(site: Site, entries: Sequence[Entry], doubts: Sequence[str]) -> list[str]:
+    if doubts:
+        return []
     if not entries:
-        return ["There is no ledger yet; the first private run begins it."] if not doubts else []
-    return [] if doubts else what_was_checked(site, entries, [])
-
-
-def _name(site: Site, doubts: Sequence[str]) -> str:
-    try:
-        return site.name()
-    except FedEFMError:
-        if doubts:
-            return site.folder_name
-        raise
+        return ["There is no ledger yet; the first private run begins it."]
+    return what_was_checked(site, entries, [])
 
 
 def _style() -> str:

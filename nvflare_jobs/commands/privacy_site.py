@@ -141,11 +141,27 @@ def _public_key(entries: Sequence[Entry]) -> str:
     return f"Ed25519, {genesis.public_key[:16]}…" if genesis else "none"
 
 
-def _of_key(site: Site, entries: Sequence[Entry]) -> str:
-    genesis = entries[0].genesis
+def key_doubts(site: Site, entries: Sequence[Entry]) -> list[str]:
+    """What is wrong with the key's file, as far as this account may read it."""
     try:
-        ledger_keys.load_key(site.ledger, genesis.public_key if genesis else "")
-    except PrivacyError:
+        _load_key(site, entries)
+    except ledger_keys.KeyOutOfReach:
+        return []
+    except PrivacyError as error:
+        return [str(error)]
+    return []
+
+
+def _load_key(site: Site, entries: Sequence[Entry]) -> None:
+    genesis = entries[0].genesis if entries else None
+    if genesis is not None:
+        ledger_keys.load_key(site.ledger, genesis.public_key)
+
+
+def _of_key(site: Site, entries: Sequence[Entry]) -> str:
+    try:
+        _load_key(site, entries)
+    except ledger_keys.KeyOutOfReach:
         return "The key's file was not compared: this account may not read it."
     return "The key beside the ledger is the one that signed."
 

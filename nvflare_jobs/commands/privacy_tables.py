@@ -8,7 +8,8 @@ from rich.text import Text
 
 from privacy.ledger import Entry
 from privacy.report.facts import DatasetFacts, Job
-from privacy.report.page import ADJACENCY, below, epsilon, exact, moment
+from privacy.report.numbers import below, epsilon, exact, moment
+from privacy.report.page import ADJACENCY
 
 JOB_COLUMNS = ("run", "run id", "FLARE job", "first entry", "last entry")
 STEP_COLUMNS = ("spent", "reserved", "not settled", "epsilon alone")

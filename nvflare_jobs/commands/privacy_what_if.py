@@ -19,7 +19,8 @@ from nvflare_jobs.protect import dp_of, units_of
 from privacy.accountant import ACCOUNTANT
 from privacy.mechanism import Spend, together
 from privacy.policy import Promise, promise
-from privacy.report.page import ADJACENCY, below, epsilon, exact
+from privacy.report.numbers import below, epsilon, exact
+from privacy.report.page import ADJACENCY
 from privacy.what_if import Answer, Planned, Way, answer
 
 _HERE = "this site"
@@ -57,8 +58,7 @@ def what_if(
             f"run file {run_file} has no privacy.dp, so no epsilon can be counted for it, and a "
             "site with a cap refuses it"
         )
-    counted = units_of(find_manifest(site_file, run.dataset), run.privacy.dp)
-    pledge = promise(site.settings, run, site.name(), counted)
+    pledge = promise(site.settings, run, site.name(), _units(site, run))
     planned = _efforts(run, site_file, partners, sites)
     found = answer(_planned(run, planned), pledge, _counted(site, pledge))
     if as_json:
@@ -66,6 +66,16 @@ def what_if(
     else:
         print("\n".join(_told(found, pledge, planned)))
     raise typer.Exit(0 if found.fits else 1)
+
+
+def _units(site: Site, run: RunConfig) -> int:
+    """How many patients (or images) there are: as published, where the manifest is elsewhere."""
+    entry, dp = site.settings.datasets.get(run.dataset), dp_of(run)
+    if entry is not None and not (site.file.parent / entry.manifest).is_file():
+        published = entry.patients if dp.unit == "patient" else None
+        if published is not None:
+            return published
+    return units_of(find_manifest(site.file, run.dataset), dp)
 
 
 def _efforts(

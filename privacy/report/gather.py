@@ -11,7 +11,7 @@ from privacy.report.facts import DatasetFacts, Epsilons, Job, Moment, Use
 from privacy.report.history import History, State, histories
 
 DRAWN_INTERVAL = 5e-3  # of the figure: some per cent above the number of record at most
-MOMENTS = 16  # of the figure, fewer where many mechanisms must be composed for each
+MOMENTS = 24  # of the figure, fewer where many mechanisms must be composed for each
 QUICK_PRV = 4  # mechanisms; its time grows with their square, 16 s for 28
 WORK = 80  # mechanisms composed for a figure, in all
 

@@ -4,7 +4,7 @@ The ledger's own books do the counting, so that the page cannot count differentl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from privacy.ledger import Budget, Dataset, Entry, RunRecord
@@ -68,6 +68,8 @@ def histories(entries: Sequence[Entry]) -> Mapping[Dataset, History]:
 def _note(history: History, entry: Entry, following: Entry | None, books: Books) -> None:
     when = datetime.fromisoformat(entry.time)
     spent, reserved = books.spent(history.dataset), books.reserved(history.dataset)
+    if entry.kind == "refund":  # the line falls from what stood there before
+        history.states[-1] = replace(history.states[-1], is_landmark=True)
     history.states.append(State(when, spent, reserved, entry.kind in LANDMARKS))
     run = entry.run
     if entry.kind == "plan":

@@ -6,6 +6,8 @@ whether one given patient was among those trained on. Epsilon and delta bound ho
 
 import math
 
+from privacy.report.numbers import exact
+
 ACCUSED = 0.01  # of patients who were not trained on, the share whom a guesser accuses wrongly
 
 
@@ -44,7 +46,7 @@ def in_words(epsilon: float, delta: float, unit: str) -> str:
         f"Whoever sees everything that left this site, and guesses of each {unit} whether it was "
         f"trained on, with 1 wrong accusation in 100, recognizes at most {_share(found)} of those "
         f"that were; without having seen anything it would be 1 %. The odds for any one {unit} "
-        f"rise at most {_times(factor)}, except with probability {delta:g}."
+        f"rise at most {_times(factor)}, except with probability {exact(delta)}."
     )
 
 

@@ -20,6 +20,7 @@ from privacy.report.assumptions import assumptions
 from privacy.report.facts import DatasetFacts, Job, SiteFacts
 from privacy.report.figure import Draw, spend_figure
 from privacy.report.meaning import in_words, strength
+from privacy.report.numbers import below, day, epsilon, exact, moment, to_the_minute
 
 JOBS_SHOWN = USES_SHOWN = 50  # on the page; the JSON file has all
 
@@ -82,7 +83,8 @@ class Section:
         if not numbers:
             return ""
         share = self.facts.delta * max(numbers)
-        return f"{exact(float(f'{share:.2g}'))} times one in {max(numbers):,} {self.facts.unit}s"
+        told = exact(float(f"{share:.2g}"))
+        return f"{told} of one in {max(numbers):,} {self.facts.unit}s; well below 1 is wanted"
 
     @property
     def spent_share(self) -> float:
@@ -212,35 +214,6 @@ def adjacency_meaning(adjacency: Adjacency, unit: str) -> str:
     )
 
 
-def epsilon(value: float | None) -> str:
-    """Three decimals, rounded up: an epsilon is a bound."""
-    if value is None:
-        return "–"
-    if math.isinf(value):
-        return "without bound"
-    return "0" if value == 0 else f"{_up(value):,.3f}"
-
-
-def below(value: float | None) -> str:
-    """What is left, rounded down."""
-    return "–" if value is None else f"{math.floor(value * 1000 + 1e-9) / 1000:,.3f}"
-
-
-def exact(value: float) -> str:
-    """A number as a person writes it, such as 1e-5."""
-    return f"{value:g}".replace("e-0", "e-").replace("e+0", "e+")
-
-
-def day(when: datetime) -> str:
-    """The date, in universal time."""
-    return when.strftime("%Y-%m-%d")
-
-
-def moment(when: datetime) -> str:
-    """Date and time, in universal time."""
-    return when.strftime("%Y-%m-%d %H:%M UTC")
-
-
 def as_json(site: SiteFacts) -> str:
     """All facts, as one JSON object; a mechanism stands as its numbers."""
     return json.dumps(_plain(site), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -264,14 +237,15 @@ def _plain(value: Any) -> Any:
 
 def _job_row(job: Job) -> list[str]:
     steps = [sum(job.spent.values()), sum(job.reserved.values()), job.unsettled, job.given_back]
-    told = [job.name, job.job or "–", moment(job.first), moment(job.last)]
+    told = [job.name, _short(job.job) or "–", to_the_minute(job.first), to_the_minute(job.last)]
     return [*told, *(f"{number:,}" for number in steps), epsilon(job.epsilon)]
+
+
+def _short(job: str) -> str:
+    """The beginning of FLARE's job id, as its console shows it; JSON has all of it."""
+    return job if len(job) <= 8 else f"{job[:8]}…"
 
 
 def _some(names: Sequence[str], most: int = 4) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def _up(value: float) -> float:
-    return math.ceil(value * 1000 - 1e-9) / 1000
