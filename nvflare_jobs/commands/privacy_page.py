@@ -57,10 +57,7 @@ def report(
     """
     site = site_of(site_file)
     facts = site_facts(site, CERTIFICATE_INTERVAL if certificate else INTERVAL)
-    page = out if out.suffix == ".html" else out / PAGE
-    page.parent.mkdir(parents=True, exist_ok=True)
-    _replace(page.with_suffix(".json"), facts_as_json(facts))
-    _replace(page, render(facts, drawn, _style(), __version__))
+    page = _write(facts, out)
     if as_json:
         told = {"page": str(page), "json": str(page.with_suffix(".json"))}
         print(json.dumps(told | {"doubts": list(facts.doubts)}))
@@ -70,6 +67,19 @@ def report(
         if as_json:
             raise typer.Exit(2)
         raise LedgerCorrupt(all_problems(f"ledger {site.ledger} is in doubt", facts.doubts))
+
+
+def write_page(site_file: Path, out: Path) -> Path:
+    """Write page and JSON into ``out`` (a folder, or a file that ends in .html); the page's path."""
+    return _write(site_facts(site_of(site_file)), out)
+
+
+def _write(facts: SiteFacts, out: Path) -> Path:
+    page = out if out.suffix == ".html" else out / PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
+    _replace(page.with_suffix(".json"), facts_as_json(facts))
+    _replace(page, render(facts, drawn, _style(), __version__))
+    return page
 
 
 def site_facts(site: Site, interval: float = INTERVAL) -> SiteFacts:
