@@ -4,11 +4,7 @@ Knows nothing of FLARE. What leaves is decided here by the site's own file: a nu
 not in ``policy.allowed_metrics`` is not told.
 """
 
-import hashlib
-import json
 import logging
-import secrets
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,19 +27,15 @@ from fedefm.train.rounds import algorithm_for
 from fedefm.train.run import holdings
 from fedefm.train.simulate import Outcome
 from fedefm.train.site import Site
-from fedefm.train.state import finished_rounds, load_state, save_state
-from nvflare_jobs.parties import places
 from nvflare_jobs.parties.answers import tellable
 from nvflare_jobs.parties.heads import KNOWN_HEADS
 from nvflare_jobs.parties.messages import DISMISS, PUBLISH, READY, ROUND, report_of
 from nvflare_jobs.parties.party import Party
+from nvflare_jobs.parties.saved_run import SavedRun
 from nvflare_jobs.parties.terms import Terms
 
 if TYPE_CHECKING:
     from nvflare_jobs.parties.site_guard import SiteGuard
-
-FREE_TO_CHANGE = {"federation": {"quorum", "deadline_s", "evaluate_every"}}  # on a resume
-TERMS_FILE = "terms.sha256"
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +62,6 @@ class SiteWork:
         job: str = "",
     ) -> None:
         self.name, self.terms = name, terms
-        self._state_folder = state_folder
         self._settings: SiteConfig = read_site(site_file)
         self._check_policy(encrypted, simulated)
         self._guard = _guard(name, site_file, terms, job)
@@ -84,7 +75,7 @@ class SiteWork:
             self._guard.check(manifest)
         self._data = load_data(manifest, terms.run)
         self._algorithm = algorithm_for(terms.run.federation)
-        self._run_id = self._known_run_id() or secrets.token_hex(16)
+        self._saved = SavedRun(name, state_folder, terms)
         self._started = False
 
     def answer(self, task: str, numbers: Mapping[str, Any], party: Party) -> dict[str, Any]:
@@ -111,11 +102,11 @@ class SiteWork:
         so that a site that cannot afford it is known before the others begin. A resumed run's is
         when it is known from where it goes on. Raises what a ledger and a plan raise.
         """
-        told: dict[str, Any] = {"saved": self._saved_rounds()}
+        told: dict[str, Any] = {"saved": self._saved.rounds()}
         if self._guard is not None:
             self._guard.look_into_ledger(known_head)
             if not self.terms.resume:
-                self._guard.protect(0, self._run_id, self._data.train)
+                self._guard.protect(0, self._saved.run_id, self._data.train)
         elif "images" in self._tellable:
             told["holdings"] = holdings({self.name: self._data})[self.name]
         return told | self._of_ledger()
@@ -141,20 +132,12 @@ class SiteWork:
         rounds from here on. Gives what a private site may tell of its plan.
         """
         if rounds == 0:
-            self._begin_afresh()
+            self._saved.begin()
             self._build(0)
             return self._planned()
-        saved = self._saved_rounds()
-        newest = max((number for number in saved if number <= rounds), default=None)
-        state = load_state(self._state_folder, newest) if newest is not None else None
-        if state is None:
-            have = ", ".join(str(number) for number in saved) or "nothing"
-            raise ConfigError(
-                f"site {self.name!r} cannot go on after round {rounds}: of this run it has saved "
-                f"{have}; start a new run without --resume"
-            )
+        state = self._saved.newest(rounds)
         self._build(rounds)
-        self._site.load_state(state[1][self.name])
+        self._site.load_state(state)
         return self._planned()
 
     def play(self, party: Party, round_index: int, silent: Iterable[str] = ()) -> dict[str, Any]:
@@ -169,7 +152,7 @@ class SiteWork:
         else:
             self._site.load_state(before)
             reason = tell_reason(outcome.error)
-        save_state(self._state_folder, round_index + 1, {self.name: self._site.state()})
+        self._saved.save(round_index + 1, self._site.state())
         report = self._allowed(report_of(outcome, reason))
         federation = self.terms.run.federation
         if (round_index + 1) % federation.evaluate_every == 0:
@@ -202,7 +185,7 @@ class SiteWork:
         """The site, and for a private run what guards it in the rounds from ``begin``."""
         run, protection = self.terms.run, None
         if self._guard is not None:
-            self._guard.protect(begin, self._run_id, self._data.train)
+            self._guard.protect(begin, self._saved.run_id, self._data.train)
             protection = self._guard.protection
         self._site: Site = build_site(
             self.name, self._data.train, run, self.terms.plan(), protection
@@ -259,27 +242,6 @@ class SiteWork:
             report["seconds"] = report["exchange_seconds"] = 0.0
         return report
 
-    def _begin_afresh(self) -> None:
-        if self._state_folder.exists():
-            shutil.rmtree(self._state_folder)
-        self._state_folder.mkdir(parents=True)
-        (self._state_folder / places.RUN_ID).write_text(f"{self._run_id}\n", encoding="utf-8")
-        (self._state_folder / TERMS_FILE).write_text(terms_digest(self.terms), encoding="utf-8")
-
-    def _saved_rounds(self) -> list[int]:
-        """Newest first; only states of the very run that this job goes on with."""
-        return finished_rounds(self._state_folder) if self._is_of_this_run() else []
-
-    def _known_run_id(self) -> str | None:
-        """What the ledger calls the run that this job goes on with."""
-        if not self.terms.resume or not self._is_of_this_run():
-            return None
-        return places.run_id(self._state_folder)
-
-    def _is_of_this_run(self) -> bool:
-        path = self._state_folder / TERMS_FILE
-        return path.is_file() and path.read_text(encoding="utf-8") == terms_digest(self.terms)
-
 
 def _guard(site: str, site_file: Path, terms: Terms, job: str) -> "SiteGuard | None":
     if terms.run.privacy.dp is None:
@@ -287,14 +249,6 @@ def _guard(site: str, site_file: Path, terms: Terms, job: str) -> "SiteGuard | N
     from nvflare_jobs.parties.site_guard import SiteGuard  # the privacy packages load slowly
 
     return SiteGuard(site, site_file, terms, job)
-
-
-def terms_digest(terms: Terms) -> str:
-    """What two jobs must share for one to go on with the other's state."""
-    data = terms.model_dump(
-        mode="json", exclude={"resume": True, "recorded": True, "run": FREE_TO_CHANGE}
-    )
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def tell_reason(error: Exception) -> str:
