@@ -70,7 +70,7 @@ def report(
 
 
 def write_page(site_file: Path, out: Path) -> Path:
-    """Write page and JSON into ``out`` (a folder, or a file that ends in .html); the page's path."""
+    """The page as written into ``out``, a folder or an .html file, with JSON beside it."""
     return _write(site_facts(site_of(site_file)), out)
 
 
