@@ -3,8 +3,8 @@
 The same in one process, in FLARE and for fine-tuning: policy, ledger, noise, trainer, mean, gate.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from fedefm.config import DpConfig, RunConfig, SiteConfig, read_site
 from fedefm.data.dataset import FrameDataset
 from fedefm.data.loading import training_rows
 from fedefm.data.manifest import Manifest
+from fedefm.data.transforms import Transform
 from fedefm.errors import PolicyRefused, PrivacyError
 from fedefm.train.assemble import transform_of
 from fedefm.train.effort import Effort, steps_of
@@ -58,20 +59,43 @@ class ByLedger:
         raises.
         """
         settings, dp = read_site(site_file), dp_of(run)
-        counted = len(data.patients.unique()) if dp.unit == "patient" else len(data)
-        pledge = promise(settings, run, site, counted)
+        pledge = promise(settings, run, site, counted_in(data, dp))
         ledger = open_ledger(site, site_file, settings, self._known_heads.get(site))
-        try:
+        with closed_on_error(ledger, site):
             label = RunLabel(run_id, run.name, self._job)
             account = open_plan(ledger, label, pledge, dp, steps_of(efforts))
+            planned = _planned(dp, efforts, run.federation.host_steps, pledge, account)
+            facts = Facts(dp.clip_norm, dp.frames_per_patient, dp.epsilon)
+            gate = Gate(site, run_id, ledger, account, pledge, facts, planned)
             labels = settings.datasets[run.dataset].labels
-            return _protection(site, run, efforts, data, pledge, ledger, account, run_id, labels)
-        except PrivacyError as error:
-            ledger.close()
-            raise type(error)(f"site {site!r}: {error}") from None
-        except BaseException:
-            ledger.close()
-            raise
+            return protection(
+                data,
+                dp,
+                account,
+                gate,
+                pledge,
+                run.training.momentum,
+                transform_of(run.training),
+                run.model.classes if labels is None else labels,  # undeclared: it may hold any
+            )
+
+
+@contextmanager
+def closed_on_error(ledger: Ledger, site: str) -> Iterator[None]:
+    """Lets go of the ledger where the block fails, and names the site in what it raises."""
+    try:
+        yield
+    except PrivacyError as error:
+        ledger.close()
+        raise type(error)(f"site {site!r}: {error}") from None
+    except BaseException:
+        ledger.close()
+        raise
+
+
+def counted_in(data: FrameDataset, dp: DpConfig) -> int:
+    """How many patients (or images) are in ``data``."""
+    return len(data.patients.unique()) if dp.unit == "patient" else len(data)
 
 
 def dp_of(run: RunConfig) -> DpConfig:
@@ -142,19 +166,18 @@ def _is_of(account: Account, sampling: Sampling) -> bool:
     return sampling.mechanism(account.mechanism.noise_multiplier) == account.mechanism
 
 
-def _protection(
-    site: str,
-    run: RunConfig,
-    efforts: Sequence[Effort],
+def protection(
     data: FrameDataset,
-    pledge: Promise,
-    ledger: Ledger,
+    dp: DpConfig,
     account: Account,
-    run_id: str,
-    labels: tuple[str, ...] | None,
+    gate: Gate,
+    pledge: Promise,
+    momentum: float,
+    transform: Transform | None,
+    labels: tuple[str, ...],
 ) -> Protection:
-    dp, noise = dp_of(run), account.mechanism.noise_multiplier
-    sampling = sampling_for(dp, pledge.units)
+    """The private trainer, the private mean and the gate over ``account``, in one."""
+    noise, sampling = account.mechanism.noise_multiplier, sampling_for(dp, pledge.units)
     trainer = PrivateTrainer(
         data,
         sampling,
@@ -164,15 +187,11 @@ def _protection(
         account,
         dp.frames_per_patient,
         dp.unit,
-        run.training.momentum,
-        transform_of(run.training),
+        momentum,
+        transform,
     )
     mean = PrivateMean(data, sampling, noise, account, dp.frames_per_patient, dp.unit)
-    planned = _planned(dp, efforts, run.federation.host_steps, pledge, account)
-    facts = Facts(dp.clip_norm, dp.frames_per_patient, dp.epsilon)
-    gate = Gate(site, run_id, ledger, account, pledge, facts, planned)
-    known = run.model.classes if labels is None else labels  # undeclared: it may hold any
-    return Protection(trainer, mean, gate, False, known, pledge.units)
+    return Protection(trainer, mean, gate, False, labels, pledge.units)
 
 
 def _gradients(dp: DpConfig, sampling: Sampling, data: FrameDataset) -> Gradients:
@@ -185,17 +204,24 @@ def _planned(
     dp: DpConfig, efforts: Sequence[Effort], host_steps: int, pledge: Promise, account: Account
 ) -> dict[str, Any]:
     """What is told before the first step: the whole run, and what each part of it costs."""
-    mechanism, steps = account.mechanism, steps_of(efforts)
-    whole = together(account.spent(), {mechanism: steps})
+    steps = steps_of(efforts)
     hosting = sum(effort.guests > 0 for effort in efforts)
     cost = costs(
-        mechanism,
+        account.mechanism,
         run_steps=steps,
         round_steps=max((effort.steps for effort in efforts), default=0),
         guest_steps=hosting * host_steps,
         delta=pledge.delta,
         adjacency=pledge.adjacency,
     )
+    parts = {"step": cost.step, "round": cost.round, "guest": cost.guest}
+    return {**whole_plan(dp, steps, pledge, account), "costs": parts}
+
+
+def whole_plan(dp: DpConfig, steps: int, pledge: Promise, account: Account) -> dict[str, Any]:
+    """What a run will have spent at most after ``steps`` more, with all that gives it meaning."""
+    mechanism = account.mechanism
+    whole = together(account.spent(), {mechanism: steps})
     return {
         "epsilon": epsilon(whole, pledge.delta, pledge.adjacency),
         "target_epsilon": dp.epsilon,
@@ -208,5 +234,4 @@ def _planned(
         "units": pledge.units,
         "batch_cap": mechanism.batch_cap,
         "steps": steps,
-        "costs": {name: asdict(cost)[name] for name in ("step", "round", "guest")},
     }

@@ -26,7 +26,8 @@ from fedefm.finetune.labels import labeled_rows
 from fedefm.finetune.loss import segmentation_objective
 from fedefm.model.weights import Weights, load_weights, weights_of
 from fedefm.seeding import generator_for
-from fedefm.train.trainer import SgdTrainer
+from fedefm.train.protection import Protection
+from fedefm.train.trainer import SgdTrainer, Trainer
 
 MOMENTUM = 0.9
 CLIP_NORM = 5.0
@@ -42,8 +43,8 @@ class FinetuneResult:
     steps: int
     best_step: int  # the last step where nothing could be validated
     validation: SegmentationScores | None
-    train_images: int
-    train_patients: int
+    train_images: int | None  # None: private
+    train_patients: int  # private: as published, or counted
 
 
 def finetune_segmenter(
@@ -53,8 +54,12 @@ def finetune_segmenter(
     config: FinetuneConfig,
     seed: int,
     events: EventLog | None = None,
+    protection: Protection | None = None,
 ) -> FinetuneResult:
     """Train ``model`` in place on a share of the patients of ``train`` and keep its best weights.
+
+    With a ``protection``, its trainer takes the steps, on the patients that it was made for, and
+    the last weights are kept: to choose by validation images would be a release of its own.
 
     Args:
         model: segmenter, logits ``(B, K, H, W)``.
@@ -66,22 +71,27 @@ def finetune_segmenter(
     for dataset in (train, *((validation,) if validation else ())):
         _check_masks(dataset)
     events = events or EventLog()
-    labeled = train.subset(labeled_rows(train.patients, config.label_fraction, seed))
-    trainer = SgdTrainer(labeled, config.batch_size, MOMENTUM, CLIP_NORM, augmentation())
+    if protection is None:
+        labeled = train.subset(labeled_rows(train.patients, config.label_fraction, seed))
+        plain = SgdTrainer(labeled, config.batch_size, MOMENTUM, CLIP_NORM, augmentation())
+        trainer: Trainer = plain
+        images, patients = len(labeled), len(labeled.patients.unique())
+    else:
+        trainer, images, patients = protection.trainer, None, protection.size or 0
     rng = generator_for(seed, "finetune", 0, "batches")
-    best = _Best(validation)
+    best = _Best(validation if protection is None else None)
     step = 0
     for steps in _chunks(config.steps):
         rate = poly_rate(config.learning_rate, step, config.steps)
         stats = trainer.fit(model, segmentation_objective, steps, rate, rng)
         step += steps
-        events.emit("finetune_step", step=step, steps=config.steps, loss=stats.loss, rate=rate)
+        loss = stats.loss if protection is None else None
+        events.emit("finetune_step", step=step, steps=config.steps, loss=loss, rate=rate)
         if _validates(step, steps, config.steps):
             best.look(model, step, events)
     best.restore(model)
     scores = evaluate_segmenter(model, validation) if validation else None
-    patients = len(labeled.patients.unique())
-    return FinetuneResult(config.steps, best.step, scores, len(labeled), patients)
+    return FinetuneResult(config.steps, best.step, scores, images, patients)
 
 
 def poly_rate(base: float, step: int, steps: int) -> float:

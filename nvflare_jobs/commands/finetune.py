@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedefm.config import FinetuneConfig, parse
+from fedefm.config import DpConfig, FinetuneConfig, parse
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.manifest import read_manifest
 from fedefm.errors import ConfigError
@@ -22,11 +22,12 @@ from fedefm.finetune.evaluate import (
     evaluate_segmenter,
 )
 from fedefm.finetune.export import export as export_model
-from fedefm.finetune.job import FinetuneJob, run_finetuning
+from fedefm.finetune.job import FinetuneJob, Guard, run_finetuning
 from fedefm.finetune.predict import predict as predict_images
 from fedefm.finetune.result import as_json as json_of
 from fedefm.finetune.start import Start
 from fedefm.model.checkpoint import read_checkpoint_info
+from fedefm.report.numbers import epsilon as shown_epsilon
 from nvflare_jobs.commands.finetune_progress import finetune_progress
 from nvflare_jobs.commands.progress import progress_of
 
@@ -44,8 +45,14 @@ def register(app: typer.Typer) -> None:
 
 
 def finetune(
-    manifest: Annotated[Path, typer.Argument(help="A manifest of images with masks.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to make; new or empty.")],
+    manifest: Annotated[
+        Path | None, typer.Argument(help="A manifest of images with masks; or use --site.")
+    ] = None,
+    site: Annotated[
+        Path | None, typer.Option(help="The site's file; its policy and its ledger then hold.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="What to train on, as the site file calls it.")] = "",
     foundation: Annotated[
         Path | None, typer.Option("--from", help="The foundation checkpoint to start from.")
     ] = None,
@@ -63,15 +70,28 @@ def finetune(
         float, typer.Option(help="Share of the training patients to learn from.")
     ] = 1.0,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 8,
+    batch_size: Annotated[int, typer.Option(help="Images a step; not of private training.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Of the first step; falls to 0.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Draws patients, batches and augmentation.", min=0)] = 1,
+    epsilon: Annotated[
+        float | None, typer.Option(help="Train privately, within this epsilon; needs --site.")
+    ] = None,
+    delta: Annotated[float, typer.Option(help="Of --epsilon.")] = 1e-5,
+    unit: Annotated[str, typer.Option(help="Whom --epsilon protects: patient or image.")] = (
+        "patient"
+    ),
+    patients_per_step: Annotated[int, typer.Option(help="Drawn for a private step.")] = 32,
+    frames_per_patient: Annotated[int, typer.Option(help="Of a drawn patient.")] = 1,
+    clip_norm: Annotated[float, typer.Option(help="Of a patient's gradient, L2.")] = 1.0,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Train a catheter and guidewire segmenter on images with masks.
 
     Example: fedefm finetune data/manifest.csv --from run/model.safetensors --out segmenter
+
+    Privately: fedefm finetune --site local/fedefm_site.yaml --dataset segmentation --epsilon 8
+    --from run/model.safetensors --out segmenter
     """
     names = _names(classes)
     settings = {
@@ -83,17 +103,36 @@ def finetune(
     }
     config = parse(settings, FinetuneConfig, "the options")
     start = _start(foundation, scratch, backbone, image_size)
-    job = FinetuneJob(manifest, out, start, config, names, seed, device)
+    dp = None
+    if epsilon is not None:
+        wanted = {
+            "epsilon": epsilon,
+            "delta": delta,
+            "unit": unit,
+            "patients_per_step": patients_per_step,
+            "frames_per_patient": frames_per_patient,
+            "clip_norm": clip_norm,
+        }
+        dp = parse(wanted, DpConfig, "the options")
+    images, guard = _images(manifest, site, dataset, dp, steps)
+    job = FinetuneJob(images, out, start, config, names, seed, device, guard)
     with finetune_progress(as_json) as (decoding, listener):
         report = run_finetuning(job, (listener,), decoding)
     if as_json:
         print(json_of(report))
         return
-    result = report.result
+    result, spent = report.result, report.privacy
+    images_of = f"{result.train_images} images of " if spent is None else ""
+    whom = f"{result.train_patients} {spent['unit'] if spent else 'patient'}s"
     print(
-        f"trained from {report.trained_from} on {result.train_images} images of "
-        f"{result.train_patients} patients; kept the weights of step {result.best_step}"
+        f"trained from {report.trained_from} on {images_of}{whom}; kept the weights of step "
+        f"{result.best_step}"
     )
+    if spent is not None:
+        print(
+            f"spent epsilon {shown_epsilon(spent['epsilon'])} at delta {spent['delta']:g} for each "
+            f"{spent['unit']}"
+        )
     if report.scores is not None:
         _show(report.scores, f"the {report.scored_on} split")
     print(f"model.safetensors, model_card.md, result.json and examples are in {out}")
@@ -184,6 +223,22 @@ def _start(foundation: Path | None, scratch: bool, backbone: str, image_size: in
     if scratch:
         return Start(None, backbone or SCRATCH_BACKBONE, image_size or SCRATCH_SIZE)
     return Start(foundation, backbone, image_size)
+
+
+def _images(
+    manifest: Path | None, site: Path | None, dataset: str, dp: DpConfig | None, steps: int
+) -> tuple[Path, Guard | None]:
+    """The manifest to train on, and what guards it where the training is private."""
+    if (manifest is None) == (site is None) or bool(dataset) != (site is not None):
+        raise ConfigError("name the images once: either a MANIFEST, or --site with --dataset")
+    if site is not None:
+        from nvflare_jobs.commands.private_finetune import dataset_at, guard_for  # loads slowly
+
+        images = dataset_at(site, dataset, dp)
+        return images, None if dp is None else guard_for(site, dataset, dp, steps)
+    if manifest is None or dp is not None:
+        raise ConfigError("--epsilon needs --site and --dataset: the ledger is the site's")
+    return manifest, None
 
 
 def _names(classes: str) -> tuple[str, ...]:

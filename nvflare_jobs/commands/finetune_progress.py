@@ -6,9 +6,11 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from fedefm.data.dataset import Progress as Counter
 from fedefm.events import Event, Listener
+from fedefm.report.sentences import planned_spend
 
 
 @contextmanager
@@ -30,12 +32,17 @@ def finetune_progress(quiet: bool) -> Iterator[tuple[Counter, Listener]]:
 
 
 def _advance(bars: Progress, task: TaskID, event: Event) -> None:
+    if event["event"] == "privacy_planned":
+        bars.console.print(Text(planned_spend(event)), soft_wrap=True)
     if event["event"] == "finetune_step":
-        shown = f"train, loss {event['loss']:.3f}"
+        loss = event["loss"]
+        shown = "train, privately" if loss is None else f"train, loss {loss:.3f}"
         bars.update(task, completed=event["step"], total=event["steps"], description=shown)
 
 
 def _print_validation(event: Event) -> None:
+    if event["event"] == "privacy_planned":
+        print(planned_spend(event), file=sys.stderr, flush=True)
     if event["event"] == "finetune_validation":
         dice = "undefined" if event["dice"] is None else f"{event['dice']:.3f}"
         print(f"step {event['step']}: validation Dice {dice}", file=sys.stderr, flush=True)

@@ -31,6 +31,24 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def masked_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight patients with a bright bar each and its mask; nobody may change them."""
+    folder = tmp_path_factory.mktemp("masked")
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(8):
+        image = rng.normal(120, 9, (48, 48)).astype(np.uint8)
+        mask = np.zeros((48, 48), np.uint8)
+        image[:, 4 * k + 8 : 4 * k + 10], mask[:, 4 * k + 8 : 4 * k + 10] = 240, 1
+        Image.fromarray(image).save(folder / f"{k}.png")
+        Image.fromarray(mask).save(folder / f"{k}_mask.png")
+        split = "train" if k < 6 else ("validation", "test")[k - 6]
+        rows.append(Row(f"{k}.png", 0, f"p{k}", "c", "", f"{k}_mask.png", split))
+    write_manifest(folder / "manifest.csv", rows)
+    return folder
+
+
 @pytest.fixture
 def tiny_run() -> RunConfig:
     return run_of()

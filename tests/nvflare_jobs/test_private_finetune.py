@@ -1,0 +1,156 @@
+"""``fedefm finetune --site ... --epsilon``: the same policy and ledger as of a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from safetensors import safe_open
+from typer.testing import CliRunner
+
+from fedefm.errors import BudgetExhausted, ConfigError, FedEFMError, PolicyRefused
+from fedefm.events import read_events
+from nvflare_jobs.commands import finetune
+from privacy.accountant import epsilon
+from privacy.ledger import Dataset, Ledger
+
+PATIENTS = Dataset("segmentation", "patient")
+PRIVATE = ("--epsilon", 6, "--delta", 1e-3, "--patients-per-step", 4)  # the site's delta: 1e-5
+
+
+@pytest.fixture
+def site(tmp_path: Path, masked_images: Path) -> Path:
+    """A hospital's folder: images with masks, and the site file."""
+    return write_site(tmp_path, masked_images)
+
+
+def write_site(folder: Path, images: Path, **settings: Any) -> Path:
+    entry = {"manifest": str(images / "manifest.csv"), **settings.pop("entry", {})}
+    path = folder / "fedefm_site.yaml"
+    held = {"datasets": {"segmentation": entry}, "ledger": "ledger.sqlite", **settings}
+    path.write_text(yaml.safe_dump(held))
+    return path
+
+
+def tune(site: Path, out: Path, *more: Any, steps: int = 13) -> str:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    finetune.register(app)
+    words = ["finetune", "--site", site, "--dataset", "segmentation", "--out", out]
+    words += ["--scratch", "--backbone", "resnet_micro", "--image-size", 32]
+    words += ["--classes", "background,catheter", "--steps", steps, *more]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if isinstance(result.exception, FedEFMError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def records(site: Path) -> list[Any]:
+    with Ledger.open(site.parent / "ledger.sqlite", site.parent.name, read_only=True) as ledger:
+        return ledger.runs(PATIENTS)
+
+
+def test_the_ledger_and_the_result_agree_and_nothing_measured_leaves(
+    site: Path, tmp_path: Path
+) -> None:
+    printed = tune(site, tmp_path / "out", *PRIVATE)
+    assert "spent epsilon 6.00 at delta 1e-05 for each patient" in printed
+    assert "kept the weights of step 13" in printed  # the last ones, whatever validation says
+
+    spent = json.loads((tmp_path / "out" / "result.json").read_text())["report"]["privacy"]
+    (record,) = records(site)
+    assert sum(record.spent.values()) == spent["steps"] == 13
+    assert spent["epsilon"] == epsilon(record.spent, 1e-5) <= 6
+    assert (record.lost, record.is_open) == (0, False)
+
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "Trained with differential privacy" in card
+    assert "stay with the site" in card
+    assert "Not protected" not in card
+    with safe_open(tmp_path / "out" / "model.safetensors", "pt") as model:
+        travels = json.dumps(model.metadata())
+    for score in ("mean Dice", "mIoU", "clDice", "false alarms"):
+        assert score not in card
+        assert score not in travels
+    assert "mean_dice" in (tmp_path / "out" / "result.json").read_text()  # at the site, it is known
+    steps = list(read_events(tmp_path / "out" / "events.jsonl"))
+    assert {e["loss"] for e in steps if e["event"] == "finetune_step"} == {None}
+    assert [e["event"] for e in steps if e["event"].startswith("privacy")] == [
+        "privacy_planned",
+        "privacy_spent",
+    ]
+
+
+def test_two_fine_tunings_share_the_cap_and_the_second_is_refused_before_it_begins(
+    site: Path, masked_images: Path, tmp_path: Path
+) -> None:
+    write_site(site.parent, masked_images, policy={"epsilon_cap": 7.0, "delta": 1e-3})
+    tune(site, tmp_path / "first", *PRIVATE)
+    with pytest.raises(BudgetExhausted, match="may spend epsilon 7"):
+        tune(site, tmp_path / "second", *PRIVATE)
+    assert not (tmp_path / "second").exists()
+    assert len(records(site)) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "error", "words"),
+    [
+        ({"policy": {"require_dp": True}}, (), PolicyRefused, "requires differential privacy"),
+        ({"policy": {"epsilon_cap": 3.0}}, (), PolicyRefused, "caps epsilon at 3"),
+        ({"entry": {"unit": "image"}}, PRIVATE, PolicyRefused, "counted by the image"),
+        ({"policy": {"delta": 0.5}}, ("--epsilon", 3, "--delta", 0.4), PolicyRefused, "one over"),
+        ({"ledger": None}, PRIVATE, ConfigError, "names no ledger"),
+        ({}, ("--epsilon", 0), ConfigError, "epsilon"),
+        ({}, ("--epsilon", 3, "--unit", "hospital"), ConfigError, "unit"),
+    ],
+)
+def test_what_the_site_does_not_allow_is_refused_before_an_image_is_opened(
+    tmp_path: Path, masked_images: Path, settings: Any, options: Any, error: Any, words: str
+) -> None:
+    site = write_site(tmp_path, masked_images, **settings)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(error, match=words):
+        tune(site, tmp_path / "out" / "tuned", *options)
+    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "ledger.sqlite").exists()
+
+
+def test_a_site_that_demands_nothing_is_trained_on_as_before(site: Path, tmp_path: Path) -> None:
+    assert "spent" not in tune(site, tmp_path / "out", "--batch-size", 2, steps=3)
+    assert "Not protected" in (tmp_path / "out" / "model_card.md").read_text()
+    assert not (site.parent / "ledger.sqlite").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["m.csv", "--site", "s.yaml", "--dataset", "d"]])
+def test_the_images_are_named_once(tmp_path: Path, words: list[str]) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    finetune.register(app)
+    arguments = ["finetune", *words, "--scratch", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert "either a MANIFEST, or --site with --dataset" in str(result.exception)
+
+
+def test_an_epsilon_needs_a_site(masked_images: Path, tmp_path: Path) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+    finetune.register(app)
+    arguments = ["finetune", str(masked_images / "manifest.csv"), "--scratch", "--epsilon", "3"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
+    assert "--epsilon needs --site" in str(result.exception)
+
+
+def test_a_fine_tuning_that_fails_gives_back_what_it_did_not_draw(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any) -> None:
+        raise ConfigError("stopped")
+
+    monkeypatch.setattr("fedefm.finetune.segment.poly_rate", stop)
+    with pytest.raises(ConfigError, match="stopped"):
+        tune(site, tmp_path / "out", *PRIVATE)
+    (record,) = records(site)
+    assert not record.spent
+    assert not record.is_open
+    assert not (tmp_path / "out").exists()
