@@ -31,6 +31,7 @@ MODELS = [
     for kind in ("trainable", "frozen", "segmenter")
     for backbone in ("resnet_micro", "vit_micro", "resnet10")
 ]
+LARGER = pytest.param("trainable", "vit_tiny", id="trainable-vit_tiny")
 ALL = [BookkeepingGradients(), HookGradients(), GhostGradients()]
 JOINT = [BookkeepingGradients(), HookGradients()]
 named = pytest.mark.parametrize
@@ -91,7 +92,7 @@ def clips_some(truth: ClippedSum, clip: Clip) -> bool:
 
 
 @named("backend", ALL, ids=lambda b: b.name)
-@named(("kind", "backbone"), MODELS)
+@named(("kind", "backbone"), [*MODELS, LARGER])
 def test_flat_clipping_of_single_frames(backend, kind, backbone):
     model, step = double(model_of(kind, backbone), step_of(SINGLE, kind))
     assert error(backend, model, objective_of(kind), step, Clip(0.3)) < 1e-6
