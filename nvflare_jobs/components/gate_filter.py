@@ -26,7 +26,7 @@ from nvflare_jobs.parties.answers import check_answer, tellable
 from nvflare_jobs.parties.deployed import deployed_terms
 from nvflare_jobs.parties.terms import Terms
 from privacy.gate import PREFIX
-from privacy.ledger import Ledger
+from privacy.ledger.watching import WatchedLedger
 
 HEADERS = {  # what FLARE and we have put there when a filter looks
     ReservedHeaderKey.CONTENT_TYPE,
@@ -65,7 +65,7 @@ class GateFilter(Filter):
         super().__init__()
         self._lock = threading.Lock()  # messages to several receivers leave at once
         self._job: _Job | None = None
-        self._settled: set[str] = set()
+        self._ledger: WatchedLedger | None = None
 
     def process(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """The very ``shareable``. Raises PolicyRefused where it must not leave."""
@@ -87,7 +87,7 @@ class GateFilter(Filter):
             state = places.state_folder(site, terms.run.name, Path(workspace.get_root_dir()))
             settings = read_site(site_file)
             self._job = _Job(site, job_id, terms, site_file, settings, state)
-            self._settled.clear()
+            self._ledger = None
         return self._job
 
     def _check(self, shareable: Shareable, job: _Job) -> None:
@@ -122,20 +122,12 @@ class GateFilter(Filter):
             )
 
     def _is_settled(self, mechanism: str, job: _Job) -> bool:
-        """Whether the ledger holds the entry; what it once held, it holds for ever."""
-        if mechanism in self._settled:
-            return True
         run_id, path = places.run_id(job.state_folder), job.settings.ledger
         if not mechanism.startswith(PREFIX) or run_id is None or path is None:
             return False
-        witness = job.settings.ledger_witness
-        with Ledger.open(
-            job.site_file.parent / path,
-            job.site,
-            witness=job.site_file.parent / witness if witness else None,
-            read_only=True,
-        ) as ledger:
-            if not ledger.is_settled(mechanism.removeprefix(PREFIX), run_id):
-                return False
-        self._settled.add(mechanism)
-        return True
+        if self._ledger is None:
+            folder, witness = job.site_file.parent, job.settings.ledger_witness
+            self._ledger = WatchedLedger(
+                folder / path, job.site, folder / witness if witness else None
+            )
+        return self._ledger.is_settled(mechanism.removeprefix(PREFIX), run_id)
