@@ -29,6 +29,7 @@ def what_was_run(record: RunRecord) -> str:
     """The run in one sentence: who, what, how long, how, where."""
     sites = count(len(record.holdings() or record.sites), "site")
     model = f"one {record.setting('model', 'backbone') or 'foundation'} model{_size(record)}"
+    model += _start(record)
     rounds = f"for {count(record.rounds_planned, 'round')}"
     where = PLACES.get(str(record.started.get("where")), "")
     scenario = scenario_of(record)
@@ -183,6 +184,14 @@ def _method(record: RunRecord, scenario: str) -> str:
         return f"{text} through a server"
     topology = record.started.get("topology") or record.setting("federation", "topology")
     return f"{text} between neighbors (topology “{topology}”, no server takes part in the rounds)"
+
+
+def _start(record: RunRecord) -> str:
+    start, last = record.started.get("start"), record.started.get("train_last")
+    parts = [f"started from “{start}”"] if start else []
+    if known(last):
+        parts.append(f"of which only the last {count(last, 'block')} and the head could change")
+    return f", {', '.join(parts)}," if parts else ""
 
 
 def _size(record: RunRecord) -> str:

@@ -9,6 +9,7 @@ from fedefm.report.record import GLOBAL, Holdings, RunRecord, Series, by_round
 
 SPLITS = ("train", "validation", "test")
 Table = list[list[str]]
+_NOT_TOLD = "not told"
 
 
 def accuracy_series(record: RunRecord) -> tuple[str, Series]:
@@ -78,12 +79,12 @@ def site_table(record: RunRecord, series: Series) -> Table:
         rows.append(
             [
                 site,
-                count(sum(held)) if held else "not told",
-                str(sum(number > 0 for number in held)) if held else "not told",
+                count(sum(held)) if held else _NOT_TOLD,
+                str(sum(number > 0 for number in held)) if held else _NOT_TOLD,
                 percent(_last(series, site)),
                 percent(shared.get(site)),
-                decimal(_last(losses, site)),
-                f"{turns.count('ok')} of {len(turns)}" if turns else "not told",
+                decimal(_last(losses, site)) if site in losses else _NOT_TOLD,
+                f"{turns.count('ok')} of {len(turns)}" if turns else _NOT_TOLD,
                 data_size(sent.get(site)),
                 data_size(received.get(site)),
             ]
@@ -181,7 +182,11 @@ def settings_groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[s
     groups: list[tuple[str, list[tuple[str, str]]]] = [("run", [])]
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            groups.append((key, [(name, _shown(setting)) for name, setting in value.items()]))
+            inner = {name: part for name, part in value.items() if isinstance(part, Mapping)}
+            plain = [(name, _shown(part)) for name, part in value.items() if name not in inner]
+            groups.append((key, plain))
+            for name, part in inner.items():
+                groups.append((f"{key}: {name}", [(n, _shown(p)) for n, p in part.items()]))
         else:
             groups[0][1].append((key, _shown(value)))
     return groups

@@ -338,6 +338,15 @@ def test_a_private_run_that_was_cut_shows_what_it_would_have_spent_at_most(
     assert "at most 8.00" in page.texts["protection"]
 
 
+def test_a_public_start_and_what_of_it_was_trained_are_told(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=2).tell()
+    run.events[0] |= {"start": "<public>", "train_last": 2}
+    head = page_of(run.write(tmp_path)).texts["head"]
+    assert "started from “<public>”, of which only the last 2 blocks and the head" in head
+
+
 def test_where_one_site_was_not_private_the_run_was_not(example_run: Maker, tmp_path: Path) -> None:
     run = private_run(example_run)
     first = next(e for e in run.events if e["event"] == "privacy_planned")
