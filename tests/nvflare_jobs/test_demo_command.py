@@ -16,7 +16,8 @@ from nvflare_jobs.commands import demo
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Runs ``fedefm demo ...`` on few small images; gives the exit code."""
     monkeypatch.setattr(demo, "PATIENTS", 10)
-    monkeypatch.setattr(demo, "FRAMES", 1)
+    monkeypatch.setattr(demo, "MASKED_PATIENTS", 10)
+    monkeypatch.setattr(demo, "MASKED_FRAMES", 1)
     monkeypatch.setattr(demo, "SIZE", 64)
     federation = {"rounds": 3, "local_steps": 1, "host_steps": 1}
     monkeypatch.setattr(demo, "RUN", {**demo.RUN, "federation": federation})
@@ -49,7 +50,10 @@ def test_the_demo_goes_from_images_to_a_report(
     assert result["metrics"]["test_images"] > 0
     assert list((out / "segmenter").glob("*.safetensors"))
     text = page.read_text(encoding="utf-8")
-    assert "fine-tuned on the masks of all four simulated hospitals" in text
+    assert "fine-tuned on a public set with masks" in text
+    for site in demo.SITES:
+        assert 0 < result["privacy"][site]["epsilon"] <= demo.RUN["privacy"]["dp"]["epsilon"]
+    assert "epsilon" in (out / "privacy" / "privacy.html").read_text(encoding="utf-8")
     assert "https://" not in text.replace("https://arxiv.org", "")  # one offline file
 
     assert run("--out", out) == 2
