@@ -1,5 +1,6 @@
 """The officer's tables on a terminal, the same as plain lines elsewhere, and as JSON."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,11 +9,11 @@ from rich.text import Text
 
 from privacy.ledger import Entry
 from privacy.report.facts import DatasetFacts, Job
-from privacy.report.numbers import below, epsilon, exact, moment
+from privacy.report.numbers import below, epsilon, exact, to_the_minute
 from privacy.report.page import ADJACENCY
 
-JOB_COLUMNS = ("run", "run id", "FLARE job", "first entry", "last entry")
-STEP_COLUMNS = ("spent", "reserved", "not settled", "epsilon alone")
+JOB_COLUMNS = ("run", "run id", "FLARE job", "first entry (UTC)", "last entry (UTC)")
+STEP_COLUMNS = ("steps spent", "reserved", "not settled", "epsilon alone")
 ENTRY_COLUMNS = ("entry", "time (UTC)", "kind", "dataset", "run", "steps", "of entry", "reason")
 
 
@@ -20,7 +21,7 @@ def status_table(facts: DatasetFacts) -> Table:
     """One dataset's jobs, under what is spent and left."""
     table = Table(title=Text(headline(facts)), title_justify="left", show_lines=False)
     for name in JOB_COLUMNS:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # an id that is cut cannot be copied
     for name in STEP_COLUMNS:
         table.add_column(name, justify="right")
     for job in facts.jobs:
@@ -34,13 +35,13 @@ def status_lines(facts: DatasetFacts) -> list[str]:
 
 
 def _job_line(job: Job) -> str:
-    _, _, _, first, last, spent, reserved, unsettled, alone = _job_cells(job)
+    first, last, spent, reserved, unsettled, alone = _job_cells(job)[3:]
     known = f"{job.run_id}, FLARE job {job.job}" if job.job else job.run_id
-    open_steps = f", {reserved} reserved" if job.reserved else ""
     lost = f", {unsettled} of them not settled" if job.unsettled else ""
+    held = f", {reserved} reserved" if job.reserved else ""
     return (
-        f"{job.name} ({known}): {spent} spent{lost}{open_steps}, epsilon alone {alone}, "
-        f"{first} to {last}"
+        f"{job.name} ({known}): {spent} steps spent{lost}{held}, epsilon alone {alone}, "
+        f"{first} to {last} UTC"
     )
 
 
@@ -60,11 +61,11 @@ def _job_cells(job: Job) -> list[str]:
         job.name,
         job.run_id,
         job.job or "-",
-        moment(job.first),
-        moment(job.last),
-        f"{sum(job.spent.values())} steps",
-        f"{sum(job.reserved.values())} steps",
-        f"{job.unsettled} steps",
+        to_the_minute(job.first),
+        to_the_minute(job.last),
+        str(sum(job.spent.values())),
+        str(sum(job.reserved.values())),
+        str(job.unsettled),
         epsilon(job.epsilon),
     ]
 
@@ -77,8 +78,8 @@ def dataset_json(facts: DatasetFacts) -> dict[str, Any]:
         "cap": facts.cap,
         "delta": facts.delta,
         "adjacency": facts.adjacency,
-        "spent": facts.spent.record,
-        "reserved": facts.reserved,
+        "spent": _finite(facts.spent.record),
+        "reserved": _finite(facts.reserved),
         "left": facts.left,
         "jobs": [_job_json(job) for job in facts.jobs],
     }
@@ -94,8 +95,13 @@ def _job_json(job: Job) -> dict[str, Any]:
         "steps_spent": sum(job.spent.values()),
         "steps_reserved": sum(job.reserved.values()),
         "steps_not_settled": job.unsettled,
-        "epsilon_alone": job.epsilon,
+        "epsilon_alone": _finite(job.epsilon),
     }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity; None is an epsilon without bound."""
+    return value if math.isfinite(value) else None
 
 
 def entries_table(entries: Iterable[Entry]) -> Table:

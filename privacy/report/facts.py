@@ -1,5 +1,6 @@
 """What the officer's page tells, as plain values: made from the ledger, before any page is."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -95,6 +96,8 @@ class DatasetFacts:
     @property
     def reserved(self) -> float:
         """How much of the committed epsilon is not spent yet."""
+        if math.isinf(self.committed):
+            return 0.0 if math.isinf(self.spent.record) else math.inf
         return max(0.0, self.committed - self.spent.record)
 
 

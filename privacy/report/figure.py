@@ -1,5 +1,6 @@
 """What was spent over time against the cap, as a figure."""
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -8,18 +9,20 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 
 from privacy.report.facts import DatasetFacts, Moment
+from privacy.report.numbers import epsilon
 
 Draw = Callable[[str, str, tuple[float, float], Callable[[Figure], None]], str]
 """``draw(name, description, size, paint)``: the SVG of what ``paint`` puts on a figure."""
 
 SIZE = (9.6, 3.2)  # inches
 SPENT, PLANNED, CAP = "#0b4f8a", "#9cc3e3", "#b3261e"
+PLANNED_TEXT = "#3c6f97"  # readable on white
 NARROWEST = timedelta(hours=1)  # of the time axis, so that a ledger of one minute is no line
 
 
 def spend_figure(name: str, facts: DatasetFacts, draw: Draw) -> str:
     """Steps of epsilon over time, with what was planned above them and the cap."""
-    told = f"Epsilon spent on {facts.name} over time, {facts.spent.record:.3f} at the end"
+    told = f"Epsilon spent on {facts.name} over time, {epsilon(facts.spent.record)} at the end"
     if facts.cap is not None:
         told += f", against the cap of {facts.cap:g}"
     return draw(name, told, SIZE, lambda figure: _paint(figure.add_subplot(), facts))
@@ -32,19 +35,26 @@ def _paint(axes: Axes, facts: DatasetFacts) -> None:
     start, end = first - margin, last.when + margin
     steps = [Moment(start, 0.0, 0.0), *moments, Moment(end, last.spent, last.committed)]
     days = [_day(moment.when) for moment in steps]
-    spent = [moment.spent for moment in steps]
-    committed = [moment.committed for moment in steps]
+    top = _top(facts)
+    spent = [min(moment.spent, top) for moment in steps]
+    committed = [min(moment.committed, top) for moment in steps]
     axes.fill_between(days, spent, committed, step="post", color=PLANNED, alpha=0.55, linewidth=0)
     axes.step(days, spent, where="post", color=SPENT, linewidth=2.2)
     _cap(axes, facts.cap, days[0])
     axes.set_xlim(days[0], days[-1])
-    axes.set_ylim(0, 1.12 * max([*committed, facts.cap or 0.0, 1e-3]))
+    axes.set_ylim(0, top)
     axes.grid(axis="y")
     axes.set_ylabel(f"epsilon per {facts.unit}")
     locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     _name_ends(axes, last, days[-1])
+
+
+def _top(facts: DatasetFacts) -> float:
+    """Of the vertical axis; an epsilon without bound ends there."""
+    finite = [one.committed for one in facts.moments if math.isfinite(one.committed)]
+    return 1.12 * max([*finite, facts.cap or 0.0, 1e-3])
 
 
 def _day(when: datetime) -> float:
@@ -59,17 +69,15 @@ def _cap(axes: Axes, cap: float | None, start: float) -> None:
 
 
 def _name_ends(axes: Axes, last: Moment, end: float) -> None:
-    def name(text: str, value: float, color: str, shift: float) -> None:
-        axes.annotate(
-            text, (end, value), (6, shift), textcoords="offset points", va="center", color=color
-        )
-
     top = axes.get_ylim()[1]
-    close = (last.committed - last.spent) / top < 0.08
-    name(f"spent {last.spent:.2f}", last.spent, SPENT, -6 if close and _planned(last) else 0)
-    if _planned(last):
-        name(f"with planned {last.committed:.2f}", last.committed, "#3c6f97", 7 if close else 0)
+    spent, committed = min(last.spent, top), min(last.committed, top)
+    planned = committed - spent > 1e-9
+    apart = 7 if planned and (committed - spent) / top < 0.08 else 0
+    _name(axes, f"spent {epsilon(last.spent)}", (end, spent), SPENT, -apart)
+    if planned:
+        told = f"with planned {epsilon(last.committed)}"
+        _name(axes, told, (end, committed), PLANNED_TEXT, apart)
 
 
-def _planned(last: Moment) -> bool:
-    return last.committed - last.spent > 1e-9
+def _name(axes: Axes, text: str, place: tuple[float, float], color: str, up: float) -> None:
+    axes.annotate(text, place, (6, up), textcoords="offset points", va="center", color=color)

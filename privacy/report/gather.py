@@ -12,6 +12,7 @@ from privacy.report.history import History, State, histories
 
 DRAWN_INTERVAL = 5e-3  # of the figure: some per cent above the number of record at most
 MOMENTS = 24  # of the figure, fewer where many mechanisms must be composed for each
+LARGEST_CHECKED = 50.0  # above it PRV's grid outgrows the memory, and nothing is promised anyway
 QUICK_PRV = 4  # mechanisms; its time grows with their square, 16 s for 28
 WORK = 80  # mechanisms composed for a figure, in all
 
@@ -66,6 +67,8 @@ def _epsilons(spent: Spend, budget: Budget, interval: float) -> Epsilons:
     if not spent or budget.adjacency != "add_or_remove_one":
         return Epsilons(record, None, None)
     quick = len(spent) <= QUICK_PRV or interval < INTERVAL
+    if record > LARGEST_CHECKED:
+        return Epsilons(record, None, None)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Optimal order")  # then RDP is looser, no more
         prv = epsilon_prv(spent, budget.delta) if quick else None

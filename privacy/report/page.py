@@ -146,6 +146,8 @@ class Section:
     def _why_not(self) -> str:
         if self.facts.adjacency != "add_or_remove_one":
             return "not available for replacing one"
+        if self.facts.spent.rdp is None:
+            return "left out: nothing is spent, or too much for a bound to mean anything"
         return "left out, slow with so many mechanisms; `--certificate` has it"
 
     @property

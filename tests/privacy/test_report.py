@@ -1,9 +1,11 @@
 """The officer's page: its numbers are the accountant's, its words are escaped, it stands alone."""
 
 import json
+import math
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from html.parser import HTMLParser
 
@@ -17,7 +19,7 @@ from fedefm.report.figures.canvas import drawn
 from privacy.accountant import ACCOUNTANT, epsilon, epsilon_rdp
 from privacy.ledger import Budget, Dataset, Entry, RunLabel
 from privacy.mechanism import Mechanism, Spend, together
-from privacy.report.facts import DatasetFacts, SiteFacts
+from privacy.report.facts import DatasetFacts, Epsilons, SiteFacts
 from privacy.report.gather import MOMENTS, dataset_facts
 from privacy.report.meaning import found_at_most, in_words
 from privacy.report.numbers import below
@@ -386,3 +388,29 @@ def test_a_ledger_of_ten_thousand_entries_is_told_in_seconds():
     started = time.process_time()
     page_of(facts_of(book))
     assert time.process_time() - started < 6  # 2 on a quiet machine; see the benchmark
+
+
+def test_an_epsilon_without_bound_is_said_and_drawn_to_the_top():
+    facts = facts_of(two_jobs())
+    endless = replace(
+        facts,
+        spent=Epsilons(math.inf, None, None),
+        committed=math.inf,
+        moments=(
+            *facts.moments[:-1],
+            replace(facts.moments[-1], spent=math.inf, committed=math.inf),
+        ),
+    )
+    words = Page(page_of(endless)).words
+    assert "ε = without bound" in words
+    assert "more than 99.9 %" in words
+    assert json.loads(as_json(site_of(endless)))["datasets"][0]["spent"]["record"] == "infinite"
+
+
+def test_almost_no_noise_is_counted_without_cross_checks_that_cannot_hold_it():
+    book = Book()
+    book.run("reckless", Mechanism(0.001, 1.0, 10, 10), fits=1)
+    spent = facts_of(book).spent
+    assert spent.record > 1e5
+    assert spent.prv is spent.rdp is None
+    assert "too much for a bound" in Page(page_of(facts_of(book))).words

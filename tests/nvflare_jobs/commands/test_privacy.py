@@ -485,3 +485,7 @@ def test_what_if_the_policy_refuses_is_told_as_the_site_would(run, site, run_fil
 def test_help_has_an_example(command):
     words = get_command(cli.app).commands["privacy"].commands[command].help
     assert f"Example: fedefm privacy {command} " in words
+
+
+def test_verify_before_the_first_run_claims_nothing(run, site):
+    refused(run("verify", site), "no ledger")
