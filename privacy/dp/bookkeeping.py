@@ -52,9 +52,7 @@ def _parts(
 
     with Watch(model, len(step.units), arrived, lambda call: not _rule(call)) as watch:
         losses = frame_losses(model, objective, step.batch)
-        watch.check(losses)
-        if losses.requires_grad:
-            (losses * step.shares).sum().backward()
+        watch.backward((losses * step.shares).sum())
     return losses.detach(), parts
 
 

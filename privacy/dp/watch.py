@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.autograd.graph import Node
 
 from fedefm.errors import PrivacyError
@@ -64,6 +65,8 @@ class Watch:
         self._layers = _trained_layers(model)
         self._called: set[str] = set()
         self._handles: list[Any] = []
+        self._anchor = torch.zeros((), requires_grad=True)
+        self._going_back = False
 
     def __enter__(self) -> "Watch":
         for name, layer in self._layers.items():
@@ -94,6 +97,13 @@ class Watch:
                     "gradients by unit cannot be seen; use back-end 'loop'"
                 )
 
+    def backward(self, loss: Tensor) -> None:
+        """Go back from ``loss``, calling ``arrived`` on the way. Raises as ``check``."""
+        self.check(loss)
+        self._going_back = True
+        if loss.requires_grad:
+            loss.backward()
+
     def _before(self, layer: nn.Module, _: Any) -> None:
         if torch.is_grad_enabled():
             for parameter in layer.parameters(recurse=False):
@@ -101,9 +111,9 @@ class Watch:
 
     def _after(
         self, name: str, layer: nn.Module, args: tuple[Any, ...], keywords: Any, output: Any
-    ) -> None:
+    ) -> Any:
         if not torch.is_grad_enabled():
-            return
+            return output
         for key, parameter in layer.named_parameters(recurse=False):
             parameter.requires_grad_(f"{name}.{key}".lstrip(".") in self._parameters)
         call = Call(name, layer, args, keywords)
@@ -111,10 +121,9 @@ class Watch:
         if self._keep_output(call):
             call.output = output.detach()
         self._called.add(name)
-        if not output.requires_grad:
-            output.requires_grad_(True)  # the first trained layer: the graph begins at its output
         versions = [t._version for t in call.tensors]
-        output.register_hook(partial(self._gradient, call, versions))
+        arrived = partial(self._gradient, call, versions)
+        return _Tap.apply(output, self._anchor, arrived)  # type: ignore[no-untyped-call]
 
     def _check(self, call: Call, output: Any) -> None:
         if call.name in self._called:
@@ -137,8 +146,32 @@ class Watch:
                 f"the input of module {call.name} was changed in place after it was used; use an "
                 "operation that is not in place, or back-end 'loop'"
             )
+        if not self._going_back:
+            raise PrivacyError(
+                f"the objective itself goes back through module {call.name}; use back-end 'loop'"
+            )
         self._arrived(call, gradient)
         call.args, call.keywords, call.output = (), {}, None  # the graph would hold them on
+
+
+class _Tap(torch.autograd.Function):
+    """Passes a layer's output on, and hands over its gradient.
+
+    A view made in here may not be changed in place: autograd refuses, where a hook on the tensor
+    would go on with a gradient that is not the layer's. ``anchor`` needs a gradient, so that the
+    graph also begins where nothing before was trained.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, anchor: Tensor, arrived: Any) -> Tensor:
+        ctx.arrived = arrived
+        return output.view_as(output)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
+        ctx.arrived(gradient)
+        return gradient if ctx.needs_input_grad[0] else None, None, None
 
 
 def _trained_layers(model: nn.Module) -> dict[str, nn.Module]:

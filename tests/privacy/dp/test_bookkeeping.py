@@ -206,6 +206,20 @@ class InPlace(nn.Module):
         return out + x
 
 
+class ScaledInPlace(nn.Module):
+    """Changes in place what a layer gave, beyond the reach of a hook on the tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.layer = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.layer(self.first(x))
+        out += 1
+        out.mul_(3)
+        return out
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -234,6 +248,7 @@ REFUSED = [
     (nn.ModuleDict({"a": nn.MultiheadAttention(8, 2)}), "MultiheadAttention a has parameters"),
     (Folded(), r"module layer takes or gives \(56, 8\)"),
     (InPlace(), "input of module layer was changed in place"),
+    (ScaledInPlace(), "cannot be watched"),
     (Recurrent(), "module cells takes or gives tuple"),
     (Dropping(), "gives another output"),
     (nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), "module 1 .BatchNorm2d. gives another"),
@@ -248,6 +263,24 @@ def test_what_it_cannot_do_is_refused_by_name(model, message):
         BookkeepingGradients().clipped_sum(model, squared, step(), Clip(1.0))
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_an_objective_that_goes_back_itself_is_refused():
+    def penalized(model: nn.Module, batch: Batch) -> Tensor:
+        losses = squared(model, batch)
+        slopes = torch.autograd.grad(losses.sum(), list(model.parameters()), retain_graph=True)
+        return losses + sum(slope.sum() for slope in slopes)
+
+    def detached(model: nn.Module, batch: Batch) -> Tensor:
+        images = batch.images.clone().requires_grad_()
+        inner = squared(model, Batch(images, batch.labels, batch.rows)).sum()
+        return torch.autograd.grad(inner, images)[0].flatten(1).norm(dim=1)
+
+    for objective in (penalized, detached):
+        with pytest.raises(PrivacyError, match=r"goes back through module|cannot be watched"):
+            BookkeepingGradients().clipped_sum(
+                nn.Sequential(nn.Linear(8, 3)).double(), objective, step(), Clip(1.0)
+            )
 
 
 def test_a_pass_without_gradient_is_no_second_use():
