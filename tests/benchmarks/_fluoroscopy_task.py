@@ -4,6 +4,7 @@ One frame a patient, 32 px crops cut as in ``_corpora_task``. Smaller tasks are 
 ones, and all are tested on the same images.
 """
 
+import os
 from pathlib import Path
 
 import torch
@@ -21,10 +22,13 @@ CLASSES = tuple(sorted(DOMAINS))
 PART = 250  # frames that are drawn, and kept, at once
 
 
-def load_fluoroscopy(patients: int, work: Path) -> Task:
-    """The task with so many training patients of each domain; drawn once, kept in ``work``."""
-    counts = TESTED | {"train": patients}
-    datasets = {split: _dataset(split, count, work) for split, count in counts.items()}
+def load_fluoroscopy(patients: int, work: Path, thin: int = 1) -> Task:
+    """The task with so many training patients of each domain; drawn once, kept in ``work``.
+
+    ``thin`` divides how many frames are tested on, and drawn at once: for a taste.
+    """
+    counts = {split: count // thin for split, count in TESTED.items()} | {"train": patients}
+    datasets = {split: _dataset(split, count, work, thin) for split, count in counts.items()}
     labels = datasets["train"].labels.tolist()
     rows = tuple(
         Row(path=str(i), patient_id=str(i), corpus=CLASSES[label], split="train")
@@ -33,27 +37,28 @@ def load_fluoroscopy(patients: int, work: Path) -> Task:
     return Task(CLASSES, datasets, rows)
 
 
-def _dataset(split: str, patients: int, work: Path) -> FrameDataset:
-    images = torch.cat([_images(domain, split, patients, work) for domain in CLASSES])
+def _dataset(split: str, patients: int, work: Path, thin: int) -> FrameDataset:
+    images = torch.cat([_images(domain, split, patients, work, thin) for domain in CLASSES])
     labels = torch.arange(len(CLASSES)).repeat_interleave(patients)
     return FrameDataset(images[:, None], labels, torch.arange(len(labels)), CLASSES)
 
 
-def _images(domain: str, split: str, patients: int, work: Path) -> Tensor:
-    parts = [_part(domain, split, start, work) for start in range(0, patients, PART)]
+def _images(domain: str, split: str, patients: int, work: Path, thin: int) -> Tensor:
+    count = TESTED.get(split, PART) // thin
+    parts = [_part(domain, split, start, count, work) for start in range(0, patients, count)]
     return torch.cat(parts)[:patients]
 
 
-def _part(domain: str, split: str, start: int, work: Path) -> Tensor:
-    """Patients ``start`` to ``start + PART`` of one split; the splits share no frame."""
+def _part(domain: str, split: str, start: int, count: int, work: Path) -> Tensor:
+    """Patients ``start`` to ``start + count`` of one split; the splits share no frame."""
     path = work / f"{domain}-{split}-{start}.pt"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         seed = SEED + ("train", "validation", "test").index(split)
-        count = TESTED.get(split, PART)
         crops = [_piece(domain, seed, index) for index in range(start, start + count)]
-        torch.save(torch.stack(crops), path.with_suffix(".part"))
-        path.with_suffix(".part").replace(path)
+        part = path.with_suffix(f".{os.getpid()}")  # two processes may draw the same
+        torch.save(torch.stack(crops), part)
+        part.replace(path)
     return torch.load(path)
 
 

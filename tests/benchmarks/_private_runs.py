@@ -59,14 +59,14 @@ class Job:
         return 1 / (10 * self.patients)
 
 
-def run_job(job: Job, data: Path, work: Path) -> dict[str, Any]:
+def run_job(job: Job, data: Path, work: Path, thin: int = 1) -> dict[str, Any]:
     """Train once; accuracies and what was spent. Finished runs come from ``work``."""
     path = work / "runs" / f"{job.key}.json"
     if path.exists():
         return dict(json.loads(path.read_text()))
     torch.set_num_threads(1)
     started = time.process_time()
-    task = load_fluoroscopy(job.patients // DOMAINS_A_SITE, work / "images")
+    task = load_fluoroscopy(job.patients // DOMAINS_A_SITE, work / "images", thin)
     with tempfile.TemporaryDirectory() as folder:
         result = _train(job, task, data, work, Path(folder))
     result |= {"job": asdict(job), "cpu_seconds": round(time.process_time() - started, 1)}

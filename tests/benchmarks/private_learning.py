@@ -50,11 +50,14 @@ class Scope:
     plain: tuple[float, ...]  # tried: rates
     epsilons: tuple[float | None, ...] = (None, 8.0, 3.0)
     batch: int = 64  # without privacy
+    thin: int = 1  # divides how many images are tested on
 
 
 TRIED = ((0.1, 1.0, 128), (0.03, 1.0, 128), (0.1, 1.0, 64))
 FULL = Scope((200, 1000, 5000), (0, 1, 2), 20, ("scratch", "public"), TRIED, (0.01, 0.03, 0.1))
-QUICK = Scope((200,), (0,), 5, ("scratch",), ((0.1, 1.0, 64),), (0.1,), (None, 8.0))
+QUICK = Scope(
+    (100,), (0,), 5, ("scratch",), ((0.1, 1.0, 64),), (0.03,), (None, 8.0), batch=16, thin=5
+)
 
 
 def trials(scope: Scope, start: str, epsilon: float | None) -> list[Job]:
@@ -163,7 +166,9 @@ def benchmark(scope: Scope, record: Record, pool: ProcessPoolExecutor, options: 
     """Tune, then run the grid."""
 
     def run_all(jobs: Iterable[Job], into: list[dict[str, Any]]) -> dict[Job, dict[str, Any]]:
-        pending = {pool.submit(run_job, job, options.data, options.work): job for job in jobs}
+        pending = {
+            pool.submit(run_job, job, options.data, options.work, scope.thin): job for job in jobs
+        }
         done = {}
         for future in as_completed(pending):
             done[pending[future]] = told(future.result())
@@ -212,6 +217,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     scope = QUICK if options.quick else FULL
+    if options.quick:
+        options.work /= "quick"
     torch.set_num_threads(1)
     with ProcessPoolExecutor(options.workers) as pool:
         benchmark(scope, Record(scope, options.json), pool, options)
