@@ -73,7 +73,7 @@ class SiteExecutor(Executor, TaskController):
         if self._work is None:
             agreed = terms.read_terms(self.job_terms)
             if agreed.run.privacy.dp is not None and not places.simulated():
-                _require_gate(fl_ctx)
+                require_gate(fl_ctx)
             workspace = fl_ctx.get_workspace()
             name, kit = fl_ctx.get_identity_name(), Path(workspace.get_root_dir())
             self._work = SiteWork(
@@ -138,7 +138,7 @@ class SiteExecutor(Executor, TaskController):
             raise ProtocolError(f"not taken ({code})")
 
 
-def _require_gate(fl_ctx: FLContext) -> None:
+def require_gate(fl_ctx: FLContext) -> None:
     """Raises PolicyRefused where the site's own filter would not see all that leaves."""
     from nvflare_jobs.components.gate_filter import GateFilter  # the privacy packages load slowly
 

@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-from nvflare.apis.fl_constant import SystemComponents
 from nvflare.private.fed.utils.app_authz import AppAuthzService
 
 from nvflare_jobs.components.budget_guard import BudgetGuard
@@ -104,7 +103,3 @@ def test_what_is_no_job_of_this_project_is_refused(kit, tiny_run) -> None:
     config = app / "config" / "config_fed_client.json"
     config.write_text(config.read_text().replace('"components": []', '"components": [{"id": "x"}]'))
     assert "brings components of its own" in deploy_packed(kit, kit.packed(app))
-
-
-def test_flare_looks_for_the_guard_under_this_name() -> None:
-    assert SystemComponents.APP_DEPLOYER == "app_deployer"
