@@ -348,8 +348,6 @@ def _finish(
     run, plan = workshop.run, federation.plan
     if run.federation.scenario == "centralized":
         weights = federation.sites[CENTRALIZED].average
-    for site in federation.sites.values():
-        site.release.finish()
     privacy = {name: site.release.result() for name, site in federation.sites.items()}
     metrics: dict[str, float | int | None] = {}
     if workshop.tests:
@@ -369,6 +367,8 @@ def _finish(
         simulated=True,
         privacy=privacy,
     )
+    for site in federation.sites.values():  # last, so that a kill before it leaves an account
+        site.release.finish()
 
 
 def measure_global(

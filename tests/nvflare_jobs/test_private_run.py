@@ -293,3 +293,23 @@ def test_labels_come_from_the_site_files_where_the_run_file_names_none(
     play(blank, sites, tmp_path / "run")
     resolved = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
     assert resolved["model"]["classes"] == ["bars", "disk", "square"]
+
+
+def test_a_run_killed_after_its_last_step_is_finished_without_spending_more(
+    make_run: Any, sites: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = private(make_run()), tmp_path / "run"
+
+    def stop(*arguments: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fedefm.train.run.write_result", stop)
+        with pytest.raises(KeyboardInterrupt):
+            play(run, sites, out)
+    result = play(run, sites, out, resume=True)
+    for site in SITES:
+        assert result["privacy"][site]["steps"] == planned_steps(run, site)
+        with ledger_of(sites, site) as ledger:
+            (record,) = ledger.runs(PATIENTS)
+        assert not record.is_open
