@@ -86,7 +86,7 @@ def test_the_guard_is_what_flare_deploys_with_in_the_parent_process_only(kit) ->
 
 
 def test_the_lines_of_the_site_file_are_settings(kit) -> None:
-    lines = block_after("says so in its `local/fedefm_site.yaml`", "yaml")
+    lines = block_after("says so in its `local/fedefm_site.yaml`", "text")
     kit.site_file.write_text(f"datasets: {{}}\n{lines}")
     site = read_site(kit.site_file)
     assert site.policy.require_dp
