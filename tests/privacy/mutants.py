@@ -369,7 +369,7 @@ COUNTING_MUTANTS = (
         "accountant.py",
         '"replace_one": NeighboringRelation.REPLACE_ONE',
         '"replace_one": NeighboringRelation.ADD_OR_REMOVE_ONE',
-        f"{EPSILON}replacing_one_costs_more_than_removing_one",
+        f"{EPSILON}without_sampling_it_is_the_gaussian_mechanism",
     ),
     mutant(
         "only the first of several mechanisms counted",
@@ -535,7 +535,7 @@ RECORD_MUTANTS = (
         "ledger/chain.py",
         "if entry.previous != self.head.hash:",
         "if False:",
-        f"{TAMPERING}removed_rows_closed_up_are_found",
+        f"{TAMPERING}rows_of_two_histories_put_together_are_found",
     ),
     mutant(
         "a ledger that was cut accepted",

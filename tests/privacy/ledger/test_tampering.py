@@ -123,6 +123,27 @@ def test_removed_rows_closed_up_are_found(path, written):
     assert_refused(path, "entry 5 says that it is entry 7")
 
 
+def test_rows_of_two_histories_put_together_are_found(path, tmp_path, chest, step, run, cap):
+    """A copy went on with less; what it says stands in for what the ledger says of that time."""
+    copy = tmp_path / "copy.db"
+    with Ledger.open(path, "north") as ledger:
+        ledger.plan(chest, run("first"), step, 20, cap(None))
+    for ending in ("", ".key", ".head"):
+        shutil.copy(f"{path}{ending}", f"{copy}{ending}")
+    for place, steps in ((path, 10), (copy, 1)):
+        with Ledger.open(place, "north") as ledger:
+            account = ledger.account(chest, run("first").run_id)
+            account.settle(account.reserve(steps), steps)
+            account.reserve(1)
+    with sqlite3.connect(copy) as connection:
+        cheaper = connection.execute(
+            "SELECT record, hash, signature, sequence FROM entries WHERE sequence IN (3, 4)"
+        ).fetchall()
+    change = "UPDATE entries SET record = ?, hash = ?, signature = ? WHERE sequence = ?"
+    tamper(path, *((change, row) for row in cheaper))
+    assert_refused(path, "entry 5 does not continue the entry before it")
+
+
 def test_a_changed_signature_is_found(path, written):
     tamper(path, "UPDATE entries SET signature = '00' || substr(signature, 3) WHERE sequence = 7")
     assert_refused(path, "entry 7 is not signed")
