@@ -173,7 +173,11 @@ def _run_config(job: Job, task: Task) -> RunConfig:
             "name": "private-learning",
             "seed": job.seed,
             "model": {"backbone": "resnet_micro", "image_size": SIZE, "classes": task.classes},
-            "training": {"batch_size": job.batch, "learning_rate": job.rate},
+            "training": {
+                "batch_size": job.batch,
+                "learning_rate": job.rate,
+                "augment": "none",  # the frames are crops already
+            },
             "federation": {"rounds": job.rounds, "topology": "ring", "schedule": "matchings"},
             "privacy": {} if job.epsilon is None else {"dp": dp},
         }

@@ -54,7 +54,7 @@ class Scope:
 
 
 TRIED = ((0.1, 1.0, 128), (0.03, 1.0, 128), (0.1, 1.0, 64))
-FULL = Scope((200, 1000, 5000), (0, 1, 2), 20, ("scratch", "public"), TRIED, (0.01, 0.03, 0.1))
+FULL = Scope((200, 1000, 5000), (0, 1, 2), 40, ("scratch", "public"), TRIED, (0.01, 0.03, 0.1))
 QUICK = Scope(
     (100,), (0,), 5, ("scratch",), ((0.1, 1.0, 64),), (0.03,), (None, 8.0), batch=16, thin=5
 )
