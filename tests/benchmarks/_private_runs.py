@@ -34,13 +34,15 @@ SITES = 4
 DOMAINS_A_SITE = 2
 LAST = ("conv4", "norm4")  # of the backbone: what is trained after a public start
 PUBLIC_STEPS = 1500
+REAL_FRAMES = 4  # crops that a patient of the real corpora gives to a step
 
 
 @dataclass(frozen=True)
 class Job:
     """One training run; ``epsilon`` None is without privacy, ``patients`` are those of a site."""
 
-    start: str  # scratch, or public: the backbone knows public images, its last block is trained
+    start: str  # scratch, or public: the backbone knows public images, its last block is trained,
+    # or real: from scratch on the public corpora themselves, all their patients
     patients: int
     epsilon: float | None
     seed: int
@@ -66,13 +68,33 @@ def run_job(job: Job, data: Path, work: Path, thin: int = 1) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
     torch.set_num_threads(1)
     started = time.process_time()
-    task = load_fluoroscopy(job.patients // DOMAINS_A_SITE, work / "images", thin)
+    task = real_task(data, work) if job.start == "real" else _simulated_task(job, work, thin)
     with tempfile.TemporaryDirectory() as folder:
         result = _train(job, task, data, work, Path(folder))
     result |= {"job": asdict(job), "cpu_seconds": round(time.process_time() - started, 1)}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result))
     return result
+
+
+def _simulated_task(job: Job, work: Path, thin: int) -> Task:
+    return load_fluoroscopy(job.patients // DOMAINS_A_SITE, work / "images", thin)
+
+
+def real_task(data: Path, work: Path) -> Task:
+    """The real ones of the learning benchmark's corpora, with all the patients that they have."""
+    whole = load_task(data, work / "corpora.pt")
+    kept = [k for k, name in enumerate(whole.classes) if not name.startswith("sim-")]
+    classes = tuple(whole.classes[k] for k in kept)
+    numbers = torch.full((len(whole.classes),), -1)
+    numbers[kept] = torch.arange(len(kept))
+    datasets = {}
+    for split, images in whole.datasets.items():
+        mine = images.subset((numbers[images.labels] >= 0).nonzero().flatten())
+        labels = numbers[mine.labels]
+        datasets[split] = FrameDataset(mine.images, labels, mine.patients, classes)
+    rows = tuple(row for row in whole.rows if row.corpus in classes)
+    return Task(classes, datasets, rows)
 
 
 def _train(job: Job, task: Task, data: Path, work: Path, folder: Path) -> dict[str, Any]:
@@ -166,6 +188,7 @@ def _run_config(job: Job, task: Task) -> RunConfig:
         "delta": job.delta,
         "patients_per_step": job.batch,
         "clip_norm": job.clip,
+        "frames_per_patient": REAL_FRAMES if job.start == "real" else 1,
         "gradients": "bookkeeping",
     }
     return RunConfig.model_validate(

@@ -8,6 +8,7 @@ frame each. Privacy is patient-level, delta a tenth of one over a site's patient
 at each site, ledger and gate as in ``fedefm run``. Twice: ``scratch`` trains everything, ``public``
 starts from a backbone that has learned the public corpora (the sample sets) and trains its last
 block alone. Figures are accuracies of the global model on the same 800 test images.
+``real`` is the job on the sample sets themselves, whose tens of patients a corpus are too few.
 
 Tuning is not private and not paid for here: rate, clip norm and batch are chosen on the validation
 images of the first seed, at 1,000 patients and epsilon 8 (for all epsilons and sizes; the batch
@@ -32,7 +33,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _private_runs import Job, run_job
+from _private_runs import SITES, Job, real_task, run_job
 
 TUNED_AT = 1000  # patients a site
 TUNED_EPSILON = 8.0
@@ -51,10 +52,13 @@ class Scope:
     epsilons: tuple[float | None, ...] = (None, 8.0, 3.0)
     batch: int = 64  # without privacy
     thin: int = 1  # divides how many images are tested on
+    real: bool = False  # also on the real corpora
 
 
 TRIED = ((0.1, 1.0, 128), (0.03, 1.0, 128), (0.1, 1.0, 64))
-FULL = Scope((200, 1000, 5000), (0, 1, 2), 40, ("scratch", "public"), TRIED, (0.01, 0.03, 0.1))
+FULL = Scope(
+    (200, 1000, 5000), (0, 1, 2), 40, ("scratch", "public"), TRIED, (0.01, 0.03, 0.1), real=True
+)
 QUICK = Scope(
     (100,), (0,), 5, ("scratch",), ((0.1, 1.0, 64),), (0.03,), (None, 8.0), batch=16, thin=5
 )
@@ -86,6 +90,17 @@ def grid(scope: Scope, chosen: Mapping[tuple[str, bool], Job]) -> list[Job]:
     ]
 
 
+def on_real_corpora(scope: Scope, best: Mapping[bool, Job], data: Path, work: Path) -> list[Job]:
+    """The job where patients are as few as in the sample sets, with the settings of scratch."""
+    held = real_task(data, work).sites(SITES, 1.0, scope.seeds[0]).values()
+    patients = max(len(images.patients.unique()) for images in held)
+    return [
+        replace(best[e is not None], start="real", patients=patients, epsilon=e, seed=seed)
+        for seed in scope.seeds
+        for e in scope.epsilons
+    ]
+
+
 def scaled(best: Job, patients: int) -> int:
     """Patients a step, by the root of the patients; a power of two, at most a third of them."""
     wanted = best.batch * (patients / best.patients) ** 0.5
@@ -108,14 +123,19 @@ class Record:
             start: {str(patients): self._row(start, patients) for patients in self._scope.patients}
             for start in self._scope.starts
         }
-        record = table | {
-            "more": {
-                "rounds": self._scope.rounds,
-                "trials": self.trials,
-                "runs": self.runs,
-                "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
+        real = {name_of(e): self._cell("real", None, e) for e in EPSILONS}
+        record = (
+            table
+            | ({"real": real} if any(real.values()) else {})
+            | {
+                "more": {
+                    "rounds": self._scope.rounds,
+                    "trials": self.trials,
+                    "runs": self.runs,
+                    "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
+                }
             }
-        }
+        )
         self._path.parent.mkdir(parents=True, exist_ok=True)
         part = self._path.with_suffix(".part")
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -124,9 +144,12 @@ class Record:
     def _row(self, start: str, patients: int) -> dict[str, Any]:
         return {name_of(epsilon): self._cell(start, patients, epsilon) for epsilon in EPSILONS}
 
-    def _cell(self, start: str, patients: int, epsilon: float | None) -> dict[str, Any]:
-        wanted = (start, patients, epsilon)
-        found = sorted((r for r in self.runs if _place(r) == wanted), key=lambda r: r["seed"])
+    def _cell(self, start: str, patients: int | None, epsilon: float | None) -> dict[str, Any]:
+        """``patients`` None: all runs of that start, whatever their number."""
+        found = [r for r in self.runs if (r["start"], r["epsilon"]) == (start, epsilon)]
+        found = sorted(
+            (r for r in found if patients in (None, r["patients"])), key=lambda r: r["seed"]
+        )
         accuracies = [run["test"] for run in found]
         if not accuracies:
             return {}
@@ -142,10 +165,6 @@ EPSILONS = FULL.epsilons
 
 def name_of(epsilon: float | None) -> str:
     return "not_private" if epsilon is None else f"epsilon_{epsilon:g}"
-
-
-def _place(run: Mapping[str, Any]) -> tuple[str, int, float | None]:
-    return run["start"], run["patients"], run["epsilon"]
 
 
 def told(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,6 +212,9 @@ def benchmark(scope: Scope, record: Record, pool: ProcessPoolExecutor, options: 
             best = max(rivals, key=lambda job: tried[job]["validation"])
             chosen[start, epsilon is not None] = best
     run_all(grid(scope, chosen), record.runs)
+    if scope.real and options.data.is_dir():
+        scratch = {private: chosen["scratch", private] for private in (False, True)}
+        run_all(on_real_corpora(scope, scratch, options.data, options.work), record.runs)
 
 
 def print_run(run: Mapping[str, Any]) -> None:
