@@ -104,6 +104,7 @@ class _Probe:
         self._strangers = strangers(batch, seed=1)
         self._first, self._last = 0, SAMPLES - 1
         self._calm = self._observe(batch)
+        self._states: list[dict[str, Tensor]] = []  # after each exchange
 
     def shape(self) -> None:
         losses = self._calm.losses
@@ -122,7 +123,9 @@ class _Probe:
     def exchange(self) -> None:
         for sample in range(SAMPLES):
             other = self._exchanged(self._batch, sample)
-            self._compare_outputs(other, self._observe(other, backward=False), others(sample))
+            seen = self._observe(other, backward=False)
+            self._compare_outputs(other, seen, others(sample))
+            self._states.append(seen.state)
 
     def gradient(self) -> None:
         for sample in (self._first, self._last):
@@ -157,9 +160,9 @@ class _Probe:
         self._compare_outputs(spoilt, observed, others(self._last))
 
     def memory(self) -> None:
-        changed = self._exchanged(self._batch, self._last)
-        for other in (changed, self._batch.at(slice(0, self._last))):
-            self._compare_states(self._observe(other, backward=False))
+        rest = self._observe(self._batch.at(slice(0, self._last)), backward=False)
+        for state in (*self._states, rest.state):
+            self._compare_states(state)
         again = self._observe(self._batch, backward=False)
         if differ(self._calm.losses, again.losses, SAME_SIZE):
             raise PrivacyError(
@@ -237,8 +240,8 @@ class _Probe:
     def _size(self) -> float:
         return 0.0 if self._calm.weights is None else float(self._calm.weights.norm())
 
-    def _compare_states(self, seen: Observed) -> None:
-        before, after = self._calm.state, seen.state
+    def _compare_states(self, after: dict[str, Tensor]) -> None:
+        before = self._calm.state
         for name in sorted(set(before) | set(after)):
             if name not in before or name not in after or differ(before[name], after[name], 0.0):
                 raise self._refusal(

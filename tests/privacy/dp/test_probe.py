@@ -442,6 +442,22 @@ def test_weights_that_follow_the_data_in_a_forward_are_refused(through: Callable
     assert "'mean'" in message
 
 
+@pytest.mark.parametrize("place", range(SAMPLES))
+def test_a_buffer_that_keeps_one_sample_is_refused(place: int) -> None:
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("kept", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.kept = x[min(place, len(x) - 1)].detach().mean()
+            return x
+
+    message = refusal(net(Keeping()))
+    assert "module '1' (Keeping)" in message
+    assert "'kept'" in message
+
+
 def test_a_count_of_the_images_seen_is_refused() -> None:
     class Counting(nn.Module):
         def __init__(self) -> None:
