@@ -12,8 +12,10 @@ block alone. Figures are accuracies of the global model on the same 800 test ima
 
 Tuning is not private and not paid for here: rate, clip norm and batch are chosen on the validation
 images of the first seed, at 1,000 patients and epsilon 8 (for all epsilons and sizes; the batch
-grows with the root of the patients), and the rate without privacy likewise. A hospital would tune
-on public images or pay for each trial.
+grows with the root of the patients), and the rate without privacy likewise. Rounds and augmentation
+were changed once for all runs, after trials with images of the same kind: with 20 rounds and light
+augmentation even the run without privacy at 1,000 patients stayed at 0.41. A hospital would tune on
+public images or pay for each trial.
 
 Every finished run is kept in ``--work``: an interrupted benchmark goes on where it stopped, and the
 JSON holds what there is. Noise and draws come from the operating system, so that private figures
