@@ -4,16 +4,17 @@ The answer is what the plan would be told that the run makes when it starts. Bet
 planning another run may take the budget, and then the plan is what counts.
 """
 
-from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedefm.config import RunConfig, SiteConfig, read_site
 from fedefm.train.assemble import check_promises, find_manifest
 from fedefm.train.effort import Effort, steps_of
-from nvflare_jobs.protect import dp_of, units_of
+from nvflare_jobs.protect import dp_of, spent_by, units_of
 from privacy.calibrate import noise_for, sampling_for
 from privacy.ledger import Ledger
 from privacy.ledger.budget import refuse_overspending
+from privacy.mechanism import Spend
 from privacy.policy import Promise, promise
 
 
@@ -29,13 +30,13 @@ def refuse_unaffordable(
     check_promises(settings, run, site)
     if run.privacy.dp is None:
         return
-    dp = dp_of(run)
-    counted = settings.datasets[run.dataset].patients if dp.unit == "patient" else None
-    if counted is None:
+    dp, entry = dp_of(run), settings.datasets.get(run.dataset)
+    counted = entry.patients if entry and dp.unit == "patient" else None
+    if counted is None:  # also where there is no such dataset, which is refused here
         counted = units_of(find_manifest(site_file, run.dataset), dp)
     pledge = promise(settings, run, site, counted)
-    spent, reserved, planned = _counted(site, site_file, settings, pledge, run_id)
-    if planned or pledge.budget.cap is None:
+    counts = _counted(site, site_file, settings, pledge, run_id)
+    if counts.has_plan or pledge.budget.cap is None:
         return
     sampling, steps = sampling_for(dp, pledge.units), max(steps_of(efforts), 1)
     noise = dp.noise_multiplier or noise_for(
@@ -46,21 +47,35 @@ def refuse_unaffordable(
         sampling.units,
         sampling.cap,
         steps,
+        counts.by_run,
     )
     wanted = {sampling.mechanism(noise): steps}
-    refuse_overspending(pledge.dataset, spent, reserved, wanted, pledge.budget)
+    refuse_overspending(pledge.dataset, counts.spent, counts.reserved, wanted, pledge.budget)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Of the dataset: what is spent and reserved, by the run itself, and whether it has a plan."""
+
+    spent: Spend = field(default_factory=dict)
+    reserved: Spend = field(default_factory=dict)
+    by_run: Spend = field(default_factory=dict)
+    has_plan: bool = False
 
 
 def _counted(
     site: str, site_file: Path, settings: SiteConfig, pledge: Promise, run_id: str
-) -> tuple[Counter, Counter, bool]:
-    """What is spent, what is reserved, and whether the run has an open plan among that."""
+) -> _Counts:
     folder, witness = site_file.parent, settings.ledger_witness
     path = folder / (settings.ledger or "")
     if not path.is_file():  # the first private run of this site; the plan will make the ledger
-        return Counter(), Counter(), False
+        return _Counts()
     with Ledger.open(
         path, site, witness=folder / witness if witness else None, read_only=True
     ) as ledger:
-        own = ledger.account(pledge.dataset, run_id) is not None
-        return ledger.spent(pledge.dataset), ledger.reserved(pledge.dataset), own
+        return _Counts(
+            ledger.spent(pledge.dataset),
+            ledger.reserved(pledge.dataset),
+            spent_by(ledger, pledge, run_id),
+            ledger.account(pledge.dataset, run_id) is not None,
+        )

@@ -22,6 +22,7 @@ from fedefm.train.effort import efforts
 from nvflare_jobs.afford import refuse_unaffordable
 from nvflare_jobs.parties import places
 from nvflare_jobs.parties.deployed import CONFIG, terms_in
+from nvflare_jobs.parties.saved_run import SavedRun
 from nvflare_jobs.parties.site_work import tell_reason
 from nvflare_jobs.parties.terms import Terms
 
@@ -55,9 +56,10 @@ class BudgetGuard(AppDeployer, FLComponent):
             raise ConfigError(f"site {site!r} is not among the sites of this job's terms")
         site_file = places.site_file(site, Path(workspace.get_site_config_dir()))
         state = places.state_folder(site, run.name, Path(workspace.get_root_dir()))
-        run_id = places.run_id(state) if terms.resume else None
-        ahead = efforts(run, terms.plan().schedule, site)
-        refuse_unaffordable(site, site_file, run, ahead, run_id or "")
+        saved = SavedRun(site, state, terms)
+        begin = max(saved.rounds(), default=0) if terms.resume else 0
+        ahead = efforts(run, terms.plan().schedule, site, begin)
+        refuse_unaffordable(site, site_file, run, ahead, saved.run_id)
 
 
 def _terms(app_data: bytes) -> Terms:

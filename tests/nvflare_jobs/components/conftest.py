@@ -17,6 +17,7 @@ from nvflare.apis.workspace import Workspace
 from fedefm.config import RunConfig
 from nvflare_jobs.jobs.pretrain import export_job
 from nvflare_jobs.parties import places
+from nvflare_jobs.parties.saved_run import SavedRun
 from nvflare_jobs.parties.terms import terms_for
 from privacy.ledger import Budget, Dataset, Ledger, RunLabel
 from privacy.mechanism import Mechanism
@@ -72,11 +73,12 @@ class Kit:
             account.settle(account.reserve(1), 1)
             return f"dp:{account.reference()}"
 
-    def begin(self, run_id: str = RUN_ID) -> None:
-        """Let the run have begun at this site."""
-        state = places.state_folder(SITE, "tiny", self.root)
-        state.mkdir(parents=True, exist_ok=True)
-        (state / places.RUN_ID).write_text(run_id)
+    def begin(self, run: RunConfig) -> None:
+        """Let ``run`` have begun at this site, under ``RUN_ID``."""
+        state = places.state_folder(SITE, run.name, self.root)
+        saved = SavedRun(SITE, state, terms_for(run, SITES))
+        saved.run_id = RUN_ID
+        saved.begin()
 
     def app_of(self, run: RunConfig, resume: bool = False) -> Path:
         """The app of a job for ``run``, as its author exports it."""

@@ -69,7 +69,7 @@ def test_what_open_plans_of_others_reserve_is_not_left(kit, tiny_run) -> None:
 
 def test_a_resumed_run_that_still_has_its_plan_needs_no_second_one(kit, tiny_run) -> None:
     kit.set(policy={"epsilon_cap": WHOLE * 1.001})
-    kit.begin()
+    kit.begin(kit.private(tiny_run))
     with kit.ledger() as ledger:
         own = RunLabel(kit.run_id, "tiny")
         ledger.plan(kit.patients, own, STEP, STEPS, Budget(None, 1e-5, "add_or_remove_one"))
@@ -80,7 +80,10 @@ def test_a_resumed_run_that_still_has_its_plan_needs_no_second_one(kit, tiny_run
 def test_the_sites_policy_speaks_before_anything_runs(kit, tiny_run) -> None:
     kit.set(policy={"require_dp": True})
     assert "requires differential privacy" in deploy(kit, tiny_run)
-    kit.set(policy={}, ledger=None)
+    kit.set(policy={})
+    unknown = kit.private(tiny_run).model_copy(update={"dataset": "angiography"})
+    assert "dataset 'angiography' is not in" in deploy(kit, unknown)
+    kit.set(ledger=None)
     assert "no epsilon ledger" in deploy(kit, kit.private(tiny_run))
     assert deploy(kit, tiny_run) == ""
 

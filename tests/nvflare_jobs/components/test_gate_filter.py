@@ -24,7 +24,7 @@ from nvflare_jobs.parties.messages import SHARE, pack_message, pack_numbers, rep
 def private_kit(kit, tiny_run):
     """A site at which a private run has begun."""
     kit.deploy(kit.private(tiny_run))
-    kit.begin()
+    kit.begin(kit.private(tiny_run))
     return kit
 
 
