@@ -29,11 +29,11 @@ the cap is close to the expected number.
 import math
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from dp_accounting import NeighboringRelation
 from dp_accounting.pld import privacy_loss_distribution as pld
-from opacus.accountants import PRVAccountant, RDPAccountant
 from scipy.stats import binom, norm
 
 from fedefm.config import Adjacency
@@ -48,6 +48,9 @@ SMALLEST_DELTA = 1e-10  # at 1e-11 the Fourier transform's rounding was seen to 
 STEP_POINTS = 2**20  # of one step's distribution; each takes about a microsecond
 GRID_POINTS = 2**22  # of a composed distribution; some 100 MiB while it is transformed
 COARSEST_INTERVAL = 1.0
+
+if TYPE_CHECKING:
+    from opacus.accountants import IAccountant
 
 _RELATIONS: Mapping[Adjacency, NeighboringRelation] = {
     "add_or_remove_one": NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -76,11 +79,15 @@ def epsilon(
 
 def epsilon_prv(spend: Spend, delta: float) -> float:
     """Opacus' PRV upper bound, as a cross-check: add/remove, without regard to truncation."""
+    from opacus.accountants import PRVAccountant  # Opacus takes seconds to load
+
     return _opacus(PRVAccountant(), spend, delta)
 
 
 def epsilon_rdp(spend: Spend, delta: float) -> float:
     """Opacus' RDP bound, 7 to 15 % loose: add/remove, without regard to truncation."""
+    from opacus.accountants import RDPAccountant
+
     return _opacus(RDPAccountant(), spend, delta)
 
 
@@ -176,7 +183,7 @@ def _loss_variance(mechanism: Mechanism) -> float:
     return float(weights @ (losses - weights @ losses) ** 2)
 
 
-def _opacus(accountant: PRVAccountant | RDPAccountant, spend: Spend, delta: float) -> float:
+def _opacus(accountant: "IAccountant", spend: Spend, delta: float) -> float:
     taken = _taken(spend)
     _check(delta, "add_or_remove_one", INTERVAL)
     if not taken:

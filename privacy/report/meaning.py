@@ -55,4 +55,7 @@ def _share(value: float) -> str:
 
 
 def _times(factor: float) -> str:
-    return f"{factor:.3g}-fold" if factor < 1e6 else "more than a million-fold"
+    if factor >= 1e6:
+        return "more than a million-fold"
+    rounded = float(f"{factor:.3g}")  # three digits, also of thousands
+    return f"{rounded:,.0f}-fold" if rounded >= 1000 else f"{rounded:g}-fold"
