@@ -23,7 +23,6 @@ from fedefm.train.assemble import build_model, find_manifest, load_data
 from fedefm.train.effort import efforts
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
-from fedefm.train.run import find_sites, holdings, measure_global, resolve
 from fedefm.train.run_folder import (
     EVENTS,
     MODEL,
@@ -36,6 +35,8 @@ from fedefm.train.run_folder import (
 )
 from fedefm.train.state import load_state
 from fedefm.train.telling import check_quorum
+from fedefm.train.verdict import measure_global
+from fedefm.train.workshop import find_sites, holdings, resolve
 from nvflare_jobs.jobs.pretrain import export_job
 from nvflare_jobs.parties.heads import HEADS_FILE
 from nvflare_jobs.parties.places import STATUS_FILE

@@ -43,7 +43,7 @@ KNOWN_ONLY_TO = {
 LAYERS = ("data", "topology", "distill", "model", "train", "finetune", "report")
 # At its end a run measures and describes its model with the tools of fine-tuning.
 LOOKS_AHEAD = {
-    ("fedefm.train.run", "fedefm.finetune.evaluate"),
+    ("fedefm.train.verdict", "fedefm.finetune.evaluate"),
     ("fedefm.train.foundation_card", "fedefm.finetune.card"),
 }
 

@@ -5,36 +5,20 @@ a federation in the sense of privacy, since one process reads all images; it is 
 tried out before it goes to real sites.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import networkx as nx
-
-from fedefm.config import RunConfig, read_site
+from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset, Progress
-from fedefm.data.loading import Splits
-from fedefm.data.manifest import Manifest
-from fedefm.data.site_folders import SITE_FILE
-from fedefm.errors import ConfigError, DataError
+from fedefm.errors import ConfigError
 from fedefm.events import EventLog, Listener, read_events
-from fedefm.finetune.evaluate import evaluate_foundation
-from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import (
-    Plan,
     build_model,
     build_server,
     build_site,
-    check_model,
-    check_promises,
-    find_manifest,
-    load_data,
     merged,
-    plan_exchanges,
-    refuse_unprotected,
 )
 from fedefm.train.effort import efforts
 from fedefm.train.exchange import SERVER
@@ -54,132 +38,12 @@ from fedefm.train.run_folder import (
     write_result,
 )
 from fedefm.train.simulate import Faults
-from fedefm.train.start import StartingPoint, find_start
+from fedefm.train.start import StartingPoint
 from fedefm.train.state import PartyState, load_state
+from fedefm.train.verdict import measure_global
+from fedefm.train.workshop import Workshop, holdings, plan_for, prepare
 
 CENTRALIZED = "all-sites"
-RESERVED = {SERVER, "global"}  # the server's part, and the global model in events
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What a run in one process works with: the resolved run file and every site's images."""
-
-    run: RunConfig
-    data: Mapping[str, Splits]
-    site_files: Mapping[str, Path]
-    start: StartingPoint | None
-
-    @property
-    def tests(self) -> dict[str, FrameDataset]:
-        """The test images of the sites that have some."""
-        return {name: d.test for name, d in self.data.items() if d.test is not None}
-
-    @property
-    def validations(self) -> dict[str, FrameDataset]:
-        """The validation images of the sites that have some."""
-        return {name: d.validation for name, d in self.data.items() if d.validation is not None}
-
-
-def find_sites(folder: Path) -> dict[str, Path]:
-    """The site files below ``folder``, by site name.
-
-    Raises ConfigError: there are none, or a site has a name that means something else in a run.
-    """
-    if not folder.is_dir():
-        raise ConfigError(
-            f"sites folder {folder} does not exist; make one with `fedefm data split`"
-        )
-    found = {path.parent.name: path for path in sorted(folder.glob(f"*/{SITE_FILE}"))}
-    if not found:
-        raise ConfigError(f"no folder in {folder} holds a {SITE_FILE}; see `fedefm data split`")
-    without = sorted({path.parent.name for path in folder.glob("*/manifest.csv")} - found.keys())
-    if without:
-        raise ConfigError(f"no {SITE_FILE} in {folder} beside the manifest of {', '.join(without)}")
-    for name in RESERVED & found.keys():
-        raise ConfigError(f"a site cannot be called {name!r}; rename the folder {folder / name}")
-    return found
-
-
-def resolve(
-    run: RunConfig, manifests: Mapping[str, Manifest], site_files: Mapping[str, Path] | None = None
-) -> RunConfig:
-    """The run file with the union of the sites' labels, where it names none.
-
-    For a private run these are the labels that the site files declare, since those that occur in
-    the images would be told. Raises ConfigError where a site declares none, and ModelError where no
-    such model can be built.
-    """
-    if not run.model.classes:
-        if run.privacy.dp is None:
-            found = {label for manifest in manifests.values() for label in manifest.targets}
-        else:
-            found = _declared(run, site_files or {})
-        classes = sorted(found)
-        model = run.model.model_copy(update={"classes": tuple(classes)})
-        run = run.model_copy(update={"model": model})
-    check_model(run)
-    return run
-
-
-def _declared(run: RunConfig, site_files: Mapping[str, Path]) -> set[str]:
-    declared = {n: read_site(p).datasets[run.dataset].labels for n, p in site_files.items()}
-    silent = sorted(name for name, labels in declared.items() if not labels)
-    if silent or not declared:
-        raise ConfigError(
-            "model.classes is empty, and a private run does not look into images for labels; name "
-            f"them there, or as `labels` in the site file of {', '.join(silent) or 'each site'}"
-        )
-    return {label for labels in declared.values() for label in labels or ()}
-
-
-def prepare(
-    run: RunConfig,
-    sites_folder: Path,
-    progress: Progress | None = None,
-    protect: Protect | None = None,
-) -> Workshop:
-    """Read the sites' images. Raises its errors before anything is written."""
-    manifests, site_files = {}, find_sites(sites_folder)
-    _refuse_pooling(run)
-    for name, path in site_files.items():
-        check_promises(read_site(path), run, name)
-        manifests[name] = find_manifest(path, run.dataset)
-        refuse_unprotected(run, name, private=protect is not None)
-        if run.privacy.dp is not None and protect is not None:
-            protect.check(name, path, run, manifests[name])
-    _refuse_shared_patients(manifests)
-    run = resolve(run, manifests, site_files)
-    _plan(run, tuple(manifests))  # a graph that does not fit is found before decoding
-    start = find_start(run, site_files)
-    build_model(run, start)  # and so is a start that does not fit
-    data = {name: load_data(manifest, run, progress) for name, manifest in manifests.items()}
-    return Workshop(run, data, site_files, start)
-
-
-def _refuse_pooling(run: RunConfig) -> None:
-    if run.federation.scenario == "centralized" and run.privacy.dp is not None:
-        raise ConfigError(
-            "federation.scenario 'centralized' puts all sites' images in one place, which no "
-            "site's ledger can account for; leave out privacy.dp, or use scenario 'local' for a "
-            "private reference"
-        )
-
-
-def _refuse_shared_patients(manifests: Mapping[str, Manifest]) -> None:
-    """One patient at two sites could be trained on at one and tested on at the other."""
-    seen: dict[str, str] = {}
-    shared: dict[tuple[str, str], set[str]] = {}
-    for site, manifest in manifests.items():
-        for patient in {row.patient_id for row in manifest.rows}:
-            if seen.setdefault(patient, site) != site:
-                shared.setdefault((seen[patient], site), set()).add(patient)
-    if shared:
-        pairs = [f"{a!r} and {b!r} share {len(both)}" for (a, b), both in shared.items()]
-        raise DataError(
-            f"the same patients are at several sites: {', '.join(pairs)}; "
-            "divide the images with `fedefm data split`"
-        )
 
 
 def run_in_process(
@@ -245,7 +109,7 @@ def _protections(
     run = workshop.run
     try:
         if protect is not None and run.privacy.dp is not None:
-            schedule = _plan(run, tuple(workshop.data)).schedule
+            schedule = plan_for(run, tuple(workshop.data)).schedule
             for name, images in workshop.data.items():
                 ahead = efforts(run, schedule, name, begin)
                 file = workshop.site_files[name]
@@ -282,22 +146,6 @@ def _told_budget(federation: Federation, log: EventLog) -> Iterator[None]:
                 log.emit("privacy_spent", site=name, **spent)
 
 
-def holdings(data: Mapping[str, Splits]) -> dict[str, dict[str, dict[str, int]]]:
-    """``site -> corpus -> split -> images``: who holds what."""
-    return {name: _held(site) for name, site in data.items()}
-
-
-def _held(site: Splits) -> dict[str, dict[str, int]]:
-    splits = {"train": site.train, "validation": site.validation, "test": site.test}
-    return {
-        corpus: {
-            split: int((dataset.labels == number).sum()) if dataset is not None else 0
-            for split, dataset in splits.items()
-        }
-        for number, corpus in enumerate(site.train.classes)
-    }
-
-
 def _assemble(
     workshop: Workshop,
     log: EventLog,
@@ -311,7 +159,7 @@ def _assemble(
         training = run.training.model_copy(update={"batch_size": size})
         run = run.model_copy(update={"training": training})
         data = {CENTRALIZED: merged(list(data.values()))}
-    plan = _plan(run, tuple(data))
+    plan = plan_for(run, tuple(data))
     sites = {
         name: build_site(name, images, run, plan, guards.get(name), workshop.start)
         for name, images in data.items()
@@ -319,11 +167,6 @@ def _assemble(
     validation = {n: d for n, d in workshop.validations.items() if n in sites}
     server = build_server(run, plan, workshop.start)
     return Federation(run, plan, sites, server, log, faults, state, validation)
-
-
-def _plan(run: RunConfig, sites: tuple[str, ...]) -> Plan:
-    together = run.federation.scenario == "centralized"  # one place, which no graph file names
-    return plan_exchanges(run, sites, nx.empty_graph(sites) if together else None)
 
 
 def _resume(
@@ -371,53 +214,7 @@ def _finish(
         site.release.finish()
 
 
-def measure_global(
-    model: FoundationModel, tests: Mapping[str, FrameDataset], log: EventLog, round_index: int
-) -> dict[str, float | int | None]:
-    """Accuracy of the global model on all test images, with an interval by patient, and by site."""
-    if not tests:
-        return {"global_accuracy": None, "mean_site_accuracy": None}
-    by_site = {name: pooled_accuracy(model, {name: test}) for name, test in tests.items()}
-    for name, accuracy in by_site.items():
-        log.emit(
-            "evaluated",
-            round=round_index,
-            site=name,
-            model="global",
-            split="test",
-            accuracy=accuracy,
-            images=len(tests[name]),
-        )
-    scores = evaluate_foundation(model, merged(list(tests.values())))
-    log.emit(
-        "evaluated",
-        round=round_index,
-        site="global",
-        split="test",
-        accuracy=scores.accuracy.value,
-        images=scores.images,
-    )
-    return {
-        "global_accuracy": scores.accuracy.value,
-        "global_accuracy_low": _known(scores.accuracy.low),
-        "global_accuracy_high": _known(scores.accuracy.high),
-        "mean_site_accuracy": sum(by_site.values()) / len(by_site),
-        "test_images": scores.images,
-        "test_patients": scores.patients,
-    }
-
-
-def _known(value: float) -> float | None:
-    """JSON has no NaN; a single patient gives no interval."""
-    return None if math.isnan(value) else value
-
-
 def _mean_of_local_models(federation: Federation, tests: Mapping[str, FrameDataset]) -> float:
     """How each site's own model does on everybody's test images, on average."""
     own = [pooled_accuracy(site.model, tests) for site in federation.sites.values()]
     return sum(own) / len(own)
-
-
-def plan_of(run: RunConfig, sites_folder: Path) -> Plan:
-    """Who would exchange with whom, without reading an image."""
-    return plan_exchanges(run, tuple(find_sites(sites_folder)))

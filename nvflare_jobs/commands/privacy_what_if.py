@@ -13,7 +13,7 @@ from fedefm.errors import ConfigError, PolicyRefused
 from fedefm.topology.schedules import PeriodicSchedule, Schedule
 from fedefm.train.assemble import find_manifest
 from fedefm.train.effort import Effort, efforts
-from fedefm.train.run import plan_of
+from fedefm.train.workshop import plan_of
 from nvflare_jobs.commands.privacy_site import AsJson, Site, site_of
 from nvflare_jobs.protect import dp_of, units_of
 from privacy.accountant import ACCOUNTANT

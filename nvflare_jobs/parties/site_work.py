@@ -24,9 +24,9 @@ from fedefm.train.assemble import (
 from fedefm.train.exchange import RoundStats, Steps
 from fedefm.train.measure import correct
 from fedefm.train.rounds import algorithm_for
-from fedefm.train.run import holdings
 from fedefm.train.simulate import Outcome
 from fedefm.train.site import Site
+from fedefm.train.workshop import holdings
 from nvflare_jobs.parties.answers import tellable
 from nvflare_jobs.parties.heads import KNOWN_HEADS
 from nvflare_jobs.parties.messages import DISMISS, PUBLISH, READY, ROUND, report_of

@@ -12,8 +12,9 @@ from fedefm.config import read_run
 from fedefm.errors import ConfigError, DataError, ModelError, PolicyRefused, QuorumLost
 from fedefm.events import read_events
 from fedefm.model.foundation import read_foundation
-from fedefm.train.run import CENTRALIZED, find_sites, run_in_process
+from fedefm.train.run import CENTRALIZED, run_in_process
 from fedefm.train.simulate import Faults
+from fedefm.train.workshop import find_sites
 
 ALGORITHMS = {
     "swap": {"expert_every": 2},

@@ -12,8 +12,9 @@ from fedefm.errors import ConfigError, ModelError
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import build_foundation
 from fedefm.train.assemble import build_site
-from fedefm.train.run import find_sites, run_in_process
+from fedefm.train.run import run_in_process
 from fedefm.train.start import find_start
+from fedefm.train.workshop import find_sites
 
 WAYS = {
     "swap": {"expert_every": 2},

@@ -1,0 +1,52 @@
+"""What the global model of a run is worth on everybody's test images."""
+
+import math
+from collections.abc import Mapping
+
+from fedefm.data.dataset import FrameDataset
+from fedefm.events import EventLog
+from fedefm.finetune.evaluate import evaluate_foundation
+from fedefm.model.foundation import FoundationModel
+from fedefm.train.assemble import merged
+from fedefm.train.measure import pooled_accuracy
+
+
+def measure_global(
+    model: FoundationModel, tests: Mapping[str, FrameDataset], log: EventLog, round_index: int
+) -> dict[str, float | int | None]:
+    """Accuracy of the global model on all test images, with an interval by patient, and by site."""
+    if not tests:
+        return {"global_accuracy": None, "mean_site_accuracy": None}
+    by_site = {name: pooled_accuracy(model, {name: test}) for name, test in tests.items()}
+    for name, accuracy in by_site.items():
+        log.emit(
+            "evaluated",
+            round=round_index,
+            site=name,
+            model="global",
+            split="test",
+            accuracy=accuracy,
+            images=len(tests[name]),
+        )
+    scores = evaluate_foundation(model, merged(list(tests.values())))
+    log.emit(
+        "evaluated",
+        round=round_index,
+        site="global",
+        split="test",
+        accuracy=scores.accuracy.value,
+        images=scores.images,
+    )
+    return {
+        "global_accuracy": scores.accuracy.value,
+        "global_accuracy_low": _known(scores.accuracy.low),
+        "global_accuracy_high": _known(scores.accuracy.high),
+        "mean_site_accuracy": sum(by_site.values()) / len(by_site),
+        "test_images": scores.images,
+        "test_patients": scores.patients,
+    }
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN; a single patient gives no interval."""
+    return None if math.isnan(value) else value
