@@ -44,14 +44,16 @@ def in_words(epsilon: float, delta: float, unit: str) -> str:
     found, factor = found_at_most(epsilon, delta), odds_factor(epsilon)
     return (
         f"Whoever sees everything that left this site, and guesses of each {unit} whether it was "
-        f"trained on, with 1 wrong accusation in 100, recognizes at most {_share(found)} of those "
-        f"that were; without having seen anything it would be 1 %. The odds for any one {unit} "
+        f"trained on, with 1 wrong accusation in 100, {_recognizes(found)} of those that were; "
+        f"without having seen anything it would be 1 %. The odds for any one {unit} "
         f"rise at most {_times(factor)}, except with probability {exact(delta)}."
     )
 
 
-def _share(value: float) -> str:
-    return f"{100 * value:.3g} %" if value < 0.999 else "more than 99.9 %"
+def _recognizes(share: float) -> str:
+    if share >= 0.999:
+        return "may recognize more than 99.9 %"
+    return f"recognizes at most {100 * share:.3g} %"
 
 
 def _times(factor: float) -> str:
