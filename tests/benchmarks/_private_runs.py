@@ -48,7 +48,7 @@ class Job:
     seed: int
     rate: float
     batch: int  # patients a step, in the mean where private
-    clip: float
+    clip: float  # of a patient's gradient; without privacy of a step's, which protects nobody
     rounds: int
 
     @property
@@ -199,6 +199,7 @@ def _run_config(job: Job, task: Task) -> RunConfig:
             "training": {
                 "batch_size": job.batch,
                 "learning_rate": job.rate,
+                "gradient_norm": job.clip,
                 "augment": "none",  # the frames are crops already
             },
             "federation": {"rounds": job.rounds, "topology": "ring", "schedule": "matchings"},
