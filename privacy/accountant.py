@@ -29,11 +29,11 @@ the cap is close to the expected number.
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
-from dp_accounting import NeighboringRelation
+from dp_accounting import NeighboringRelation, dp_event
 from dp_accounting.pld import privacy_loss_distribution as pld
+from dp_accounting.rdp import RdpAccountant
 from scipy.stats import binom, norm
 
 from fedefm.config import Adjacency
@@ -48,9 +48,6 @@ SMALLEST_DELTA = 1e-10  # at 1e-11 the Fourier transform's rounding was seen to 
 STEP_POINTS = 2**20  # of one step's distribution; each takes about a microsecond
 GRID_POINTS = 2**22  # of a composed distribution; some 100 MiB while it is transformed
 COARSEST_INTERVAL = 1.0
-
-if TYPE_CHECKING:
-    from opacus.accountants import IAccountant
 
 _RELATIONS: Mapping[Adjacency, NeighboringRelation] = {
     "add_or_remove_one": NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -81,14 +78,25 @@ def epsilon_prv(spend: Spend, delta: float) -> float:
     """Opacus' PRV upper bound, as a cross-check: add/remove, without regard to truncation."""
     from opacus.accountants import PRVAccountant  # Opacus takes seconds to load
 
-    return _opacus(PRVAccountant(), spend, delta)
+    taken = _taken(spend)
+    _check(delta, "add_or_remove_one", INTERVAL)
+    accountant = PRVAccountant()
+    accountant.history = [
+        (mechanism.noise_multiplier, mechanism.sampling_rate, steps) for mechanism, steps in taken
+    ]
+    return float(accountant.get_epsilon(delta)) if taken else 0.0
 
 
 def epsilon_rdp(spend: Spend, delta: float) -> float:
-    """Opacus' RDP bound, 7 to 15 % loose: add/remove, without regard to truncation."""
-    from opacus.accountants import RDPAccountant
-
-    return _opacus(RDPAccountant(), spend, delta)
+    """dp-accounting's RDP bound, 7 to 15 % loose: add/remove, without regard to truncation."""
+    taken = _taken(spend)
+    _check(delta, "add_or_remove_one", INTERVAL)
+    accountant = RdpAccountant()
+    for mechanism, steps in taken:
+        gaussian = dp_event.GaussianDpEvent(mechanism.noise_multiplier)
+        drawn = dp_event.PoissonSampledDpEvent(mechanism.sampling_rate, gaussian)
+        accountant.compose(drawn, steps)
+    return float(accountant.get_epsilon(delta)) if taken else 0.0
 
 
 Taken = tuple[tuple[Mechanism, int], ...]  # in order, so that equal spends are one question
@@ -181,14 +189,3 @@ def _loss_variance(mechanism: Mechanism) -> float:
     kept = math.log1p(-rate) if rate < 1 else -math.inf
     losses = np.logaddexp(kept, math.log(rate) + (noise - 0.5) / sigma**2)
     return float(weights @ (losses - weights @ losses) ** 2)
-
-
-def _opacus(accountant: "IAccountant", spend: Spend, delta: float) -> float:
-    taken = _taken(spend)
-    _check(delta, "add_or_remove_one", INTERVAL)
-    if not taken:
-        return 0.0
-    accountant.history = [
-        (mechanism.noise_multiplier, mechanism.sampling_rate, steps) for mechanism, steps in taken
-    ]
-    return float(accountant.get_epsilon(delta))
