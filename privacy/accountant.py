@@ -48,6 +48,7 @@ SMALLEST_DELTA = 1e-10  # at 1e-11 the Fourier transform's rounding was seen to 
 STEP_POINTS = 2**20  # of one step's distribution; each takes about a microsecond
 GRID_POINTS = 2**22  # of a composed distribution; some 100 MiB while it is transformed
 COARSEST_INTERVAL = 1.0
+LARGEST_EPSILON = 1e7  # beyond it, there is none to speak of
 
 _RELATIONS: Mapping[Adjacency, NeighboringRelation] = {
     "add_or_remove_one": NeighboringRelation.ADD_OR_REMOVE_ONE,
@@ -133,10 +134,26 @@ def _epsilon(taken: Taken, delta: float, adjacency: Adjacency, interval: float) 
         if interval > COARSEST_INTERVAL:
             return math.inf
     try:
-        value = float(_composed(taken, adjacency, interval).get_epsilon_for_delta(delta))
+        composed = _composed(taken, adjacency, interval)
+        with np.errstate(over="ignore"):
+            value = float(composed.get_epsilon_for_delta(delta))
+        return value if math.isfinite(value) else _searched(composed, delta)
     except OverflowError:
         return math.inf
-    return value if math.isfinite(value) else math.inf  # NaN is no bound
+
+
+def _searched(composed: pld.PrivacyLossDistribution, delta: float) -> float:
+    """For epsilons in the hundreds, whose exponentials overflow where dp-accounting inverts."""
+    low, high = 0.0, 1.0
+    while not composed.get_delta_for_epsilon(high) <= delta:
+        low, high = high, 2 * high
+        if high > LARGEST_EPSILON:
+            return math.inf
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        enough = composed.get_delta_for_epsilon(middle) <= delta
+        low, high = (low, middle) if enough else (middle, high)
+    return high
 
 
 def _composed(taken: Taken, adjacency: Adjacency, interval: float) -> pld.PrivacyLossDistribution:

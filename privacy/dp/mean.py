@@ -27,9 +27,10 @@ class PrivateMean:
     Guarantee: the result of a call is post-processing of one step of ``account.mechanism``, which
     was reserved before an image was read. Patients are drawn as in training. Each gives the mean of
     ``per_image`` over up to ``frames_per_patient`` of its frames, clipped to an L2 norm of 1; one
-    that is not finite gives zeros. ``per_image`` sees the frames of one patient at a time, so
-    nothing in it can couple two. The sum with noise of deviation ``noise_multiplier`` is divided by
-    the expected number of patients; negative shares become 0, and the rest are made to sum to 1.
+    that is not finite, or for which ``per_image`` fails, gives zeros. ``per_image`` sees the frames
+    of one patient at a time, so nothing in it can couple two. The sum with noise of deviation
+    ``noise_multiplier`` is divided by the expected number of patients; negative shares become 0,
+    and the rest are made to sum to 1.
 
     Raises:
         PrivacyError: the account counts other steps than these.
@@ -77,7 +78,10 @@ def _clipped_sum(per_image: PerImage, drawn: Sequence[Tensor], length: int) -> T
     """``(length,)`` float64: the clipped vectors of all drawn units, added up."""
     total = torch.zeros(length, dtype=torch.float64)
     for rows in drawn:
-        vectors = per_image(rows)
+        try:
+            vectors = per_image(rows)
+        except Exception:  # a unit for which it fails must not be heard: privacy.dp.forgiving
+            continue
         if vectors.shape != (len(rows), length):
             raise ValueError(f"{tuple(vectors.shape)} numbers of {len(rows)} images, {length} each")
         vector = vectors.double().cpu().mean(dim=0)

@@ -174,7 +174,7 @@ CLIPPING_MUTANTS = (
     ),
     mutant(
         "clipping off, and a sum that is too large let through",
-        "dp/trainer.py",
+        "dp/forgiving.py",
         "    if not norm <= most * (1 + ROUNDING):\n",
         "    if False:\n",
         f"{TRAINER}a_back_end_that_forgets_to_clip_is_refused_before_anything_is_spent",

@@ -125,6 +125,7 @@ def test_answers_leave_with_what_the_site_allows(kit, tiny_run) -> None:
     [
         (answer(similarity={}), "'loss'"),
         (answer(loss=None), "'similarity'"),
+        (answer(loss=None, similarity={}), "'seconds'"),
         ({"saved": [], "holdings": {"bars": {"train": 4}}}, "'holdings', and the run is private"),
     ],
 )
@@ -136,7 +137,15 @@ def test_a_private_site_tells_its_head_its_plan_and_what_it_spent(private_kit) -
     head = {"sequence": 3, "hash": "ab" * 32}
     spent = {"epsilon": 2.5, "target_epsilon": None, "mechanisms": [{"steps": 3, "kind": "x"}]}
     planned = {"epsilon": 3.0, "costs": {"step": 0.5}}
-    quiet = answer(loss=None, similarity={}, ledger_head=head, privacy=spent, planned=planned)
+    quiet = answer(
+        loss=None,
+        similarity={},
+        seconds=0.0,
+        exchange_seconds=0.0,
+        ledger_head=head,
+        privacy=spent,
+        planned=planned,
+    )
     assert_leaves(private_kit, pack_numbers(quiet))
 
 
