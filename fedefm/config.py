@@ -5,6 +5,8 @@ once. Where the two speak of the same thing, the stricter one wins, and a run fi
 code nor paths of a site.
 """
 
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -233,6 +235,44 @@ class SiteConfig(Section):
     ledger: Path | None = None  # outside any job's folder; its key lies beside it
     ledger_witness: Path | None = None  # a file on another disk that remembers the ledger's head
     device: Literal["cpu"] = "cpu"  # where pre-training computes; others are not supported yet
+
+    @model_validator(mode="after")
+    def _each_patient_is_counted_once(self) -> "SiteConfig":
+        problems = _counted_twice(self.datasets) if self.ledger else []
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _counted_twice(datasets: Mapping[Name, DatasetEntry]) -> list[str]:
+    """Where a ledger would keep two accounts of the same images, each with the whole cap."""
+    problems = []
+    by_manifest = _grouped(datasets, lambda name: os.path.normpath(datasets[name].manifest))
+    for manifest, names in by_manifest.items():
+        if len({datasets[name].budget or name for name in names}) > 1:
+            problems.append(
+                f"datasets {_listed(names)} hold the images of {manifest} and are counted under "
+                "different budgets; give them one `budget`"
+            )
+    by_budget = _grouped(datasets, lambda name: datasets[name].budget or name)
+    for budget, names in by_budget.items():
+        if len({datasets[name].unit for name in names}) > 1:
+            problems.append(
+                f"datasets {_listed(names)} share the budget {budget!r} and are counted by the "
+                "patient and by the image; give them one `unit`"
+            )
+    return problems
+
+
+def _grouped(names: Iterable[Name], key: Callable[[Name], str]) -> dict[str, list[Name]]:
+    groups: dict[str, list[Name]] = {}
+    for name in names:
+        groups.setdefault(key(name), []).append(name)
+    return groups
+
+
+def _listed(names: Iterable[Name]) -> str:
+    return " and ".join(repr(name) for name in names)
 
 
 FileModel = TypeVar("FileModel", bound=Section)
