@@ -63,6 +63,8 @@ class ByLedger:
         ledger = open_ledger(site, site_file, settings, self._known_heads.get(site))
         with closed_on_error(ledger, site):
             label = RunLabel(run_id, run.name, self._job)
+            if len(efforts) < run.federation.rounds:
+                refuse_unknown(ledger, pledge, run_id, run.federation.rounds - len(efforts))
             account = open_plan(ledger, label, pledge, dp, steps_of(efforts))
             planned = _planned(dp, efforts, run.federation.host_steps, pledge, account)
             facts = Facts(dp.clip_norm, dp.frames_per_patient, dp.epsilon)
@@ -124,6 +126,19 @@ def open_ledger(
         witness=site_file.parent / witness if witness else None,
         known_head=known_head,
     )
+
+
+def refuse_unknown(ledger: Ledger, pledge: Promise, run_id: str, finished: int) -> None:
+    """Raises PolicyRefused where a run goes on of which the ledger holds no beginning.
+
+    Under another name it would be calibrated as if nothing had been spent on it.
+    """
+    if all(record.label.run_id != run_id for record in ledger.runs(pledge.dataset)):
+        raise PolicyRefused(
+            f"{finished} rounds of this run are over, and the ledger has no entry of run id "
+            f"{run_id!r} on {pledge.dataset.name!r}; put back the run's own run_id file, or start "
+            "a new run"
+        )
 
 
 def open_plan(

@@ -1,8 +1,10 @@
-"""The gate: what leaves a private site carries the ledger entry under which it was made.
+"""The gate: what leaves a private site carries the newest entry of its ledger in this run.
 
 A message is stamped with the newest settled entry of the run, and checked against the ledger just
-before it leaves. A site whose trainer was passed by, or whose ledger is another one, has no such
-entry, and nothing leaves.
+before it leaves. A run that never trained privately, or whose ledger is another one, has no such
+entry, and nothing leaves. What leaves are means over many fits and many sites, so the entry says
+under which account they were made and not that these very numbers came out of that fit: the code
+that is installed at the site is trusted to train with nothing but its private trainer.
 """
 
 import math
@@ -31,7 +33,7 @@ class Gate:
     """A site's ``Release`` in one run.
 
     Guarantee: ``check`` passes a header only if it carries the hash of an entry that ``ledger``
-    holds as settled for ``run_id``. What it says of epsilon counts reserved steps as taken.
+    holds as settled for ``run_id``; it is no proof of what the message holds. What it says of epsilon counts reserved steps as taken.
     """
 
     def __init__(

@@ -313,3 +313,20 @@ def test_a_run_killed_after_its_last_step_is_finished_without_spending_more(
         with ledger_of(sites, site) as ledger:
             (record,) = ledger.runs(PATIENTS)
         assert not record.is_open
+
+
+def test_a_run_cannot_go_on_under_another_name_in_the_ledger(
+    make_run: Any, sites: Path, tmp_path: Path
+) -> None:
+    """It would get noise as if nothing had been spent on its model."""
+    run, out = private(make_run()), tmp_path / "run"
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "round_started" and event["round"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_process(run, sites, out, listeners=(stop,), protect=ByLedger())
+    (out / "run_id").write_text("0" * 32 + "\n", encoding="utf-8")
+    with pytest.raises(PolicyRefused, match="no entry of run id '0000"):
+        play(run, sites, out, resume=True)
