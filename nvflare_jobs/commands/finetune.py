@@ -30,6 +30,7 @@ from fedefm.model.checkpoint import read_checkpoint_info
 from fedefm.report.numbers import epsilon as shown_epsilon
 from nvflare_jobs.commands.finetune_progress import finetune_progress
 from nvflare_jobs.commands.progress import progress_of
+from nvflare_jobs.commands.site_beside import refuse_where_privacy_is_required
 
 SCRATCH_BACKBONE, SCRATCH_SIZE = "resnet10", 128
 
@@ -238,6 +239,7 @@ def _images(
         return images, None if dp is None else guard_for(site, dataset, dp, steps)
     if manifest is None or dp is not None:
         raise ConfigError("--epsilon needs --site and --dataset: the ledger is the site's")
+    refuse_where_privacy_is_required(manifest)
     return manifest, None
 
 

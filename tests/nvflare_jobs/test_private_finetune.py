@@ -1,6 +1,7 @@
 """``fedefm finetune --site ... --epsilon``: the same policy and ledger as of a run."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,66 @@ def test_the_images_are_named_once(tmp_path: Path, words: list[str]) -> None:
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, ConfigError)
     assert "either a MANIFEST, or --site with --dataset" in str(result.exception)
+
+
+def tune_by_manifest(manifest: Path, out: Path) -> Any:
+    """What ``fedefm finetune MANIFEST`` without a site raises, or None."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    finetune.register(app)
+    words = ["finetune", manifest, "--scratch", "--backbone", "resnet_micro", "--image-size", 32]
+    words += ["--classes", "background,catheter", "--steps", 1, "--batch-size", 2, "--out", out]
+    return CliRunner().invoke(app, [str(word) for word in words]).exception
+
+
+@pytest.fixture
+def hospital(tmp_path: Path, masked_images: Path) -> Path:
+    """A site's folder of its own, with the manifest in it."""
+    return Path(shutil.copytree(masked_images, tmp_path / "hospital"))
+
+
+@pytest.mark.parametrize("named", ["manifest.csv", "../hospital/manifest.csv"])
+def test_a_manifest_does_not_lead_around_the_site_file_beside_it(
+    hospital: Path, tmp_path: Path, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = write_site(hospital, hospital, entry={"manifest": named}, policy={"require_dp": True})
+    link = tmp_path / "link.csv"
+    link.symlink_to(hospital / "manifest.csv")
+    monkeypatch.chdir(hospital)
+    for manifest in (hospital / "manifest.csv", Path("manifest.csv"), link):
+        refusal = tune_by_manifest(manifest, tmp_path / "out")
+        assert isinstance(refusal, PolicyRefused)
+        assert f"site file {site} requires differential privacy" in str(refusal)
+        assert f"--site {site} --dataset segmentation" in str(refusal)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_site_file_refuses_before_the_manifest_is_read(hospital: Path, tmp_path: Path) -> None:
+    write_site(hospital, hospital, policy={"require_dp": True})
+    (hospital / "manifest.csv").write_text("no manifest")
+    refusal = tune_by_manifest(hospital / "manifest.csv", tmp_path / "out")
+    assert isinstance(refusal, PolicyRefused)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"policy": {"require_dp": False}}, {"entry": {"manifest": "x.csv"}}],
+    ids=["nothing required", "another manifest"],
+)
+def test_a_site_file_beside_that_does_not_forbid_it_lets_a_manifest_train(
+    hospital: Path, tmp_path: Path, settings: Any
+) -> None:
+    write_site(hospital, hospital, **{"policy": {"require_dp": True}, **settings})
+    assert tune_by_manifest(hospital / "manifest.csv", tmp_path / "out") is None
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_site_file_beside_that_cannot_be_read_may_forbid_it(
+    hospital: Path, tmp_path: Path
+) -> None:
+    (hospital / "fedefm_site.yaml").write_text("policy: {require_dp: tru")
+    refusal = tune_by_manifest(hospital / "manifest.csv", tmp_path / "out")
+    assert isinstance(refusal, ConfigError)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_epsilon_needs_a_site(masked_images: Path, tmp_path: Path) -> None:
