@@ -33,7 +33,8 @@ class Gate:
     """A site's ``Release`` in one run.
 
     Guarantee: ``check`` passes a header only if it carries the hash of an entry that ``ledger``
-    holds as settled for ``run_id``; it is no proof of what the message holds. What it says of epsilon counts reserved steps as taken.
+    holds as settled for ``run_id``; it is no proof of what the message holds. What it says of
+    epsilon counts reserved steps as taken.
     """
 
     def __init__(
