@@ -100,7 +100,7 @@ def verify(
     Example: fedefm privacy verify local/fedefm_site.yaml --head 42:9f86d0818...
     """
     site, heads = site_of(site_file), [_head(text) for text in head or ()]
-    if not site.exists:
+    if not site.exists and not heads:
         raise ConfigError(
             f"there is no ledger at {site.ledger} yet, so nothing can be verified; the first "
             "private run at this site begins it"

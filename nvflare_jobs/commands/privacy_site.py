@@ -15,6 +15,7 @@ from privacy.ledger import keys as ledger_keys
 from privacy.ledger.entry import read_entry
 from privacy.ledger.heads import default_witness, read_witness
 from privacy.ledger.journal import Journal
+from privacy.ledger.opening import require_not_lost
 from privacy.ledger.reading import read_rows
 
 SiteFile = Annotated[
@@ -54,6 +55,7 @@ class Site:
         """Whose ledger it is, by its own first entry; before there is one, the folder's name."""
         if not self.exists:
             return self.folder_name
+        require_not_lost(self.ledger, self.witness)
         rows = read_rows(self.ledger)
         genesis = read_entry(rows[0].record, rows[0].signature).genesis if rows else None
         if genesis is None:

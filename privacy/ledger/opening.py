@@ -17,7 +17,7 @@ from privacy.ledger.store import Store
 
 def open_for_reading(path: Path, site: str, witness: Path, known_head: Head | None) -> Journal:
     """The verified ledger as of now; needs no right to write and leaves no trace."""
-    remembered, rows = read_with_witness(path, witness)
+    remembered, rows = read_with_witness(path, witness, known_head)
     journal = Journal(path)
     journal.take(rows)
     _require_site(journal, site)
@@ -49,12 +49,23 @@ def open_for_writing(
     return journal
 
 
-def read_with_witness(path: Path, witness: Path) -> tuple[Head | None, list[Row]]:
+def read_with_witness(
+    path: Path, witness: Path, *known_heads: Head | None
+) -> tuple[Head | None, list[Row]]:
     """What the witness remembers, and rows that are no older."""
+    require_not_lost(path, witness, *known_heads)
     remembered, rows = read_witness(witness), read_rows(path)
     if remembered is None and len(rows) > 1:  # the ledger may just have been begun
         remembered, rows = read_witness(witness), read_rows(path)
     return remembered, rows
+
+
+def require_not_lost(path: Path, witness: Path, *known_heads: Head | None) -> None:
+    """Raises LedgerCorrupt where there is no file, and key, witness or a known head tell of one."""
+    # the traces first: a process that begins the ledger leaves them after the file
+    traces = _traces(path, witness, *known_heads)
+    if traces and not path.exists():
+        raise _lost(path, traces)
 
 
 def _require_place(path: Path, witness: Path, known_head: Head | None, create: bool) -> None:
@@ -74,13 +85,9 @@ def _require_place(path: Path, witness: Path, known_head: Head | None, create: b
                 f"ledger {path} cannot be written; give this account the right to write the file "
                 "and its folder. Nothing is trained or sent until then"
             )
-    # the traces first: a process that begins the ledger leaves them after the file
-    traces = _traces(path, witness, known_head)
-    if not path.exists():
-        if traces:
-            raise _lost(path, traces)
-        if not create:
-            raise PrivacyError(f"there is no ledger at {path}; nothing was ever counted there")
+    require_not_lost(path, witness, known_head)
+    if not path.exists() and not create:
+        raise PrivacyError(f"there is no ledger at {path}; nothing was ever counted there")
 
 
 def _begin_where_empty(
@@ -102,13 +109,14 @@ def _begin_where_empty(
         store.append([Writer(store, key, witness).signed(first)])
 
 
-def _traces(path: Path, witness: Path, known_head: Head | None) -> str:
+def _traces(path: Path, witness: Path, *known_heads: Head | None) -> str:
     """What shows that there was a ledger here."""
     if keys.key_path(path).exists():
         return f"its key {keys.key_path(path)} is there"
     if witness.exists():
         return f"witness {witness} remembers it"
-    return f"the server remembers its entry {known_head.sequence}" if known_head else ""
+    newest = max((head.sequence for head in known_heads if head), default=None)
+    return "" if newest is None else f"the server remembers its entry {newest}"
 
 
 def _lost(path: Path, traces: str) -> LedgerCorrupt:

@@ -25,8 +25,9 @@ def verify(
     """
     path = Path(path).absolute()
     witness = Path(witness).absolute() if witness else default_witness(path)
+    heads = tuple(known_heads)
     try:
-        remembered, rows = read_with_witness(path, witness)
+        remembered, rows = read_with_witness(path, witness, *heads)
     except FedEFMError as error:
         return [str(error)]
     journal = Journal(path)
@@ -39,7 +40,7 @@ def verify(
     doubts += _key_doubts(path, journal.chain.genesis.public_key)
     # of a broken chain the rest is unread, and whether it holds the heads cannot be told
     hashes = journal.chain.hashes + [row.hash for row in rows[len(journal.chain.entries) :]]
-    return doubts + head_doubts(hashes, witness, remembered, *known_heads)
+    return doubts + head_doubts(hashes, witness, remembered, *heads)
 
 
 def _taken(journal: Journal, rows: list[Row]) -> list[str]:

@@ -165,7 +165,12 @@ def test_a_lost_ledger_is_not_taken_for_one_not_begun(run, spent, command, tmp_p
     more = ["--out", tmp_path / "out"] if command == "report" else []
     result = run(command, spent, *more)
     assert result.code == 2
-    assert "ledger.sqlite" in result.err
+    assert "ledger.sqlite is gone or empty, but its key" in result.err
+
+
+def test_a_remembered_head_tells_of_a_ledger_of_which_nothing_is_left(run, site):
+    refused(run("verify", site), "no ledger", "begins it")
+    refused(run("verify", site, "--head", f"3:{'0' * 64}"), "is gone or empty", "its entry 3")
 
 
 # ledger

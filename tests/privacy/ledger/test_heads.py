@@ -158,6 +158,29 @@ def test_a_deleted_ledger_does_not_start_anew(path, witness, write):
     assert not path.exists()
 
 
+def test_a_deleted_ledger_is_not_read_as_one_never_begun(path, witness, write):
+    head = write()
+    path.unlink()
+
+    def told(known):
+        with pytest.raises(LedgerCorrupt) as refused:
+            Ledger.open(path, "north", witness, known_head=known, read_only=True)
+        assert verify(path, "north", witness, iter([known] if known else [])) == [
+            str(refused.value)
+        ]
+        with pytest.raises(LedgerCorrupt) as when_writing:
+            Ledger.open(path, "north", witness, known_head=known)
+        assert str(when_writing.value) == str(refused.value)
+        return str(refused.value)
+
+    assert "is gone or empty, but its key" in told(None)
+    path.with_name("ledger.db.key").unlink()
+    assert "but witness" in told(None)
+    witness.unlink()
+    assert "but the server remembers its entry 5" in told(head)
+    assert "nothing was ever counted" in verify(path, "north", witness)[0]
+
+
 def test_an_emptied_ledger_does_not_start_anew(path, witness, write):
     write()
     path.write_bytes(b"")
