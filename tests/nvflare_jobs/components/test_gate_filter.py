@@ -84,7 +84,7 @@ def test_nothing_leaves_where_the_ledger_is_gone_or_in_doubt(private_kit) -> Non
     path.with_name(f"{path.name}.head").unlink()
     assert_stays(private_kit, made, "LedgerCorrupt")
     path.unlink()
-    assert_stays(private_kit, made, "no ledger")
+    assert_stays(private_kit, made, "is gone or empty")
     private_kit.set(ledger=None)
     assert_stays(private_kit, made, "no settled entry")
 
