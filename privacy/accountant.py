@@ -26,8 +26,10 @@ the exact probability of being in: it is never above what stands here, and some 
 the cap is close to the expected number.
 """
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -93,11 +95,23 @@ def epsilon_rdp(spend: Spend, delta: float) -> float:
     taken = _taken(spend)
     _check(delta, "add_or_remove_one", INTERVAL)
     accountant = RdpAccountant()
-    for mechanism, steps in taken:
-        gaussian = dp_event.GaussianDpEvent(mechanism.noise_multiplier)
-        drawn = dp_event.PoissonSampledDpEvent(mechanism.sampling_rate, gaussian)
-        accountant.compose(drawn, steps)
+    with _quiet("absl"):  # names each order whose series does not converge; the others suffice
+        for mechanism, steps in taken:
+            gaussian = dp_event.GaussianDpEvent(mechanism.noise_multiplier)
+            drawn = dp_event.PoissonSampledDpEvent(mechanism.sampling_rate, gaussian)
+            accountant.compose(drawn, steps)
     return float(accountant.get_epsilon(delta)) if taken else 0.0
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 Taken = tuple[tuple[Mechanism, int], ...]  # in order, so that equal spends are one question
