@@ -137,8 +137,12 @@ class Section:
         """The number of record and its cross-checks."""
         spent = self.facts.spent
         rows = [["PLD", epsilon(spent.record), "the number of record, rounded up"]]
-        note = "Opacus, as if no step left anybody out"
-        for name, value, what in (("PRV", spent.prv, note), ("RDP", spent.rdp, f"{note}; looser")):
+        note = "as if no step left anybody out"
+        checks = (
+            ("PRV", spent.prv, f"Opacus, {note}"),
+            ("RDP", spent.rdp, f"dp-accounting, {note}; looser"),
+        )
+        for name, value, what in checks:
             rows.append([name, epsilon(value), f"cross-check: {what}" if value else self._why_not])
         return rows
 
