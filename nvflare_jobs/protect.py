@@ -154,9 +154,7 @@ def open_plan(
     account = ledger.account(pledge.dataset, label.run_id)
     if account is not None and account.remaining >= steps and _is_of(account, sampling):
         return account
-    steps = max(
-        steps, 1
-    )  # a run that was stopped after its last step needs an account all the same
+    steps = max(steps, 1)  # stopped after its last step, a run needs an account all the same
     noise = dp.noise_multiplier or noise_for(
         dp.epsilon or 0.0,
         pledge.delta,

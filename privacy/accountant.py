@@ -87,7 +87,8 @@ def epsilon_prv(spend: Spend, delta: float) -> float:
     accountant.history = [
         (mechanism.noise_multiplier, mechanism.sampling_rate, steps) for mechanism, steps in taken
     ]
-    return float(accountant.get_epsilon(delta)) if taken else 0.0
+    with np.errstate(divide="ignore"):  # at a sampling rate of 1 it takes the logarithm of 0
+        return float(accountant.get_epsilon(delta)) if taken else 0.0
 
 
 def epsilon_rdp(spend: Spend, delta: float) -> float:
