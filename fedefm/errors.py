@@ -35,6 +35,10 @@ class MessageRejected(ProtocolError):
     """A message that its receiver must not use; it counts as not arrived."""
 
 
+class SumAborted(ProtocolError):
+    """A secure sum that ended without a result, and without having exposed anybody's part."""
+
+
 class PrivacyError(FedEFMError):
     """A privacy promise that would be broken by going on."""
 
