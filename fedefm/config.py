@@ -72,8 +72,10 @@ class FederationConfig(Section):
     update: Literal["swap", "mixed", "literal"] = "swap"  # of fedefm
     topology: str = "ring"  # ring, star, complete, mst, or a GML / edge-list file
     schedule: Literal[
-        "neighbors", "matchings", "random_matchings", "hypercube", "one_peer_exponential"
+        "neighbors", "matchings", "random_matchings", "hypercube", "one_peer_exponential", "grid"
     ] = "matchings"
+    cohort: int = Field(3, ge=2)  # of schedule grid: how many sites at least share one mean
+    expert: Literal["single", "aggregated"] = "single"  # aggregated: a neighborhood's mean expert
     rounds: int = Field(60, ge=1)
     local_steps: int = Field(5, ge=1)
     host_steps: int = Field(5, ge=1)
@@ -95,18 +97,21 @@ class FederationConfig(Section):
                 f"algorithm {self.algorithm!r} does not run in scenario {self.scenario!r}; "
                 f"use {' or '.join(fitting)}"
             )
-        if (
-            self.algorithm == "fedefm"
-            and self.update == "swap"
-            and self.schedule
-            in (
-                "neighbors",
-                "one_peer_exponential",
-            )
-        ):
+        swap = self.algorithm == "fedefm" and self.update == "swap"
+        if swap and self.schedule in ("neighbors", "one_peer_exponential"):
             raise ValueError(
                 f"update 'swap' needs one partner a round, and schedule {self.schedule!r} does not "
-                "give pairs; use matchings, random_matchings or hypercube, or update 'mixed'"
+                "give pairs; use matchings, random_matchings, hypercube or grid, or update 'mixed'"
+            )
+        if self.schedule == "grid" and not (swap or self.algorithm == "gossip"):
+            raise ValueError(
+                "schedule 'grid' is for means over cohorts, in gossip and in update 'swap'; use "
+                "another schedule here"
+            )
+        if self.expert == "aggregated" and (self.algorithm, self.update) != ("fedefm", "mixed"):
+            raise ValueError(
+                "expert 'aggregated' is the mean of a neighborhood's experts, and only update "
+                "'mixed' has a neighborhood of them; set update to 'mixed', or expert to 'single'"
             )
         return self
 
@@ -155,19 +160,25 @@ class DpConfig(Section):
         return self
 
 
+class SecaggConfig(Section):
+    """Secure sums: who receives a sum over sites learns no site's part of it.
+
+    Values travel as whole multiples of a step, ``2 bound / 2^value_bits``, modulo 2^32, or modulo
+    2^24 where ``compact``. A site with a value beyond ``bound`` gives no part.
+    """
+
+    bound: float = Field(8.0, gt=0)  # of any single weight
+    value_bits: int | None = Field(None, ge=8, le=30)  # null: 24, or as many as fit if compact
+    compact: bool = False  # 3 bytes a weight instead of 4
+    largest_site: int = Field(1000, ge=1)  # images, or patients, that no site has more of
+    colluders: int = Field(1, ge=0)  # so many sites that pool what they see learn nobody's part
+
+
 class PrivacyConfig(Section):
-    """How a run protects patients. Secure sums do not exist yet, and a run that asks is refused."""
+    """How a run protects patients, and what sites learn of each other."""
 
     dp: DpConfig | None = None
-    secagg: None = None
-
-    @field_validator("secagg", mode="before")
-    @classmethod
-    def _no_secure_sums(cls, value: Any) -> None:
-        if value is not None:
-            raise ValueError(
-                "this version cannot protect by it; leave it out, nothing runs otherwise"
-            )
+    secagg: SecaggConfig | None = None
 
 
 class FinetuneConfig(Section):
@@ -191,6 +202,25 @@ class RunConfig(Section):
     federation: FederationConfig = FederationConfig()
     distill: DistillConfig = DistillConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+
+    @model_validator(mode="after")
+    def _secure_sums_hide(self) -> "RunConfig":
+        federation = self.federation
+        if self.privacy.secagg is None:
+            return self
+        if federation.scenario in ("local", "centralized"):
+            raise ValueError(
+                f"privacy.secagg protects sums over sites, and scenario {federation.scenario!r} "
+                "has none; leave it out"
+            )
+        averages = federation.algorithm == "gossip" or federation.update == "swap"
+        pairs = federation.schedule not in ("grid", "neighbors")
+        if federation.scenario == "decentralized" and averages and pairs:
+            raise ValueError(
+                f"privacy.secagg cannot hide a site in the mean of two, which schedule "
+                f"{federation.schedule!r} makes; set federation.schedule to 'grid'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _literal_update_distills(self) -> "RunConfig":

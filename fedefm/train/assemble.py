@@ -20,7 +20,9 @@ from fedefm.model.weights import weights_of
 from fedefm.topology.graphs import build_graph
 from fedefm.topology.mixing import metropolis
 from fedefm.topology.schedules import Schedule, build_schedule
+from fedefm.train.exchange import SERVER, Sum, plain_sum
 from fedefm.train.protection import Protection, Unprotected, plain_mean
+from fedefm.train.secrecy import Secrecy
 from fedefm.train.server import Server
 from fedefm.train.site import Site, SiteSettings
 from fedefm.train.start import StartingPoint
@@ -97,7 +99,9 @@ def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None 
     """
     federation = run.federation
     graph = build_graph(federation.topology, sites) if graph is None else graph
-    schedule = build_schedule(federation.schedule, graph, run.seed)
+    # a grid's cohorts are for means; experts are exchanged in pairs even there
+    pairs = "matchings" if federation.schedule == "grid" else federation.schedule
+    schedule = build_schedule(pairs, graph, run.seed)
     if federation.schedule == "neighbors":
         mixing: Mapping[str, Mapping[str, float]] = metropolis(graph)
     else:  # one partner a round: the pair meets in the middle
@@ -136,11 +140,12 @@ def build_site(
     plan: Plan,
     protection: Protection | None = None,
     start: StartingPoint | None = None,
+    secrecy: Secrecy | None = None,
 ) -> Site:
     """One site, ready for its first round.
 
-    Raises PolicyRefused for a private run without protection, and ConfigError where the run file
-    names a start and none is given.
+    Raises PolicyRefused for a private run without protection, or one with secure sums without
+    secrecy, and ConfigError where the run file names a start and none is given.
     """
     if run.model.start is not None and start is None:
         raise ConfigError(
@@ -161,8 +166,38 @@ def build_site(
         release=guard.release,
         measures=guard.measures,
         present=data.present if guard.labels is None else _among(guard.labels, data.classes),
-        size=len(data) if guard.size is None else guard.size,
+        share=share_of(run, len(data) if guard.size is None else guard.size),
+        everyone=frozenset(plan.sites),
+        sum=sum_of(run, name, secrecy),
     )
+
+
+def sum_of(run: RunConfig, party: str, secrecy: Secrecy | None) -> Sum:
+    """How ``party`` adds up. Raises PolicyRefused where sums are to be secure and would not be."""
+    if run.privacy.secagg is None:
+        return plain_sum
+    if secrecy is None:
+        raise PolicyRefused(
+            f"{party!r} would show its part of every sum, and privacy.secagg is set; start the run "
+            "with `fedefm run`, or hand in a Secrecy for each party"
+        )
+    return secrecy.sum
+
+
+def share_of(run: RunConfig, size: int) -> float:
+    """A site's weight in a mean over sites; in secure sums at most 1, and 1 for the largest site.
+
+    Raises ConfigError where ``size`` is beyond what the run file allows for.
+    """
+    if run.privacy.secagg is None:
+        return float(size)
+    largest = run.privacy.secagg.largest_site
+    if size > largest:
+        raise ConfigError(
+            f"a site has more to train on than privacy.secagg.largest_site, {largest}, allows for; "
+            "set it to at least the size of the largest site, and not far above"
+        )
+    return size / largest
 
 
 def unprotected(data: FrameDataset, training: TrainingConfig) -> Protection:
@@ -178,9 +213,16 @@ def _among(labels: Sequence[str], classes: Sequence[str]) -> torch.Tensor:
     return torch.tensor([name in labels for name in classes], dtype=torch.bool)
 
 
-def build_server(run: RunConfig, plan: Plan, start: StartingPoint | None = None) -> Server:
+def build_server(
+    run: RunConfig,
+    plan: Plan,
+    start: StartingPoint | None = None,
+    secrecy: Secrecy | None = None,
+) -> Server:
     """The server's part; in the decentralized scenario it only takes the last sum."""
-    return Server(plan.sites, weights_of(build_model(run, start)), run.training.average_decay)
+    weights = weights_of(build_model(run, start))
+    total = sum_of(run, SERVER, secrecy)
+    return Server(plan.sites, weights, run.training.average_decay, run.federation.rounds, total)
 
 
 def merged(datasets: Sequence[FrameDataset]) -> FrameDataset:

@@ -26,12 +26,17 @@ class Exchange:
     ``outgoing`` holds what each receiver gets, ``expect`` who is to send in the same phase, and
     ``shapes`` what a message of this phase must look like. Whoever is in ``expect`` and does not
     answer before the deadline is missing from the inbox.
+
+    ``step`` counts the exchanges of a protocol that has several, from 0. All its parties keep one
+    clock: waiting in step k ends k + 1 deadlines after the party's step 0 began, so that whoever
+    waits for the silent is not taken for silent by those who wait for it.
     """
 
     phase: str
     outgoing: Mapping[str, Tensors]
     expect: frozenset[str]
     shapes: Shapes
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,22 +60,54 @@ class Total:
     members: tuple[str, ...]
 
 
-Sum = Callable[[Mapping[str, Tensor], frozenset[str], int], Steps[Total]]
-"""``total = yield from site.sum(outgoing, expect, length)``.
+@dataclass(frozen=True)
+class Cohort:
+    """Whose parts make a sum, and who receives it.
 
-Give each receiver a vector of ``length`` numbers and obtain the sum of what ``expect`` gave us. A
-secure sum has the same form, and then no receiver sees a single part."""
+    ``members`` are without the receiver. ``joins`` says that the receiver adds a part of its own to
+    what it receives, and so is one of those who contribute.
+    """
+
+    receiver: str
+    members: frozenset[str]
+    joins: bool = False
 
 
-def plain_sum(outgoing: Mapping[str, Tensor], expect: frozenset[str], length: int) -> Steps[Total]:
+@dataclass(frozen=True)
+class Occasion:
+    """Which sum of a run this is; no two are alike in round, name and receiver.
+
+    ``counts`` are whole numbers, which a sum of rounded values must add up exactly. ``agreed`` is
+    the digest of what all members must hold alike, as the model that they were handed: where
+    somebody was handed another one, a secure sum does not open.
+    """
+
+    round: int
+    what: str
+    length: int
+    counts: bool = False
+    agreed: str = ""
+
+
+Sum = Callable[[Occasion, Mapping[Cohort, Tensor], Cohort | None], Steps[Total]]
+"""``total = yield from site.sum(occasion, parts, own)``.
+
+Give a vector to each cohort in ``parts``, and obtain the sum of what the members of ``own``, whose
+receiver we are, gave us; nothing where it is None. A secure sum has the same form, and then no
+receiver sees a single part."""
+
+
+def plain_sum(
+    occasion: Occasion, parts: Mapping[Cohort, Tensor], own: Cohort | None
+) -> Steps[Total]:
     """A sum without protection: the receiver sees every part."""
     inbox = yield Exchange(
-        phase="sum",
-        outgoing={receiver: {"vector": vector} for receiver, vector in outgoing.items()},
-        expect=expect,
-        shapes={"vector": torch.Size([length])},
+        phase=occasion.what,
+        outgoing={cohort.receiver: {"vector": part} for cohort, part in parts.items()},
+        expect=own.members if own else frozenset(),
+        shapes={"vector": torch.Size([occasion.length])},
     )
-    total = torch.zeros(length)
+    total = torch.zeros(occasion.length)
     for sender in sorted(inbox):  # a fixed order, so that rounding does not depend on arrival
         total += inbox[sender]["vector"]
     return Total(total, tuple(sorted(inbox)))

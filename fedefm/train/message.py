@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 Tensors = Mapping[str, Tensor]
 Shapes = Mapping[str, torch.Size]
-TYPES = (torch.float32, torch.int32, torch.int64)  # what can be checked and summed
+TYPES = (torch.float32, torch.int32, torch.int64, torch.uint8)  # what can be checked and summed
+ANY_LENGTH = torch.Size([-1])  # the wanted shape of bytes whose number nobody knows beforehand
+LONGEST_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,25 @@ class Header:
     mechanism: str
 
 
+class Seal(Protocol):
+    """How a party proves that a header, and with it the content, is its own."""
+
+    def sign(self, data: bytes) -> str:
+        """The proof of ``data``, to travel with it."""
+        ...
+
+    def verify(self, sender: str, data: bytes, seal: str) -> None:
+        """Raises MessageRejected where ``seal`` is not the proof of ``sender`` for ``data``."""
+        ...
+
+
 @dataclass(frozen=True)
 class Message:
-    """Named tensors on their way from one party to another."""
+    """Named tensors on their way from one party to another. ``seal`` proves whose they are."""
 
     header: Header
     tensors: Tensors
+    seal: str = ""
 
     @property
     def size(self) -> int:
@@ -56,7 +71,7 @@ class Message:
     def to_bytes(self) -> bytes:
         """The safetensors form."""
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        return save(plain, metadata={"header": json.dumps(asdict(self.header))})
+        return save(plain, {"header": json.dumps(asdict(self.header)), "seal": self.seal})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Message":
@@ -64,7 +79,8 @@ class Message:
         try:
             length = int.from_bytes(data[:8], "little")
             metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-            return cls(_header(json.loads(metadata["header"])), load(data))
+            header = _header(json.loads(metadata["header"]))
+            return cls(header, load(data), metadata.get("seal", ""))
         except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise MessageRejected(f"not a message of this protocol: {error}") from None
 
@@ -90,12 +106,21 @@ class Postbox:
     ``open`` refuses a wrong job, run, round, phase, sender or receiver, a repeated sequence number,
     a digest that does not match, and tensors whose names, shapes or values cannot be this model's.
     ``release`` stamps each message with what protected it, and stops the one that must not leave;
-    without it messages are stamped ``none``.
+    without it messages are stamped ``none``. With a ``seal`` each header is signed, and a message
+    that its sender did not sign is refused; SHA-256 binds the content to the header.
     """
 
-    def __init__(self, owner: str, job: str, run_id: str, release: "Release | None" = None) -> None:
+    def __init__(
+        self,
+        owner: str,
+        job: str,
+        run_id: str,
+        release: "Release | None" = None,
+        seal: Seal | None = None,
+    ) -> None:
         self._blank = Header(job, run_id, 0, "", owner, "", 0, "", "none")
         self.release = release
+        self.seal_with = seal
         self._sequence = 0
         self._last_from: dict[str, int] = {}
 
@@ -116,7 +141,8 @@ class Postbox:
         )
         if self.release is not None:
             self.release.check(header)
-        return Message(header, tensors)
+        proof = "" if self.seal_with is None else self.seal_with.sign(_signed(header))
+        return Message(header, tensors, proof)
 
     def open(
         self,
@@ -129,6 +155,8 @@ class Postbox:
         """The tensors of ``message``. Raises MessageRejected, naming the sender and the reason."""
         header = message.header
         self._check_address(header, round_index, phase, senders)
+        if self.seal_with is not None:
+            self.seal_with.verify(header.sender, _signed(header), message.seal)
         self._check_content(message, shapes)
         self._last_from[header.sender] = header.sequence
         return message.tensors
@@ -155,8 +183,8 @@ class Postbox:
 
     def _check_content(self, message: Message, shapes: Shapes) -> None:
         header, tensors = message.header, message.tensors
-        if shapes_of(tensors) != dict(shapes):
-            raise _rejected(header, _first_difference(tensors, shapes))
+        if difference := _first_difference(tensors, shapes):
+            raise _rejected(header, difference)
         for name, tensor in tensors.items():
             if tensor.dtype not in TYPES:
                 raise _rejected(header, f"tensor {name!r} is of type {tensor.dtype}")
@@ -179,16 +207,23 @@ def _is_finite(tensor: Tensor) -> bool:
     return all(math.isfinite(extreme) for extreme in extremes)
 
 
-def _first_difference(tensors: Tensors, shapes: Shapes) -> str:
+def _signed(header: Header) -> bytes:
+    return json.dumps(asdict(header), sort_keys=True).encode()
+
+
+def _first_difference(tensors: Tensors, shapes: Shapes) -> str | None:
     for name in sorted(set(shapes) | set(tensors)):
         if name not in tensors:
             return f"tensor {name!r} is missing"
         if name not in shapes:
             return f"tensor {name!r} is not part of this model"
-        if tensors[name].shape != shapes[name]:
+        if shapes[name] == ANY_LENGTH:
+            if tensors[name].ndim != 1 or tensors[name].nbytes > LONGEST_BYTES:
+                return f"tensor {name!r} is no row of at most {LONGEST_BYTES} bytes"
+        elif tensors[name].shape != shapes[name]:
             have, want = tuple(tensors[name].shape), tuple(shapes[name])
             return f"tensor {name!r} has shape {have}, not {want}"
-    return "its tensors differ"
+    return None
 
 
 def _rejected(header: Header, reason: str) -> MessageRejected:

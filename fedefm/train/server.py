@@ -21,6 +21,7 @@ class Server:
     sites: tuple[str, ...]
     weights: Weights
     average_decay: float
+    rounds: int
     sum: Sum = plain_sum
     average: Weights | None = None
 

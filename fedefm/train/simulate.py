@@ -1,8 +1,8 @@
 """Carries messages between any number of parties in one process, with faults on demand.
 
 The algorithms are the same generators that run at real sites, and every message is sealed, opened
-and checked as there. A party goes on when everybody whom it expects has answered; when nobody can
-go on, the deadline has passed and all who wait go on with the smaller inbox.
+and checked as there. A party goes on when everybody whom it expects has answered. When nobody can
+go on, time passes until the next deadline, and whose it is goes on with the smaller inbox.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Generic
 
 from fedefm.errors import MessageRejected, PrivacyError
 from fedefm.train.exchange import Exchange, Result, Steps
-from fedefm.train.message import Header, Message, Postbox, Tensors
+from fedefm.train.message import Header, Message, Postbox, Seal, Tensors
 from fedefm.train.protection import Release
 
 
@@ -60,6 +60,7 @@ class Network:
     """The mail between parties of one job, across rounds.
 
     ``releases`` are those of the sites; a party without one, as the server, sends as it likes.
+    Where there are ``seals``, each party has one, and no unsigned message is opened.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class Network:
         deadline_s: float,
         faults: Faults = Faults(),
         releases: Mapping[str, Release] | None = None,
+        seals: Mapping[str, Seal] | None = None,
     ) -> None:
         self._job, self._run_id = job, run_id
-        self._releases = releases or {}
+        self._releases, self._seals = releases or {}, seals or {}
         self._deadline_s = deadline_s
         self._faults = faults
         self._postboxes: dict[str, Postbox] = {}
@@ -148,8 +150,8 @@ class Network:
 
     def _postbox(self, owner: str) -> Postbox:
         if owner not in self._postboxes:
-            release = self._releases.get(owner)
-            self._postboxes[owner] = Postbox(owner, self._job, self._run_id, release)
+            release, seal = self._releases.get(owner), self._seals.get(owner)
+            self._postboxes[owner] = Postbox(owner, self._job, self._run_id, release, seal)
         return self._postboxes[owner]
 
 
@@ -163,6 +165,8 @@ class _Round(Generic[Result]):
         self._parties = parties
         self._outcomes: dict[str, Outcome[Result]] = {name: Outcome() for name in parties}
         self._waiting: dict[str, Exchange] = {}
+        self._now = 0  # in deadlines
+        self._begun: dict[str, int] = {}  # when each party's protocol had its step 0
 
     def play(self) -> dict[str, Outcome[Result]]:
         for name in self._parties:
@@ -173,10 +177,16 @@ class _Round(Generic[Result]):
                 for name, exchange in self._waiting.items()
                 if self._network.arrived(name, self._round, exchange)
             ]
-            for name in complete or list(self._waiting):
+            for name in complete or self._next_due():
                 exchange = self._waiting.pop(name)
                 self._advance(name, exchange)
         return self._outcomes
+
+    def _next_due(self) -> list[str]:
+        """Let time pass until the next deadline; whose it is."""
+        due = {name: self._begun[name] + e.step + 1 for name, e in self._waiting.items()}
+        self._now = min(due.values())
+        return [name for name, at in due.items() if at == self._now]
 
     def _advance(self, name: str, waited_for: Exchange | None) -> None:
         outcome, steps = self._outcomes[name], self._parties[name]
@@ -206,6 +216,8 @@ class _Round(Generic[Result]):
         try:
             outcome.sent_bytes += self._network.send(name, self._round, exchange)
             self._waiting[name] = exchange
+            if exchange.step == 0:
+                self._begun[name] = self._now
         except PrivacyError as error:  # what must not leave is its sender's trouble
             outcome.error = error
             self._parties[name].close()

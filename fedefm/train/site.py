@@ -18,7 +18,7 @@ from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights, weights_of
 from fedefm.seeding import generator_for
 from fedefm.topology.schedules import Schedule
-from fedefm.train.exchange import Sum, plain_sum
+from fedefm.train.exchange import Cohort, Sum, plain_sum
 from fedefm.train.message import Shapes, shapes_of
 from fedefm.train.objective import Objective, agreement, classification, distillation
 from fedefm.train.protection import MEAN_IMAGES, Mean, Release
@@ -44,8 +44,9 @@ class Site:
     ``mixing`` holds the weight of each possible partner in a mean; the site keeps the rest for
     itself. ``experts`` are the teachers that came back lately, newest last. ``average`` is the
     weight average over rounds, from which the global model is made. ``present`` (K,) bool says
-    which labels the site holds, ``size`` its weight in a mean over sites, and ``measures`` whether
-    it may tell what it saw in training (see ``fedefm.train.protection``).
+    which labels the site holds, ``share`` its weight in a mean over sites, and ``measures`` whether
+    it may tell what it saw in training (see ``fedefm.train.protection``). ``everyone`` are the
+    sites of the run, this one among them.
     """
 
     name: str
@@ -59,7 +60,8 @@ class Site:
     release: Release
     measures: bool
     present: Tensor
-    size: int
+    share: float
+    everyone: frozenset[str]
     sum: Sum = plain_sum
     average: Weights | None = None
     experts: list[Weights] = field(default_factory=list)
@@ -77,6 +79,10 @@ class Site:
     def sources(self, round_index: int) -> frozenset[str]:
         """Who sends to this site in this round; the partners, unless the schedule is directed."""
         return frozenset(self.schedule.sources(self.name, round_index))
+
+    def neighborhood(self, receiver: str, round_index: int) -> Cohort:
+        """Those who send to ``receiver`` in this round; it adds a part of its own."""
+        return Cohort(receiver, frozenset(self.schedule.sources(receiver, round_index)), joins=True)
 
     def weights(self) -> Weights:
         """A copy of the current weights."""

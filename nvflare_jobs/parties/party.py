@@ -41,6 +41,7 @@ class Party:
         self._deadline_s, self._stopped = deadline_s, stopped
         self._mail = ThreadPoolExecutor(SENDERS, thread_name_prefix="fedefm-mail")
         self._silent: frozenset[str] = frozenset()
+        self._begun = 0.0  # when the protocol that is played had its step 0
         self.refused: list[str] = []
 
     def guard(self, release: Release) -> None:
@@ -89,12 +90,15 @@ class Party:
     def _exchange(
         self, exchange: Exchange, round_index: int, outcome: Outcome[Result]
     ) -> dict[str, Tensors]:
+        if exchange.step == 0:
+            self._begun = time.monotonic()
+        until = self._begun + (exchange.step + 1) * self._deadline_s
         on_the_way = self._send_all(exchange, round_index, outcome)
         self._mailbox.wait(
             round_index,
             exchange.phase,
             exchange.expect - self._silent,
-            self._deadline_s,
+            until - time.monotonic(),
             self._stopped,
         )
         self._confirm(on_the_way, outcome)

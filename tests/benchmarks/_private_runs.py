@@ -105,7 +105,12 @@ def _train(job: Job, task: Task, data: Path, work: Path, folder: Path) -> dict[s
         name: replace(_site(name, images, run, plan, folder, job.delta), model=_model(run, public))
         for name, images in held.items()
     }
-    server = Server(plan.sites, weights_of(_model(run, public)), run.training.average_decay)
+    server = Server(
+        plan.sites,
+        weights_of(_model(run, public)),
+        run.training.average_decay,
+        run.federation.rounds,
+    )
     federation = Federation(run, plan, sites, server)
     federation.train()
     weights = federation.publish()

@@ -120,7 +120,7 @@ def test_an_impossible_value_is_named_with_its_place(data: dict[str, Any], words
 def test_swap_needs_pairs(schedule: str) -> None:
     sentence = refusal({"federation": {"schedule": schedule}})
     assert f"'swap' needs one partner a round, and schedule '{schedule}'" in sentence
-    assert "use matchings, random_matchings or hypercube, or update 'mixed'" in sentence
+    assert "use matchings, random_matchings, hypercube or grid, or update 'mixed'" in sentence
     for update in ("mixed", "literal"):
         parse(
             {"federation": {"schedule": schedule, "update": update}, "distill": {"beta": 0.5}},
@@ -152,12 +152,64 @@ def test_the_literal_update_needs_teachers() -> None:
     parse({"federation": gossip}, RunConfig, "run file")
 
 
-@pytest.mark.parametrize("value", [True, {}, {"epsilon": 3}, 1.0])
-def test_a_protection_that_does_not_exist_is_never_taken_silently(value: Any) -> None:
-    sentence = refusal({"privacy": {"secagg": value}})
-    assert "privacy.secagg" in sentence
-    assert "cannot protect by it" in sentence
-    assert parse({"privacy": {"secagg": None}}, RunConfig, "run file").privacy.dp is None
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (True, "privacy.secagg: True (yes, no, on, off) is no"),
+        (1.0, "privacy.secagg = 1.0: must be a mapping"),
+        ({"epsilon": 3}, "privacy.secagg.epsilon is not a known setting"),
+        ({"bound": 0}, "privacy.secagg.bound = 0: "),
+        ({"value_bits": 31}, "privacy.secagg.value_bits = 31: "),
+    ],
+)
+def test_secure_sums_with_settings_that_do_not_exist_are_refused(value: Any, words: str) -> None:
+    assert words in refusal({"federation": GRID, "privacy": {"secagg": value}})
+
+
+GRID = {"schedule": "grid"}
+SECURE = {"secagg": {}}
+
+
+@pytest.mark.parametrize(
+    ("federation", "words"),
+    [
+        ({"schedule": "matchings"}, "the mean of two, which schedule 'matchings' makes; set"),
+        ({"algorithm": "gossip", "schedule": "hypercube"}, "the mean of two, which schedule"),
+        ({"scenario": "local", "algorithm": "none"}, "scenario 'local' has none; leave it out"),
+        ({"scenario": "centralized", "algorithm": "none"}, "'centralized' has none; leave it out"),
+    ],
+)
+def test_secure_sums_that_would_hide_nobody_are_refused(
+    federation: dict[str, Any], words: str
+) -> None:
+    assert words in refusal({"federation": federation, "privacy": SECURE})
+    parse({"federation": federation}, RunConfig, "run file")
+
+
+@pytest.mark.parametrize(
+    "federation",
+    [
+        GRID,
+        {"algorithm": "gossip", **GRID},
+        {"algorithm": "gossip", "schedule": "neighbors"},
+        {"update": "mixed", "schedule": "neighbors", "expert": "aggregated"},
+        {"scenario": "client_server", "algorithm": "fedavg"},
+    ],
+)
+def test_secure_sums_go_with_cohorts(federation: dict[str, Any]) -> None:
+    run = parse({"federation": federation, "privacy": SECURE}, RunConfig, "run file")
+    assert run.privacy.secagg is not None
+
+
+@pytest.mark.parametrize(
+    ("federation", "words"),
+    [
+        ({"update": "mixed", "schedule": "grid"}, "schedule 'grid' is for means over cohorts"),
+        ({"expert": "aggregated"}, "only update 'mixed' has a neighborhood of them"),
+    ],
+)
+def test_what_needs_another_update_says_so(federation: dict[str, Any], words: str) -> None:
+    assert words in refusal({"federation": federation})
 
 
 @pytest.mark.parametrize(

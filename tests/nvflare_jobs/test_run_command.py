@@ -119,7 +119,7 @@ def test_help_has_an_example(run: Run) -> None:
         ({"federation": {"update": "literal"}}, ["distill.beta is 0"]),
         ({"privacy": {"dp": {"epsilon": 3}}}, ["'hosp-a' refuses", "no epsilon ledger", "ledger:"]),
         ({"privacy": {"dp": {}}}, ["privacy.dp", "epsilon and noise_multiplier"]),
-        ({"privacy": {"secagg": {}}}, ["privacy.secagg", "cannot protect by it"]),
+        ({"privacy": {"secagg": {}}}, ["privacy.secagg", "the mean of two", "'grid'"]),
         ({"model": {"backbone": "resnet_nano"}}, ["'resnet_nano' is unknown", "resnet_micro"]),
         ({"model": {"classes": ["bars"]}}, ["unknown label 'disk'", "known labels: bars"]),
         ({"model": {"image_size": 18, "backbone": "vit_micro"}}, ["18"]),

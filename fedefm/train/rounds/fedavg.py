@@ -3,12 +3,17 @@
 McMahan et al., AISTATS 2017. Means are weighted by the number of training images, or of patients
 where images may not be counted; the number travels inside the sum, so that a secure sum hides it,
 too.
+
+The sum says on which model its parts were trained: a server that hands out different models learns
+more of a site than its part of a mean, and a secure sum over such sites does not open (Pasquini et
+al., CCS 2022).
 """
 
 import torch
 
 from fedefm.model.weights import flatten, unflatten
-from fedefm.train.exchange import SERVER, Exchange, RoundStats, Steps
+from fedefm.train.exchange import SERVER, Cohort, Exchange, Occasion, RoundStats, Steps
+from fedefm.train.message import digest
 from fedefm.train.server import Server
 from fedefm.train.site import Site
 
@@ -18,10 +23,11 @@ def fedavg_site_round(site: Site, round_index: int) -> Steps[RoundStats]:
     inbox = yield Exchange("model", {}, frozenset({SERVER}), site.shapes)
     if SERVER in inbox:
         site.load(dict(inbox[SERVER]))
+    trained_on = digest(inbox[SERVER]) if SERVER in inbox else ""
     stats = site.train_locally(round_index)
-    size = float(site.size)
-    part = torch.cat([flatten(site.weights()) * size, torch.tensor([size])])
-    yield from site.sum({SERVER: part}, frozenset(), part.numel())
+    part = torch.cat([flatten(site.weights()) * site.share, torch.tensor([site.share])])
+    occasion = Occasion(round_index, "sum", part.numel(), agreed=trained_on)
+    yield from site.sum(occasion, {Cohort(SERVER, site.everyone): part}, None)
     return RoundStats(
         loss=stats.loss,
         learning_rate=site.learning_rate(round_index),
@@ -34,7 +40,9 @@ def fedavg_server_round(server: Server, round_index: int) -> Steps[RoundStats]:
     everyone = frozenset(server.sites)
     handed_out = dict.fromkeys(server.sites, server.weights)
     yield Exchange("model", handed_out, frozenset(), server.shapes)
-    total = yield from server.sum({}, everyone, flatten(server.weights).numel() + 1)
+    length = flatten(server.weights).numel() + 1
+    occasion = Occasion(round_index, "sum", length, agreed=digest(server.weights))
+    total = yield from server.sum(occasion, {}, Cohort(SERVER, everyone))
     if total.members:
         server.load(unflatten(total.vector[:-1] / total.vector[-1], server.weights))
     server.finish_round()

@@ -5,7 +5,7 @@ secure sum over a neighborhood can take its place.
 """
 
 from fedefm.model.weights import flatten, unflatten
-from fedefm.train.exchange import RoundStats, Steps
+from fedefm.train.exchange import Occasion, RoundStats, Steps
 from fedefm.train.site import Site
 
 
@@ -28,9 +28,12 @@ def average_with_neighbors(site: Site, round_index: int) -> Steps[None]:
     weights = site.weights()
     own = flatten(weights)
     total = yield from site.sum(
-        {partner: own * site.mixing[partner] for partner in site.partners(round_index)},
-        site.sources(round_index),
-        own.numel(),
+        Occasion(round_index, "sum", own.numel()),
+        {
+            site.neighborhood(partner, round_index): own * site.mixing[partner]
+            for partner in site.partners(round_index)
+        },
+        site.neighborhood(site.name, round_index),
     )
     own_share = 1.0 - sum(site.mixing[member] for member in total.members)
     site.load(unflatten(total.vector + own_share * own, weights))

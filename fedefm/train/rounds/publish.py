@@ -10,7 +10,7 @@ import torch
 
 from fedefm.errors import QuorumLost
 from fedefm.model.weights import Weights, flatten, unflatten
-from fedefm.train.exchange import SERVER, Exchange, Steps
+from fedefm.train.exchange import SERVER, Cohort, Exchange, Occasion, Steps
 from fedefm.train.server import Server
 from fedefm.train.site import Site
 
@@ -18,15 +18,16 @@ from fedefm.train.site import Site
 def publish_site(site: Site) -> Steps[Weights | None]:
     """Contribute the own average; the global model, or None where it did not arrive."""
     part = torch.cat([flatten(site.average or site.weights()), torch.ones(1)])
-    yield from site.sum({SERVER: part}, frozenset(), part.numel())
+    occasion = Occasion(site.settings.federation.rounds, "sum", part.numel())
+    yield from site.sum(occasion, {Cohort(SERVER, site.everyone): part}, None)
     inbox = yield Exchange("model", {}, frozenset({SERVER}), site.shapes)
     return dict(inbox[SERVER]) if SERVER in inbox else None
 
 
 def publish_server(server: Server) -> Steps[Weights | None]:
     """Take the mean and hand it out. Raises QuorumLost where nobody answered."""
-    size = flatten(server.weights).numel() + 1
-    total = yield from server.sum({}, frozenset(server.sites), size)
+    occasion = Occasion(server.rounds, "sum", flatten(server.weights).numel() + 1)
+    total = yield from server.sum(occasion, {}, Cohort(SERVER, frozenset(server.sites)))
     if not total.members:
         raise QuorumLost("no site contributed to the global model; look at the sites' last errors")
     server.load(unflatten(total.vector[:-1] / total.vector[-1], server.weights))
