@@ -17,6 +17,7 @@ class Context:
     ``members`` are the planned ones, sorted, without the receiver; ``joins`` says whether the
     receiver adds a part of its own to what it learns. ``ring`` is ``Ring.describe()``, and
     ``agreed`` the digest of what all members must hold alike, as the model that they trained.
+    So many ``colluders`` among the members may help a receiver that breaks the protocol.
     """
 
     job: str
@@ -28,11 +29,17 @@ class Context:
     joins: bool
     ring: Mapping[str, Any]
     agreed: str = ""
+    colluders: int = 1
 
     @property
     def threshold(self) -> int:
-        """How many members must help to open the sum: more than half of the planned ones."""
-        return len(self.members) // 2 + 1
+        """How many members must help to open the sum: more than half of the planned ones.
+
+        Any two sets of so many have more than ``colluders`` members in common, hence an honest
+        one, which helps only once: nobody can be told dropped to some and present to others.
+        """
+        planned = len(self.members)
+        return min(planned, (planned + self.colluders) // 2 + 1)
 
     @property
     def key(self) -> str:
