@@ -1,0 +1,183 @@
+"""Whole numbers modulo 2^32 or 2^24 in place of float32, because only such a sum is exact.
+
+A value becomes a multiple of ``quantum`` beside it, and a mask drawn evenly from the ring leaves
+nothing of what it covers.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedefm.errors import ConfigError, ProtocolError
+
+BLOCK = 2**16  # values at once: what one step needs of them stays in a core's cache
+VALUE_BITS = 24  # as many as float32 has, and 256 parties fit
+BOUNDS = (2.0**-60, 2.0**60)  # far from where float32 loses digits or ends
+WORD = np.dtype("<u4")
+
+
+@dataclass(frozen=True)
+class Ring:
+    """How the values of ``parties`` parties are written, so that their sum cannot overflow.
+
+    Whoever adds up to ``parties`` vectors of magnitudes up to ``bound`` stays within ``bits`` bits,
+    whatever the values; settings of which this is not true are refused here. ``value_bits`` are
+    those of one value with its sign, ``bound`` is meant as the float32 nearest to it.
+    """
+
+    bits: Literal[32, 24]
+    value_bits: int
+    bound: float
+    parties: int
+
+    def __post_init__(self) -> None:
+        if self.bits not in (32, 24):
+            raise ConfigError(f"a secure sum works with 32 or 24 bits a value, not {self.bits}")
+        if self.parties < 1:
+            raise ConfigError(f"a secure sum needs parties, not {self.parties}")
+        if not BOUNDS[0] <= self.bound <= BOUNDS[1]:
+            raise ConfigError(
+                f"privacy.secagg.bound is {self.bound}; it must lie between 2^-60 and 2^60, and be "
+                f"the largest magnitude that a value may have"
+            )
+        most = most_value_bits(self.bits, self.parties)
+        if not 2 <= self.value_bits <= most:
+            raise ConfigError(self._overflow(most))
+
+    @classmethod
+    def default(
+        cls, parties: int, bound: float, compact: bool = False, value_bits: int | None = None
+    ) -> "Ring":
+        """24 value bits in 32; ``compact``: 24 bits a value, of which those that fit are used.
+
+        Raises:
+            ConfigError: the sum of so many parties could overflow, or a setting makes no sense.
+        """
+        bits: Literal[32, 24] = 24 if compact else 32
+        if value_bits is None:
+            value_bits = min(VALUE_BITS, most_value_bits(bits, parties))
+        return cls(bits, value_bits, float(bound), parties)
+
+    @classmethod
+    def counts(cls, parties: int, compact: bool = False) -> "Ring":
+        """For whole numbers, which are added exactly: the quantum is 1."""
+        bits: Literal[32, 24] = 24 if compact else 32
+        value_bits = min(VALUE_BITS, most_value_bits(bits, parties))
+        return cls(bits, value_bits, float(max(1, _top(value_bits))), parties)
+
+    @property
+    def limit(self) -> float:
+        """The largest magnitude that may enter: ``bound`` as float32 knows it."""
+        return float(np.float32(self.bound))
+
+    @property
+    def quantum(self) -> float:
+        """What the last bit is worth: the least power of two with which ``bound`` still fits.
+
+        A float32 divided by a power of two stays exact, hence nothing is rounded but on purpose.
+        """
+        fraction, exponent = math.frexp(self.limit / _top(self.value_bits))
+        return math.ldexp(1.0, exponent - (fraction == 0.5))
+
+    @property
+    def bytes_per_value(self) -> int:
+        return self.bits // 8
+
+    def describe(self) -> dict[str, Any]:
+        """What all members must agree on, ready for JSON."""
+        return asdict(self)
+
+    def check(self, x: NDArray[np.float32]) -> None:
+        """Refuse a vector that must not enter a sum.
+
+        Raises:
+            ProtocolError: a value is NaN, infinite or beyond the bound. The message says how large
+                the largest is and not where.
+        """
+        blocks = (x[start : start + BLOCK] for start in range(0, len(x), BLOCK))
+        if not all(max(part.max(), -part.min()) <= self.limit for part in blocks):  # NaN: neither
+            raise ProtocolError(self._beyond(float(np.abs(x).max())))
+
+    def pack(self, values: NDArray[np.uint32]) -> NDArray[np.uint8]:
+        """The bytes as they travel, little-endian: four a value (no copy), or the lower three."""
+        words = values.astype(WORD, copy=False)
+        if self.bits == 32:
+            return words.view(np.uint8)
+        packed = np.empty((len(words), 3), np.uint8)
+        _copy_columns(words.view(np.uint8).reshape(-1, 4), packed)
+        return packed.reshape(-1)
+
+    def unpack(self, packed: NDArray[np.uint8]) -> NDArray[np.uint32]:
+        """The values of ``pack``; a copy that may be written to.
+
+        Raises:
+            ProtocolError: the bytes are not a whole number of values.
+        """
+        if len(packed) % self.bytes_per_value:
+            raise ProtocolError(
+                f"a vector of a secure sum has {len(packed)} bytes, which is no multiple of "
+                f"{self.bytes_per_value}"
+            )
+        if self.bits == 32:
+            return packed.view(WORD).astype(np.uint32)
+        values = np.zeros(len(packed) // 3, WORD)
+        _copy_columns(packed.reshape(-1, 3), values.view(np.uint8).reshape(-1, 4))
+        return values.astype(np.uint32, copy=False)
+
+    def signed(self, total: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """The sum in quanta, exactly: two's complement of ``bits`` bits."""
+        unused = 32 - self.bits
+        shifted: NDArray[np.int32] = np.left_shift(total, unused).view(np.int32)
+        shifted >>= unused
+        return shifted
+
+    def decode(self, total: NDArray[np.uint32]) -> NDArray[np.float32]:
+        """The sum as float32, which is exact up to 2^24 quanta and rounded to nearest above."""
+        values = np.empty(len(total), np.float32)
+        quantum = np.float32(self.quantum)
+        for start in range(0, len(total), BLOCK):
+            part = slice(start, start + BLOCK)
+            values[part] = self.signed(total[part])
+            values[part] *= quantum
+        return values
+
+    def _overflow(self, most: int) -> str:
+        if self.value_bits < 2 <= most:
+            return f"privacy.secagg.value_bits is {self.value_bits}; a value takes 2 at least"
+        reach = self.parties * _top(self.value_bits)
+        way_out = f"set privacy.secagg.value_bits to {most} or less" if most > 1 else "use fewer"
+        return (
+            f"the sum of {self.parties} parties with {self.value_bits} value bits can reach "
+            f"{reach}, and {self.bits} bits hold {_top(self.bits)}: {way_out}"
+            + (", or privacy.secagg.compact to false" if self.bits == 24 else "")
+        )
+
+    def _beyond(self, largest: float) -> str:
+        if not math.isfinite(largest):
+            return (
+                f"a value of the vector to sum is {largest}; training has failed, nothing is sent"
+            )
+        return (
+            f"a value of the vector to sum has magnitude {largest:.6g}, and privacy.secagg.bound "
+            f"allows {self.bound:.6g}: raise the bound in the run file; nothing is sent"
+        )
+
+
+def most_value_bits(bits: int, parties: int) -> int:
+    """The most bits that a value may have where so many parties add theirs; 1: none fits."""
+    return (_top(bits) // max(1, parties) + 1).bit_length()
+
+
+def _top(bits: int) -> int:
+    """The largest number of two's complement."""
+    return (1 << (bits - 1)) - 1
+
+
+def _copy_columns(source: NDArray[np.uint8], into: NDArray[np.uint8]) -> None:
+    """The three lower bytes; column by column, NumPy copies them five times as fast as by row."""
+    for start in range(0, len(source), BLOCK):
+        for column in range(3):
+            into[start : start + BLOCK, column] = source[start : start + BLOCK, column]
