@@ -191,5 +191,5 @@ def test_the_awaited_vector_is_that_of_the_session_that_waits() -> None:
     ],
 )
 def test_sessions_that_get_in_each_others_way_are_not_merged(other: Step) -> None:
-    with pytest.raises(ValueError, match="disagree on what|need the same party"):
+    with pytest.raises(ValueError, match=r"disagree on what|need the same party"):
         merged([Step("masked", 4, {"b": Packet()}, frozenset("c"), 8), other])
