@@ -40,7 +40,7 @@ class Identity:
     """A party's name, its certificate (PEM), and the private key, which no text ever shows."""
 
     name: str
-    certificate: bytes
+    certificate: bytes = field(repr=False)
     key: PrivateKey = field(repr=False)
 
     @classmethod

@@ -65,8 +65,8 @@ class Advert:
     attempt: int
     mask_key: bytes
     cipher_key: bytes
-    certificate: bytes
-    signature: bytes = b""
+    certificate: bytes = field(repr=False)
+    signature: bytes = field(default=b"", repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """All but the name, which stands where the advert is listed."""
