@@ -32,7 +32,7 @@ class Effort:
 def effort(run: RunConfig, schedule: Schedule, site: str, round_index: int) -> Effort:
     """What ``site`` does in this round if every partner answers."""
     federation = run.federation
-    if federation.algorithm != "fedefm" or not _is_expert_round(run, round_index):
+    if federation.algorithm != "fedefm" or not is_expert_round(run, round_index):
         return Effort(own=federation.local_steps)
     guests = len(schedule.sources(site, round_index))
     experts = len(schedule.partners(site, round_index))
@@ -55,7 +55,8 @@ def steps_of(many: Iterable[Effort]) -> int:
     return sum(one.steps for one in many)
 
 
-def _is_expert_round(run: RunConfig, round_index: int) -> bool:
+def is_expert_round(run: RunConfig, round_index: int) -> bool:
+    """Whether models travel to be trained elsewhere in this round of FedEFM."""
     federation = run.federation
     if federation.update == "swap":
         return (round_index + 1) % federation.expert_every == 0
