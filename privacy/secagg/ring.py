@@ -145,13 +145,14 @@ class Ring:
         return values
 
     def _overflow(self, most: int) -> str:
-        if self.value_bits < 2 <= most:
+        if most < 2:
+            return f"a secure sum in {self.bits} bits cannot hold {self.parties} parties: use fewer"
+        if self.value_bits < 2:
             return f"privacy.secagg.value_bits is {self.value_bits}; a value takes 2 at least"
-        reach = self.parties * _top(self.value_bits)
-        way_out = f"set privacy.secagg.value_bits to {most} or less" if most > 1 else "use fewer"
         return (
             f"the sum of {self.parties} parties with {self.value_bits} value bits can reach "
-            f"{reach}, and {self.bits} bits hold {_top(self.bits)}: {way_out}"
+            f"{self.parties * _top(self.value_bits)}, and {self.bits} bits hold {_top(self.bits)}: "
+            f"set privacy.secagg.value_bits to {most} or less"
             + (", or privacy.secagg.compact to false" if self.bits == 24 else "")
         )
 
