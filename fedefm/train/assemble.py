@@ -18,6 +18,7 @@ from fedefm.model.foundation import FoundationModel, build_foundation
 from fedefm.model.trained_part import train_only_last
 from fedefm.model.weights import weights_of
 from fedefm.topology.graphs import build_graph
+from fedefm.topology.grid import Grid
 from fedefm.topology.mixing import metropolis
 from fedefm.topology.schedules import Schedule, build_schedule
 from fedefm.train.exchange import SERVER, Sum, plain_sum
@@ -33,12 +34,16 @@ UNPROTECTED_COHORT = 2  # the default of a site file; a mean over two hides noth
 
 @dataclass(frozen=True)
 class Plan:
-    """Who may exchange, who does in which round, and with which weight."""
+    """Who may exchange, who does in which round, and with which weight.
+
+    Where there are ``cohorts``, these take the means, and ``schedule`` says who meets otherwise.
+    """
 
     sites: tuple[str, ...]
     graph: nx.Graph
     schedule: Schedule
     mixing: Mapping[str, Mapping[str, float]]
+    cohorts: Grid | None = None
 
 
 def find_manifest(site_file: Path, dataset: str) -> Manifest:
@@ -106,7 +111,22 @@ def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None 
         mixing: Mapping[str, Mapping[str, float]] = metropolis(graph)
     else:  # one partner a round: the pair meets in the middle
         mixing = {site: dict.fromkeys(sites, 0.5) for site in sites}
-    return Plan(tuple(sites), graph, schedule, mixing)
+    return Plan(tuple(sites), graph, schedule, mixing, _cohorts(run, graph))
+
+
+def _cohorts(run: RunConfig, graph: nx.Graph) -> Grid | None:
+    """A grid where the run file asks for one; else one cohort of all, where its mean is hidden.
+
+    On a complete graph all neighborhoods are the same, and one sum serves them all.
+    """
+    federation, sites = run.federation, sorted(graph)
+    if federation.schedule == "grid":
+        return Grid(sites, federation.cohort)
+    everybody = graph.number_of_edges() == len(sites) * (len(sites) - 1) // 2 > 0
+    averages = federation.algorithm == "gossip" and federation.schedule == "neighbors"
+    if run.privacy.secagg is not None and averages and everybody:
+        return Grid(sites, len(sites))
+    return None
 
 
 def build_model(run: RunConfig, start: StartingPoint | None = None) -> FoundationModel:

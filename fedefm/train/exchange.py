@@ -54,10 +54,15 @@ Steps = Generator[Exchange, Inbox, Result]
 
 @dataclass(frozen=True)
 class Total:
-    """A sum and whose parts are in it."""
+    """A sum and whose parts are in it.
+
+    Members may be done long before their receiver, which waits for the silent. The exchange in
+    which they hear from it is step ``next_step``: 0 where the sum ends for all at once.
+    """
 
     vector: Tensor
     members: tuple[str, ...]
+    next_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,4 +115,4 @@ def plain_sum(
     total = torch.zeros(occasion.length)
     for sender in sorted(inbox):  # a fixed order, so that rounding does not depend on arrival
         total += inbox[sender]["vector"]
-    return Total(total, tuple(sorted(inbox)))
+    return Total(total, tuple(sorted(inbox)), next_step=1)

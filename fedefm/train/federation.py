@@ -54,7 +54,7 @@ class Federation:
         self.run, self.plan, self.sites, self.server = run, plan, sites, server
         self.finished_rounds = 0
         self.sent_bytes = 0
-        self._algorithm = algorithm_for(run.federation)
+        self._algorithm = algorithm_for(run, plan)
         for name, site in sites.items():
             private = not (site.measures or isinstance(site.release, Unprotected))
             refuse_unprotected(run, name, private)

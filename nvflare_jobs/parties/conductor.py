@@ -69,7 +69,7 @@ class Conductor:
         self._folder, self._state_folder = folder, state_folder
         self._party, self._ask = party, ask
         self._server = build_server(terms.run, self.plan)
-        self._algorithm = algorithm_for(terms.run.federation)
+        self._algorithm = algorithm_for(terms.run, self.plan)
         self._silent: dict[str, str] = {}  # who did not answer last, and why nobody waits
         self._refused: dict[str, str] = {}  # who cannot take part in this job at all
         # no run's name begins with a dot, so no run's state folder can be in the way

@@ -74,7 +74,7 @@ class SiteWork:
         if self._guard is not None:
             self._guard.check(manifest)
         self._data = load_data(manifest, terms.run)
-        self._algorithm = algorithm_for(terms.run.federation)
+        self._algorithm = algorithm_for(terms.run, terms.plan())
         self._saved = SavedRun(name, state_folder, terms)
         self._started = False
 

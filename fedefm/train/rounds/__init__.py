@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from fedefm.config import FederationConfig
+from fedefm.config import RunConfig
 from fedefm.model.weights import Weights
+from fedefm.train.assemble import Plan
 from fedefm.train.exchange import RoundStats, Steps
+from fedefm.train.rounds.cohort import average_with_cohort
 from fedefm.train.rounds.fedavg import fedavg_server_round, fedavg_site_round
 from fedefm.train.rounds.fedefm import literal_round, mixed_round, swap_round
-from fedefm.train.rounds.gossip import gossip_round
+from fedefm.train.rounds.gossip import Average, average_with_neighbors, gossip_round
 from fedefm.train.rounds.local import local_round
 from fedefm.train.rounds.publish import (
     hand_out_server,
@@ -37,15 +40,26 @@ class Algorithm:
     publication: Publication | None = Publication(publish_site, publish_server)
 
 
-def algorithm_for(federation: FederationConfig) -> Algorithm:
-    """The algorithm that a run file asks for."""
-    updates = {"swap": swap_round, "mixed": mixed_round, "literal": literal_round}
+def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
+    """The algorithm that a run file asks for, among the sites of ``plan``."""
+    federation, average = run.federation, _average(plan)
+    updates: dict[str, Callable[[Site, int], Steps[RoundStats]]] = {
+        "swap": partial(swap_round, average=average),
+        "mixed": mixed_round,
+        "literal": literal_round,
+    }
     algorithms = {
         "fedefm": Algorithm(updates[federation.update]),
-        "gossip": Algorithm(gossip_round),
+        "gossip": Algorithm(partial(gossip_round, average=average)),
         "fedavg": Algorithm(
             fedavg_site_round, fedavg_server_round, Publication(receive_site, hand_out_server)
         ),
         "none": Algorithm(local_round, publication=None),
     }
     return algorithms[federation.algorithm]
+
+
+def _average(plan: Plan) -> Average:
+    if plan.cohorts is None:
+        return average_with_neighbors
+    return partial(average_with_cohort, plan.cohorts)

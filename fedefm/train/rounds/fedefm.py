@@ -3,8 +3,8 @@
 Three updates, each its own generator (equations: Do et al., ICRA 2025, arXiv 2501.16992):
 
 * ``swap_round``, the default, an extension of the paper. One partner a round. Most rounds average
-  the pair; every q-th is an expert round, after which both partners hold the mean of the expert
-  that came home and the guest that was trained here.
+  the pair, or a cohort; every q-th is an expert round, after which both partners hold the mean of
+  the expert that came home and the guest that was trained here.
 * ``mixed_round``, for dense graphs, an extension. Own weights, experts and guests are mixed.
 * ``literal_round``, the paper as printed: experts teach by distillation, weights are never mixed.
   Knowledge then travels one hop, as logits on the site's own images; see docs/results.md.
@@ -20,18 +20,20 @@ from torch import Tensor
 from fedefm.model.weights import Weights
 from fedefm.topology.mixing import reweighted
 from fedefm.train.exchange import Exchange, Inbox, RoundStats, Steps
-from fedefm.train.rounds.gossip import average_with_neighbors
+from fedefm.train.rounds.gossip import Average, average_with_neighbors
 from fedefm.train.site import Site, mean_weights
 from fedefm.train.trainer import FitStats
 
 EXPERT_RATE = 0.5  # eta and eta_g of the mixed update
 
 
-def swap_round(site: Site, round_index: int) -> Steps[RoundStats]:
-    """Average with one partner, or every ``expert_every``-th round exchange experts with it."""
+def swap_round(
+    site: Site, round_index: int, average: Average = average_with_neighbors
+) -> Steps[RoundStats]:
+    """Take a mean, or every ``expert_every``-th round exchange experts with one partner."""
     stats = site.train_locally(round_index)
     if (round_index + 1) % site.settings.federation.expert_every:
-        yield from average_with_neighbors(site, round_index)
+        yield from average(site, round_index)
         return _stats(site, round_index, stats, {})
 
     own = site.weights()

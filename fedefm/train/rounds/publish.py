@@ -19,8 +19,9 @@ def publish_site(site: Site) -> Steps[Weights | None]:
     """Contribute the own average; the global model, or None where it did not arrive."""
     part = torch.cat([flatten(site.average or site.weights()), torch.ones(1)])
     occasion = Occasion(site.settings.federation.rounds, "sum", part.numel())
-    yield from site.sum(occasion, {Cohort(SERVER, site.everyone): part}, None)
-    inbox = yield Exchange("model", {}, frozenset({SERVER}), site.shapes)
+    given = yield from site.sum(occasion, {Cohort(SERVER, site.everyone): part}, None)
+    server = frozenset({SERVER})
+    inbox = yield Exchange("model", {}, server, site.shapes, given.next_step)
     return dict(inbox[SERVER]) if SERVER in inbox else None
 
 
@@ -32,7 +33,7 @@ def publish_server(server: Server) -> Steps[Weights | None]:
         raise QuorumLost("no site contributed to the global model; look at the sites' last errors")
     server.load(unflatten(total.vector[:-1] / total.vector[-1], server.weights))
     handed_out = dict.fromkeys(server.sites, server.weights)
-    yield Exchange("model", handed_out, frozenset(), server.shapes)
+    yield Exchange("model", handed_out, frozenset(), server.shapes, total.next_step)
     return server.weights
 
 

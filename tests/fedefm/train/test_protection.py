@@ -123,7 +123,7 @@ def test_the_weight_in_a_mean_over_sites_is_the_public_number(world):
     run = private_run(world, scenario="client_server", algorithm="fedavg")
     images, guard = guarded(world, "north", run, size=7)
     site = build_site("north", images, run, world.plan(run), guard)
-    steps = algorithm_for(run.federation).site_round(site, 0)
+    steps = algorithm_for(run, world.plan(run)).site_round(site, 0)
     next(steps)
     sent = steps.send({})
     assert sent.outgoing["server"]["vector"][-1] == 7
@@ -164,7 +164,8 @@ def test_of_many_messages_none_leaves_where_one_must_not(world):
     network = Network("job", "id", 1.0, releases={"north": Picky("e1")})
     delivered = []
     network._deliver = delivered.append
-    outcome = network.run_round({"north": algorithm_for(run.federation).site_round(site, 0)}, 0)
+    algorithm = algorithm_for(run, world.plan(run))
+    outcome = network.run_round({"north": algorithm.site_round(site, 0)}, 0)
     assert isinstance(outcome["north"].error, PolicyRefused)
     assert not delivered
 

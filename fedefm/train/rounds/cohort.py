@@ -1,0 +1,101 @@
+"""The mean of a cohort: a mean among enough sites to hide in, where that of a pair hides nobody.
+
+One of the cohort, in turn, is its collector: it receives the sum of the others, adds its own part,
+and hands the mean out. Weights travel as ``[share * theta, share]``, so that the mean is over the
+shares of those who are in it.
+
+Who is not in the mean keeps its own weights, also when it could have the mean of the others: so the
+sites' mean stays where it was (in a full grid the step stays doubly stochastic), and what the site
+has learned is not lost. Who is in it and does not get it keeps its own weights, too; its part then
+counts at the others and at itself.
+
+A collector that hands out different means could read more out of the next sums than a mean
+(Pasquini et al., CCS 2022), so the members tell each other the digest of what they got.
+"""
+
+import torch
+from torch import Tensor
+
+from fedefm.errors import ProtocolError
+from fedefm.model.weights import Weights, flatten, unflatten
+from fedefm.topology.grid import Grid
+from fedefm.train.exchange import Cohort, Exchange, Occasion, Steps
+from fedefm.train.message import Tensors, digest, shapes_of
+from fedefm.train.site import Site
+
+PRESENT = "cohort"  # beside the weights: 1 for each of the cohort, sorted, who is in the mean
+
+
+def average_with_cohort(grid: Grid, site: Site, round_index: int) -> Steps[None]:
+    """Replace the weights by the mean of the site's cohort in this round, or keep them.
+
+    Raises ProtocolError where another member was handed another mean.
+    """
+    collector = grid.collector(site.name, round_index)
+    members = grid.cohort(site.name, round_index)
+    cohort = Cohort(collector, frozenset(members) - {collector}, joins=True)
+    own, share = site.weights(), grid.weight(site.name, round_index)
+    part = torch.cat([flatten(own), torch.ones(1)]) * share
+    if collector == site.name:
+        mean = yield from _collect(cohort, part, own, round_index, site)
+    else:
+        mean = yield from _contribute(cohort, part, round_index, site)
+    site.load(own if mean is None else mean)
+
+
+def _collect(
+    cohort: Cohort, part: Tensor, own: Weights, round_index: int, site: Site
+) -> Steps[Weights | None]:
+    """The mean of our part and those that came, handed out to who gave one; None if none came."""
+    total = yield from site.sum(Occasion(round_index, "sum", part.numel()), {}, cohort)
+    if not total.members:
+        return None
+    together = total.vector + part
+    mean = unflatten(together[:-1] / together[-1], own)
+    present = {site.name, *total.members}
+    marks = torch.tensor([name in present for name in _sorted(cohort)], dtype=torch.uint8)
+    handed_out: Tensors = {**mean, PRESENT: marks}
+    receivers = dict.fromkeys(total.members, handed_out)
+    yield Exchange("mean", receivers, frozenset(), {}, total.next_step)
+    return mean
+
+
+def _contribute(
+    cohort: Cohort, part: Tensor, round_index: int, site: Site
+) -> Steps[Weights | None]:
+    """The mean that we have a part in, as the collector hands it out; None if it did not."""
+    given = yield from site.sum(Occasion(round_index, "sum", part.numel()), {cohort: part}, None)
+    shapes = {**site.shapes, PRESENT: torch.Size([len(cohort.members) + 1])}
+    collector = frozenset({cohort.receiver})
+    inbox = yield Exchange("mean", {}, collector, shapes, given.next_step)
+    handed = inbox.get(cohort.receiver)
+    present = set() if handed is None else _present(cohort, handed[PRESENT])
+    if handed is None or site.name not in present:
+        return None
+    others = frozenset(present) - {site.name, cohort.receiver}
+    yield from _compare(handed, cohort.receiver, others, given.next_step + 1)
+    return {name: value for name, value in handed.items() if name != PRESENT}
+
+
+def _compare(handed: Tensors, collector: str, others: frozenset[str], step: int) -> Steps[None]:
+    """Tell the others in the mean which one we got, and hear it from them; the silent do not count.
+
+    Raises ProtocolError where somebody got another one.
+    """
+    got = torch.frombuffer(bytearray.fromhex(digest(handed)), dtype=torch.uint8)
+    told: Tensors = {"digest": got}
+    inbox = yield Exchange("echo", dict.fromkeys(others, told), others, shapes_of(told), step)
+    differing = [name for name in sorted(inbox) if not torch.equal(inbox[name]["digest"], got)]
+    if differing:
+        raise ProtocolError(
+            f"site {collector!r} handed out different means: {', '.join(differing)} got another "
+            "one than this site, or says so; it is not used"
+        )
+
+
+def _present(cohort: Cohort, marks: Tensor) -> set[str]:
+    return {name for name, mark in zip(_sorted(cohort), marks.tolist(), strict=True) if mark}
+
+
+def _sorted(cohort: Cohort) -> list[str]:
+    return sorted({cohort.receiver, *cohort.members})
