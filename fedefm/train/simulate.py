@@ -216,7 +216,7 @@ class _Round(Generic[Result]):
         try:
             outcome.sent_bytes += self._network.send(name, self._round, exchange)
             self._waiting[name] = exchange
-            if exchange.step == 0:
+            if exchange.step == 0 or name not in self._begun:
                 self._begun[name] = self._now
         except PrivacyError as error:  # what must not leave is its sender's trouble
             outcome.error = error

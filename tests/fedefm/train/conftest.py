@@ -1,5 +1,6 @@
 """Small federations in memory: four sites, each with a texture of its own, 16 px."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from fedefm.config import RunConfig, parse
 from fedefm.data.dataset import FrameDataset
 from fedefm.data.manifest import Row, write_manifest
+from fedefm.errors import MessageRejected
 from fedefm.model.weights import Weights, load_weights, weights_of
 from fedefm.train.assemble import Plan, build_server, build_site, plan_exchanges
 from fedefm.train.exchange import Exchange, Inbox
@@ -185,6 +187,26 @@ class World:
 def world() -> type[World]:
     """Builds small federations."""
     return World
+
+
+class ToySeal:
+    """Signs with a keyed digest; all know all keys, which is enough to see who signed what."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def sign(self, data: bytes) -> str:
+        return hashlib.sha256(self.name.encode() + b"|" + data).hexdigest()
+
+    def verify(self, sender: str, data: bytes, seal: str) -> None:
+        if seal != ToySeal(sender).sign(data):
+            raise MessageRejected(f"message from {sender!r}: its signature does not fit")
+
+
+@pytest.fixture
+def sealed() -> type[ToySeal]:
+    """The seal of a party, by its name."""
+    return ToySeal
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from fedefm.errors import MessageRejected
-from fedefm.train.message import Header, Message, Postbox, digest, shapes_of
+from fedefm.train.message import (
+    ANY_LENGTH,
+    LONGEST_BYTES,
+    Header,
+    Message,
+    Postbox,
+    digest,
+    shapes_of,
+)
 
 HEADER = Header("job", "run-1", 3, "weights", "north", "east", 7, "0" * 64, "none")
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(1.5)}
@@ -199,3 +207,90 @@ def test_the_digest_depends_on_names_types_shapes_and_values(one: str, other: st
     assert digest({one: x.to(torch.int32)}) != same
     assert digest({one: x + 1}) != same
     assert digest({one: x.T.contiguous().T}) == same
+
+
+ROW = {"payload": ANY_LENGTH}
+
+
+def opened_row(content: torch.Tensor) -> torch.Tensor:
+    """What east makes of bytes whose number it does not know."""
+    message = Postbox("north", "job", "run-1").seal(3, "roster", "east", {"payload": content})
+    back = Message.from_bytes(message.to_bytes())
+    postbox = Postbox("east", "job", "run-1")
+    return postbox.open(back, 3, "roster", frozenset({"north"}), ROW)["payload"]
+
+
+@given(st.binary(max_size=2000))
+def test_bytes_of_any_number_travel(content: bytes) -> None:
+    row = torch.tensor(list(content), dtype=torch.uint8)
+    assert bytes(opened_row(row).tolist()) == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        torch.zeros(2, 2, dtype=torch.uint8),
+        torch.tensor(1, dtype=torch.uint8),
+        torch.zeros(LONGEST_BYTES + 1, dtype=torch.uint8),
+        torch.zeros(LONGEST_BYTES // 4 + 1),
+    ],
+)
+def test_what_is_no_row_of_bytes_or_too_long_is_refused(content: torch.Tensor) -> None:
+    with pytest.raises(MessageRejected, match=r"'north'.*'payload' is no row of at most"):
+        opened_row(content)
+
+
+def test_the_longest_row_is_taken() -> None:
+    assert len(opened_row(torch.zeros(LONGEST_BYTES, dtype=torch.uint8))) == LONGEST_BYTES
+
+
+def signed(sealed: Any, owner: str = "north", by: str = "north") -> Message:
+    """A message of ``owner`` that ``by`` has signed, as it arrives."""
+    postbox = Postbox(owner, "job", "run-1", seal=sealed(by))
+    return Message.from_bytes(postbox.seal(3, "weights", "east", WEIGHTS).to_bytes())
+
+
+def test_a_signed_message_is_opened_with_a_seal_and_without_one(sealed: Any) -> None:
+    for seal in (sealed("east"), None):
+        content = opened(signed(sealed), Postbox("east", "job", "run-1", seal=seal))
+        assert digest(content) == digest(WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: Message(m.header, m.tensors),  # the signature left out
+        lambda m: Message(m.header, m.tensors, m.seal[::-1]),
+        lambda m: Message(replace(m.header, mechanism="dp:0"), m.tensors, m.seal),
+        lambda m: Message(replace(m.header, sequence=99), m.tensors, m.seal),
+        lambda m: Message(replace(m.header, sha256=digest({})), m.tensors, m.seal),
+    ],
+)
+def test_what_its_sender_did_not_sign_is_refused_and_uses_up_no_number(
+    sealed: Any, change: Any
+) -> None:
+    postbox = Postbox("east", "job", "run-1", seal=sealed("east"))
+    with pytest.raises(MessageRejected, match=r"'north'.*signature does not fit"):
+        opened(change(signed(sealed)), postbox)
+    opened(signed(sealed), postbox)
+
+
+def test_who_signs_in_anothers_name_is_refused(sealed: Any) -> None:
+    with pytest.raises(MessageRejected, match="signature does not fit"):
+        opened(signed(sealed, by="south"), Postbox("east", "job", "run-1", seal=sealed("east")))
+
+
+def test_the_signature_binds_the_content(sealed: Any) -> None:
+    message = signed(sealed)
+    other = {**WEIGHTS, "b": torch.tensor(1.25)}
+    with pytest.raises(MessageRejected, match="SHA-256"):
+        opened(
+            Message(message.header, other, message.seal),
+            Postbox("east", "job", "run-1", seal=sealed("east")),
+        )
+    forged = replace(message.header, sha256=digest(other))
+    with pytest.raises(MessageRejected, match="signature"):
+        opened(
+            Message(forged, other, message.seal),
+            Postbox("east", "job", "run-1", seal=sealed("east")),
+        )

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fedefm.train.exchange import Exchange
 from fedefm.train.message import Postbox
@@ -155,3 +157,73 @@ def test_the_order_of_the_parties_changes_nothing():
         return {name: outcomes[name].result for name in sorted(outcomes)}
 
     assert heard("abcd") == heard("dbca") == heard("cdab")
+
+
+def round_trip(name, others, order):
+    """Tells all others its number in each phase of one protocol; whom it heard, by phase."""
+    heard = []
+    for k in range(order):
+        inbox = yield Exchange(
+            f"phase{k}", dict.fromkeys(others, say(k)), frozenset(others), ONE, step=k
+        )
+        heard.append(set(inbox))
+    return heard
+
+
+@given(
+    st.permutations("abcd"),
+    st.sets(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd"), st.integers(0, 3))),
+)
+def test_who_waits_for_the_silent_is_not_taken_for_silent(names, lost):
+    """Whatever else is lost, all that was sent in a protocol's phases is heard."""
+    lose = network(lose=lambda h: (h.sender, h.receiver, int(h.phase[-1])) in lost)
+    outcomes = lose.run_round(
+        {name: round_trip(name, [o for o in names if o != name], 4) for name in names}, 0
+    )
+    for name in names:
+        for k in range(4):
+            there = {o for o in names if o != name and (o, name, k) not in lost}
+            assert outcomes[name].result[k] == there
+
+
+def silence(*steps):
+    """Waits in vain, in one exchange for each of ``steps``; then says something to b."""
+    for k, step in enumerate(steps):
+        yield Exchange(f"vain{k}", {}, frozenset({"nobody"}), ONE, step=step)
+    yield Exchange("word", {"b": say(1)}, frozenset(), ONE)
+
+
+def hears(step):
+    """Begins a protocol at once, and in its step ``step`` waits for the word of a."""
+    yield Exchange("begin", {}, frozenset(), ONE, step=0)
+    return "a" in (yield Exchange("word", {}, frozenset({"a"}), ONE, step=step))
+
+
+@pytest.mark.parametrize(
+    ("vain", "word_after"),
+    [
+        ((0,), 1),
+        ((0, 1, 2), 3),  # one protocol with one clock
+        ((2,), 3),
+        ((0, 0, 0), 3),  # three protocols, each of which begins when the one before is over
+        ((0, 1, 0, 1), 4),
+    ],
+)
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_a_step_waits_until_so_many_deadlines_after_its_protocol_began(vain, word_after, names):
+    for step in range(6):
+        ends = step + 1
+        made = {"a": silence(*vain), "b": hears(step)}
+        outcomes = network().run_round({name: made[name] for name in names}, 0)
+        if ends != word_after:  # at the same instant, it may come or not
+            assert outcomes["b"].result == (ends > word_after)
+
+
+def test_every_party_of_a_network_with_seals_signs_and_wants_signatures(sealed):
+    net = Network("job", "run", 10.0, seals={name: sealed(name) for name in "abc"})
+    assert net.run_round(parties(), 0)["a"].result == {"first": {"b": 1, "c": 2}}
+
+    net._postboxes["c"] = Postbox("c", "job", "run")  # goes on without its seal
+    outcomes = net.run_round(parties(), 1)
+    assert outcomes["a"].result == {"first": {"b": 1}}
+    assert "'c'" in outcomes["a"].rejected[0]

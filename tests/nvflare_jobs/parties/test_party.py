@@ -137,3 +137,42 @@ def test_what_a_release_stops_is_sent_to_nobody_and_is_the_partys_own_error() ->
     outcome = one.play(ask("x", send=True), 0)
     assert isinstance(outcome.error, PolicyRefused)
     assert not sent
+
+
+def protocol(*steps: int):
+    """Gives a and b something and asks them, once for each of ``steps``; whom it heard."""
+    heard = []
+    for k, step in enumerate(steps):
+        outgoing = dict.fromkeys("ab", {"x": torch.ones(2)})
+        inbox = yield Exchange(f"phase{k}", outgoing, frozenset("ab"), SHAPES, step=step)
+        heard.append(set(inbox))
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("step", "heard"),
+    [(0, set()), (2, {"a"})],  # 0: a protocol of its own, with a deadline of its own
+)
+def test_a_later_step_waits_so_many_deadlines_longer(step: int, heard: set[str]) -> None:
+    """Who waits in vain in the first step is not taken for silent by who waits for it."""
+    one, a = party(deadline_s=0.3), Postbox("a", "job", "id")
+    first, second = (a.seal(0, f"phase{k}", "me", {"x": torch.ones(2)}) for k in range(2))
+    one.receive(first)
+    threading.Timer(0.75, lambda: one.receive(second)).start()
+    started = time.monotonic()
+    outcome = one.play(protocol(0, step), 0)
+    assert outcome.result == [{"a"}, heard]
+    assert time.monotonic() - started < 1.5
+
+
+def test_a_step_whose_time_is_over_takes_what_is_there() -> None:
+    one = party(deadline_s=0.2)
+    for sender in "ab":
+        one.receive(from_(sender, 0, "phase1"))
+
+    def slow():
+        yield Exchange("phase0", {}, frozenset(), SHAPES)
+        time.sleep(0.6)
+        return set((yield Exchange("phase1", {}, frozenset("ab"), SHAPES, step=1)))
+
+    assert one.play(slow(), 0).result == {"a", "b"}
