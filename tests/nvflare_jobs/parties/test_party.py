@@ -143,7 +143,7 @@ def protocol(*steps: int):
     """Gives a and b something and asks them, once for each of ``steps``; whom it heard."""
     heard = []
     for k, step in enumerate(steps):
-        outgoing = dict.fromkeys("ab", {"x": torch.ones(2)})
+        outgoing = {name: {"x": torch.ones(2)} for name in "ab"}
         inbox = yield Exchange(f"phase{k}", outgoing, frozenset("ab"), SHAPES, step=step)
         heard.append(set(inbox))
     return heard
