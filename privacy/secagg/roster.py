@@ -1,0 +1,82 @@
+"""Whose keys a session uses. All that follows is bound to this list as one digest."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from fedefm.errors import MessageRejected
+from privacy.project_root import ProjectRoot
+from privacy.secagg.context import Context
+from privacy.secagg.keys import Advert, check_advert
+from privacy.secagg.payload import read
+from privacy.secagg.steps import canonical
+
+LABEL = "fedefm secagg 1 session"
+FIELDS = ("agreed", "attempt", "certificate", "cipher_key", "mask_key", "ring", "signature")
+FARTHEST_AHEAD = 1000  # attempts; nobody needs so many, and a liar could use up all numbers
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The adverts of one session (U1), as one member or the receiver sees them."""
+
+    context: Context
+    adverts: Mapping[str, Advert]
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """U1, sorted."""
+        return tuple(sorted(self.adverts))
+
+    @property
+    def attempt(self) -> int:
+        """The highest that a member proposes: for each of them a new one."""
+        return max(advert.attempt for advert in self.adverts.values())
+
+    @cached_property
+    def session(self) -> bytes:
+        """SHA-256 over context, attempt and all adverts; stands in every key, share and signature.
+
+        Who was shown another roster, or an earlier one, has nothing in common with this session.
+        """
+        adverts = hashlib.sha256(canonical(self.to_json()))
+        content = [LABEL, self.context.digest(self.attempt).hex(), adverts.hexdigest()]
+        return hashlib.sha256(canonical(content)).digest()
+
+    def index(self, holder: str) -> int:
+        """The number of a holder's shares, from 1 on."""
+        return self.members.index(holder) + 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The payload of ``roster`` is this under the key ``adverts``."""
+        return {name: self.adverts[name].to_json() for name in self.members}
+
+
+def read_advert(payload: bytes, sender: str, context: Context, root: ProjectRoot) -> Advert:
+    """The receiver's check of one member's advert. Raises MessageRejected."""
+    advert = Advert.from_json(sender, read(payload, FIELDS))
+    check_advert(advert, context, root)
+    return advert
+
+
+def read_roster(payload: bytes, own: Advert, context: Context, root: ProjectRoot) -> Roster:
+    """A member's check of all that it was shown. Raises MessageRejected."""
+    adverts = read(payload, ["adverts"])["adverts"]
+    if not isinstance(adverts, dict) or not set(adverts) <= set(context.members):
+        raise MessageRejected("the roster is no object, or lists sites that were not planned")
+    if canonical(adverts.get(own.name)) != canonical(own.to_json()):
+        raise MessageRejected(f"the roster does not hold the advert that {own.name} sent")
+    roster = Roster(context, {name: Advert.from_json(name, adverts[name]) for name in adverts})
+    for name in roster.members:
+        check_advert(roster.adverts[name], context, root)
+        _require_near(roster.adverts[name], own)
+    return roster
+
+
+def _require_near(advert: Advert, own: Advert) -> None:
+    if advert.attempt > own.attempt + FARTHEST_AHEAD:
+        raise MessageRejected(
+            f"{advert.name} proposes attempt {advert.attempt}, far beyond {own.attempt} here"
+        )
