@@ -1,0 +1,99 @@
+"""The sums that a run plans, without its schedules: of whom, by which weights, seen by whom.
+
+Made before the run, from its settings, and on the premise that everybody answers.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+Pair = tuple[str, str]  # sender and receiver
+
+
+@dataclass(frozen=True)
+class PlannedSum:
+    """One sum, by ``weights`` of what sites then hold.
+
+    ``receiver`` opens it and hands the result to those in ``handed_to``. Where the receiver has a
+    weight, it adds its own part, which travels nowhere.
+    """
+
+    receiver: str
+    weights: Mapping[str, Fraction]
+    handed_to: frozenset[str] = frozenset()
+
+    @property
+    def seen_by(self) -> frozenset[str]:
+        """Who learns the sum."""
+        return self.handed_to | {self.receiver}
+
+    @property
+    def senders(self) -> frozenset[str]:
+        """Who sends a part."""
+        return frozenset(self.weights) - {self.receiver}
+
+
+@dataclass(frozen=True)
+class PlannedRound:
+    """A round's sums, by which rows of weights the sites' values change with them, and what else.
+
+    ``releases`` are whole models that one receiver sees as they are.
+    """
+
+    sums: tuple[PlannedSum, ...] = ()
+    mixing: Mapping[str, Mapping[str, Fraction]] = field(default_factory=dict)
+    releases: tuple[Pair, ...] = ()
+
+
+@dataclass(frozen=True)
+class SumPlan:
+    """All rounds of a run, in order. A receiver that is no site, as the server, has no input."""
+
+    sites: tuple[str, ...]
+    rounds: tuple[PlannedRound, ...]
+
+    def __post_init__(self) -> None:
+        for one in self.rounds:
+            rows = [*(total.weights for total in one.sums), *one.mixing.values()]
+            if any(not row or not row.keys() <= set(self.sites) for row in rows):
+                raise ValueError("a planned sum is of nobody, or of somebody who is no site")
+
+    @property
+    def parties(self) -> tuple[str, ...]:
+        """The sites and, after them, whoever else sees a sum."""
+        seen = {name for one in self.rounds for total in one.sums for name in total.seen_by}
+        return (*self.sites, *sorted(seen - set(self.sites)))
+
+    @property
+    def releases(self) -> dict[Pair, int]:
+        """In how many rounds who shows whole models to whom."""
+        return dict(Counter(pair for one in self.rounds for pair in one.releases))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a site sends: masked ``parts`` of sums, and models as they are (results, releases)."""
+
+    parts: int = 0
+    models: int = 0
+
+    @property
+    def messages(self) -> int:
+        """Both, without the short ones by which the members of a sum agree."""
+        return self.parts + self.models
+
+
+def sent(plan: SumPlan, one: PlannedRound) -> dict[str, Sent]:
+    """What each site sends in a round."""
+    parts = Counter(name for total in one.sums for name in total.senders)
+    models = Counter(name for name, _ in one.releases)
+    for total in one.sums:
+        models[total.receiver] += len(total.handed_to)
+    return {site: Sent(parts[site], models[site]) for site in plan.sites}
+
+
+def mean_messages(plan: SumPlan) -> float:
+    """Per site and round."""
+    total = sum(each.messages for one in plan.rounds for each in sent(plan, one).values())
+    return total / len(plan.rounds) / len(plan.sites)
