@@ -155,11 +155,15 @@ class Postbox:
         """The tensors of ``message``. Raises MessageRejected, naming the sender and the reason."""
         header = message.header
         self._check_address(header, round_index, phase, senders)
-        if self.seal_with is not None:
-            self.seal_with.verify(header.sender, _signed(header), message.seal)
+        self.vouch(message)
         self._check_content(message, shapes)
         self._last_from[header.sender] = header.sequence
         return message.tensors
+
+    def vouch(self, message: Message) -> None:
+        """Raises MessageRejected unless the sender signed the header, where there is a seal."""
+        if self.seal_with is not None:
+            self.seal_with.verify(message.header.sender, _signed(message.header), message.seal)
 
     def _check_address(
         self, header: Header, round_index: int, phase: str, senders: frozenset[str]

@@ -42,6 +42,7 @@ class Party:
         self._mail = ThreadPoolExecutor(SENDERS, thread_name_prefix="fedefm-mail")
         self._silent: frozenset[str] = frozenset()
         self._begun = 0.0  # when the protocol that is played had its step 0
+        self._gives_and_takes = False  # in the protocol that is played
         self.refused: list[str] = []
 
     def guard(self, release: Release) -> None:
@@ -49,8 +50,13 @@ class Party:
         self._postbox.release = release
 
     def receive(self, message: Message) -> None:
-        """Keep a message that somebody sent. Raises MessageRejected where it came too late."""
+        """Keep a message that somebody sent.
+
+        Raises MessageRejected where it came too late, or its sender did not sign it: what is kept
+        of one sender pushes out older mail of the same sender, so nobody else may speak for it.
+        """
         try:
+            self._postbox.vouch(message)
             self._mailbox.put(message)
         except MessageRejected as error:
             self.refused.append(str(error))
@@ -90,9 +96,7 @@ class Party:
     def _exchange(
         self, exchange: Exchange, round_index: int, outcome: Outcome[Result]
     ) -> dict[str, Tensors]:
-        if exchange.step == 0:
-            self._begun = time.monotonic()
-        until = self._begun + (exchange.step + 1) * self._deadline_s
+        until = self._until(exchange)
         on_the_way = self._send_all(exchange, round_index, outcome)
         self._mailbox.wait(
             round_index,
@@ -101,8 +105,25 @@ class Party:
             until - time.monotonic(),
             self._stopped,
         )
-        self._confirm(on_the_way, outcome)
+        self._confirm(on_the_way, until, outcome)
         return self._collect(exchange, round_index, outcome)
+
+    def _until(self, exchange: Exchange) -> float:
+        """When waiting in this exchange ends, at the latest k + 1 deadlines after step 0 began.
+
+        That much time is for parties that give and take in several sums at once: whoever waits for
+        a silent one is late at all others, and they at theirs. In one sum alone nobody is late but
+        its receiver: it waits one deadline for the members, and they wait two for it.
+        """
+        now = time.monotonic()
+        if exchange.step == 0:
+            self._begun, self._gives_and_takes = now, False
+        self._gives_and_takes |= bool(exchange.outgoing and exchange.expect)
+        latest = self._begun + (exchange.step + 1) * self._deadline_s
+        if self._gives_and_takes:
+            return latest
+        deadlines = 1 + exchange.step % 2  # receivers speak in odd steps
+        return min(latest, now + deadlines * self._deadline_s)
 
     def _send_all(
         self, exchange: Exchange, round_index: int, outcome: Outcome[Result]
@@ -114,26 +135,35 @@ class Party:
         }
         outcome.sent_bytes += sum(message.size for message in sealed.values())
         return {
-            receiver: self._mail.submit(self._send, receiver, message)
-            for receiver, message in sealed.items()
+            receiver: self._mail.submit(self._send, receiver, sealed[receiver])
+            for receiver in sorted(sealed, key=self._silent.__contains__)  # the silent ones last
         }
 
-    def _confirm(self, on_the_way: dict[str, "Future[None]"], outcome: Outcome[Result]) -> None:
-        """Note what did not arrive; nobody waits for the word of a silent receiver."""
+    def _confirm(
+        self, on_the_way: dict[str, "Future[None]"], until: float, outcome: Outcome[Result]
+    ) -> None:
+        """Note what did not arrive; nobody waits for the word of a silent receiver.
+
+        Whoever did not take a message is silent from now on.
+        """
         heard = [sent for receiver, sent in on_the_way.items() if receiver not in self._silent]
-        wait(heard, timeout=self._deadline_s)
+        wait(heard, timeout=max(0.0, until - time.monotonic()))
+        unreached: set[str] = set()
         for receiver, sent in on_the_way.items():
             if not sent.done():
                 if receiver not in self._silent:
                     outcome.rejected.append(f"message to {receiver!r}: not confirmed in time")
+                    unreached.add(receiver)
                 continue
             error = sent.exception()
             if isinstance(error, PolicyRefused):
                 raise error
             if isinstance(error, ProtocolError):
                 outcome.rejected.append(f"message to {receiver!r}: {error}")
+                unreached.add(receiver)
             elif error is not None:
                 raise error
+        self._silent |= unreached
 
     def _collect(
         self, exchange: Exchange, round_index: int, outcome: Outcome[Result]

@@ -176,3 +176,25 @@ def test_a_step_whose_time_is_over_takes_what_is_there() -> None:
         return set((yield Exchange("phase1", {}, frozenset("ab"), SHAPES, step=1)))
 
     assert one.play(slow(), 0).result == {"a", "b"}
+
+
+class Seal:
+    """Takes only what "a" signed."""
+
+    def sign(self, data: bytes) -> str:
+        return ""
+
+    def verify(self, sender: str, data: bytes, seal: str) -> None:
+        if (sender, seal) != ("a", "signed by a"):
+            raise MessageRejected(f"{sender}: it did not sign")
+
+
+def test_what_a_sender_did_not_sign_pushes_out_nothing_that_it_did() -> None:
+    one = Party(Postbox("me", "job", "id", seal=Seal()), Mailbox(), lambda *sent: None, 5.0)
+    genuine = from_("a", 0)
+    one.receive(Message(genuine.header, genuine.tensors, "signed by a"))
+    for _ in range(100):
+        with pytest.raises(MessageRejected, match="did not sign"):
+            one.receive(from_("a", 0, value=9.0))
+    outcome = one.play(ask("x", senders="a"), 0)
+    assert outcome.result[0]["a"]["x"].tolist() == [1.0, 1.0]
