@@ -39,9 +39,9 @@ class Sampling:
         """Units drawn in the mean."""
         return self.rate * self.units
 
-    def mechanism(self, noise_multiplier: float) -> Mechanism:
+    def mechanism(self, noise_multiplier: float, shares: int = 1) -> Mechanism:
         """One step with this sampling. Raises PrivacyError where the numbers are none."""
-        return Mechanism(noise_multiplier, self.rate, self.units, self.cap)
+        return Mechanism(noise_multiplier, self.rate, self.units, self.cap, shares)
 
 
 def sampling_for(dp: DpConfig, units: int) -> Sampling:

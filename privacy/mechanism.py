@@ -11,7 +11,7 @@ its data has no mechanism to write down, so nothing here gives it an epsilon.
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dp_accounting import dp_event
@@ -33,12 +33,27 @@ class Mechanism:
     ``batch_cap`` of them stay. A cap of ``dataset_size`` or more leaves nobody out. Each unit gives
     a vector of norm at most C, and the sum gets noise of deviation ``noise_multiplier * C`` per
     coordinate. Raises PrivacyError where the numbers are no such step.
+
+    With ``shares`` h above 1 the noise is a sum to which each of many sites adds a share of equal
+    size, and only the sum of all sites is ever seen: the noise multiplier holds where the shares of
+    h of them, this site's among them, are honest and in the sum (``secagg.noise_shares``). 1: the
+    noise is all this site's own.
     """
 
     noise_multiplier: float
     sampling_rate: float
     dataset_size: int
     batch_cap: int
+    shares: int = 1
+
+    @property
+    def own_noise(self) -> "Mechanism":
+        """The step with this site's share of the noise alone: what it is if nobody else is honest.
+
+        With k honest shares of h, noise falls by sqrt(k / h).
+        """
+        own = self.noise_multiplier / math.sqrt(self.shares)
+        return replace(self, noise_multiplier=own, shares=1)
 
     @property
     def leaves_out(self) -> bool:
@@ -64,7 +79,12 @@ class Mechanism:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers by name, and the kind of step that they describe."""
-        return {"kind": KIND} | asdict(self)
+        return {"kind": KIND} | self.numbers()
+
+    def numbers(self) -> dict[str, Any]:
+        """The numbers alone, ``shares`` only where noise is shared: so the ledger knows a step."""
+        numbers = asdict(self)
+        return numbers if self.shares > 1 else {n: x for n, x in numbers.items() if n != "shares"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Mechanism":
@@ -79,7 +99,7 @@ class Mechanism:
             raise PrivacyError(f"not the record of a mechanism: {error}") from None
 
     def __post_init__(self) -> None:
-        counts = (self.dataset_size, self.batch_cap)
+        counts = (self.dataset_size, self.batch_cap, self.shares)
         reals = (self.noise_multiplier, self.sampling_rate)
         if not (
             all(type(count) is int and count >= 1 for count in counts)
@@ -89,7 +109,8 @@ class Mechanism:
         ):
             raise PrivacyError(
                 f"no mechanism: noise multiplier {self.noise_multiplier}, sampling rate "
-                f"{self.sampling_rate}, {self.dataset_size} units, at most {self.batch_cap} a step"
+                f"{self.sampling_rate}, {self.dataset_size} units, at most {self.batch_cap} a "
+                f"step, noise of {self.shares} shares"
             )
 
 

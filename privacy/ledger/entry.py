@@ -76,7 +76,7 @@ class Entry:
             "steps": self.steps,
             "refers": self.refers,
             "reason": self.reason,
-            **{name: dict(vars(part)) for name, part in parts if part is not None},
+            **{name: _plain(part) for name, part in parts if part is not None},
         }
 
     def after(self, previous: "Entry | None", time: str) -> "Entry":
@@ -84,6 +84,10 @@ class Entry:
         if previous is None:
             return replace(self, sequence=1, time=time, previous="")
         return replace(self, sequence=previous.sequence + 1, time=time, previous=previous.hash)
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    return part.numbers() if isinstance(part, Mechanism) else dict(vars(part))
 
 
 def canonical(data: dict[str, Any]) -> str:

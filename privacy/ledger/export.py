@@ -10,8 +10,8 @@ from privacy.ledger.entry import Entry
 
 COLUMNS = (
     "sequence", "time", "kind", "dataset", "unit", "run_name", "run_id", "job", "steps", "refers",
-    "noise_multiplier", "sampling_rate", "dataset_size", "batch_cap", "cap", "delta", "adjacency",
-    "reason", "site", "previous", "hash", "signature",
+    "noise_multiplier", "sampling_rate", "dataset_size", "batch_cap", "shares", "cap", "delta",
+    "adjacency", "reason", "site", "previous", "hash", "signature",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """A mechanism is Poisson sampling and a Gaussian, or it is none."""
 
 import math
+from typing import Any
 
 import pytest
 from dp_accounting import dp_event
@@ -17,6 +18,7 @@ mechanisms = st.builds(
     st.floats(1e-6, 1.0),
     st.integers(1, 10**7),
     st.integers(1, 10**7),
+    st.integers(1, 300),
 )
 
 
@@ -40,9 +42,12 @@ def test_a_mechanism_survives_being_written_down(mechanism: Mechanism) -> None:
         (1.0, 0.1, 100.5, 26),
         (True, 0.1, 100, 26),
         ("1", 0.1, 100, 26),
+        (1.0, 0.1, 100, 26, 0),
+        (1.0, 0.1, 100, 26, -2),
+        (1.0, 0.1, 100, 26, 2.0),
     ],
 )
-def test_numbers_that_describe_no_step_are_refused(numbers: tuple[float, float, int, int]) -> None:
+def test_numbers_that_describe_no_step_are_refused(numbers: tuple[Any, ...]) -> None:
     with pytest.raises(PrivacyError):
         Mechanism(*numbers)
 
@@ -85,3 +90,25 @@ def test_a_neighbor_with_one_unit_more_is_counted() -> None:
 def test_steps_of_several_spends_add_up() -> None:
     other = Mechanism(2.0, 0.1, 100, 26)
     assert together({MECHANISM: 3}, {}, {MECHANISM: 4, other: 1}) == {MECHANISM: 7, other: 1}
+
+
+def test_a_site_s_own_noise_is_written_down_as_it_always_was() -> None:
+    assert list(MECHANISM.to_json()) == [
+        "kind",
+        "noise_multiplier",
+        "sampling_rate",
+        "dataset_size",
+        "batch_cap",
+    ]
+
+
+def test_shared_noise_is_another_mechanism_and_says_of_how_many() -> None:
+    shared = Mechanism(1.0, 0.1, 100, 26, shares=4)
+    assert shared != MECHANISM
+    assert shared.to_json()["shares"] == 4
+    assert shared.event() == MECHANISM.event()
+
+
+def test_where_nobody_else_is_honest_the_own_share_of_the_noise_is_left() -> None:
+    assert Mechanism(2.0, 0.1, 100, 26, shares=4).own_noise == MECHANISM
+    assert MECHANISM.own_noise == MECHANISM

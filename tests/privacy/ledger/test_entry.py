@@ -1,5 +1,6 @@
 """An entry's hash stands for all that it says and all that came before."""
 
+import hashlib
 from dataclasses import fields, replace
 
 import pytest
@@ -18,6 +19,7 @@ mechanisms = st.builds(
     st.floats(1e-6, 1),
     st.integers(1, 10**9),
     st.integers(1, 10**9),
+    st.integers(1, 300),
 )
 entries = st.builds(
     Entry,
@@ -77,3 +79,31 @@ def test_what_is_no_record_is_refused(record):
 def test_another_text_of_the_same_entry_is_refused(entry):
     with pytest.raises(LedgerCorrupt, match="not in canonical form"):
         read_entry(" " + entry.record, "")
+
+
+# As ledgers hold it from before noise could be shared.
+OLD_PLAN = (
+    '{"dataset":{"name":"chest","unit":"patient"},"kind":"plan","mechanism":{"batch_cap":30,'
+    '"dataset_size":100,"noise_multiplier":1.0,"sampling_rate":0.1},"previous":"","reason":"",'
+    '"refers":0,"run":{"job":"job-1","name":"first","run_id":"id"},"sequence":2,"steps":20,'
+    '"time":"today"}'
+)
+SHARED = '"noise_multiplier":1.0,"sampling_rate":0.1,"shares":%d'
+
+
+def test_an_entry_from_before_noise_could_be_shared_keeps_its_hash():
+    entry = read_entry(OLD_PLAN, "")
+    assert entry.mechanism == Mechanism(1.0, 0.1, 100, 30)
+    assert entry.hash == hashlib.sha256(OLD_PLAN.encode()).hexdigest()
+
+
+def test_the_shares_of_the_noise_are_part_of_the_hash():
+    shared = OLD_PLAN.replace('"noise_multiplier":1.0,"sampling_rate":0.1', SHARED % 4)
+    entry = read_entry(shared, "")
+    assert entry.mechanism == Mechanism(1.0, 0.1, 100, 30, shares=4)
+    assert entry.hash == hashlib.sha256(shared.encode()).hexdigest()
+
+
+def test_one_share_has_one_way_to_be_written():
+    with pytest.raises(LedgerCorrupt, match="not in canonical form"):
+        read_entry(OLD_PLAN.replace('"noise_multiplier":1.0,"sampling_rate":0.1', SHARED % 1), "")

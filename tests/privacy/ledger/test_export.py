@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+from dataclasses import replace
 
 from privacy.ledger import to_csv, to_json
 from privacy.ledger.keys import is_signed
@@ -28,6 +29,11 @@ def test_the_table_has_a_line_for_each_entry(ledger, account, step):
     assert (plan["cap"], plan["delta"], plan["adjacency"]) == ("", "1e-05", "add_or_remove_one")
     assert [line["hash"] for line in table] == [entry.hash for entry in ledger.entries()]
     assert len({tuple(line) for line in table}) == 1
+
+
+def test_shared_noise_has_its_column(ledger, account, chest, run, step, cap):
+    ledger.plan(chest, run("second"), replace(step, shares=4), 3, cap(None))
+    assert [line["shares"] for line in lines(ledger)] == ["", "", "4"]
 
 
 def test_a_reason_cannot_become_a_formula(ledger, account, chest, run):
