@@ -1,14 +1,15 @@
 """A cohort's mean with something broken in each of its phases, and whom that touches."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from fedefm.model.weights import flatten
-from fedefm.train.exchange import SERVER
-from fedefm.train.rounds.publish import publish_server, publish_site
-from fedefm.train.simulate import Faults, Network
+from fedefm.train.rounds.cohort import average_with_cohort
+from fedefm.train.rounds.publish import publish_site
+from fedefm.train.simulate import Faults
 
 NAMES = tuple(f"s{k}" for k in range(9))
 GRID = {"schedule": "grid", "cohort": 3}
@@ -134,13 +135,14 @@ def test_different_means_fail_the_members_with_the_collectors_name(grid_run, obs
     assert torch.equal(rows(observed, members), before)
 
 
-def test_one_silent_site_keeps_the_global_model_from_nobody(configure, observe):
-    """Sites wait for it until the server has waited for the silent."""
-    run = configure("gossip")
-    observed = observe(run)
-    parties = {name: publish_site(site) for name, site in observed.sites.items()}
-    parties[SERVER] = publish_server(observed.federation.server)
-    network = Network("job", "run", 10.0, Faults(lose=lambda header: header.sender == "west"))
-    outcomes = network.run_round(parties, run.federation.rounds)
-    for name in ("north", "east", "south"):
-        torch.testing.assert_close(outcomes[name].result, outcomes[SERVER].result)
+@pytest.mark.parametrize("phase", ["mean", "model"])
+def test_who_waits_for_a_receiver_outwaits_its_waiting_for_the_silent(grid_run, observe, phase):
+    """Else one silent site would keep the mean, or the global model, from everybody."""
+    observed = observe(grid_run, names=NAMES)
+    _, (member, _) = cohort_of(observed, "s4")
+    site = observed.sites[member]
+    average = partial(average_with_cohort, observed.federation.plan.cohorts)
+    steps = publish_site(site) if phase == "model" else average(site, 0)
+    given, awaited = next(steps), steps.send({})
+    assert (given.phase, awaited.phase) == ("sum", phase)
+    assert awaited.step > given.step
