@@ -54,9 +54,11 @@ def add_streams(total: Words, plus: Sequence[bytes], minus: Sequence[bytes]) -> 
         streams.add(total[part])
 
 
-def add_vector(total: Words, vector: Words) -> None:
-    """Add in place, modulo 2^32, of which 2^24 is a divisor."""
-    np.add(total, vector, out=total)
+def add_vector(total: Words, packed: NDArray[np.uint8], ring: Ring) -> None:
+    """Add what ``ring.pack`` made, in place, modulo 2^32, of which 2^24 is a divisor."""
+    size = ring.bytes_per_value
+    for part in _parts(len(total)):
+        total[part] += ring.unpack(packed[size * part.start : size * part.stop])
 
 
 class _Streams:

@@ -113,5 +113,5 @@ def _add(packet: Packet, ring: Ring, total: NDArray[np.uint32]) -> bool:
     vector, wanted = packet.vector, len(total) * ring.bytes_per_value
     if vector is None or vector.dtype != np.uint8 or vector.shape != (wanted,):
         raise MessageRejected(f"its masked vector does not have {wanted} bytes")
-    add_vector(total, ring.unpack(vector))
+    add_vector(total, vector, ring)
     return True

@@ -111,7 +111,7 @@ class Ring:
         return packed.reshape(-1)
 
     def unpack(self, packed: NDArray[np.uint8]) -> NDArray[np.uint32]:
-        """The values of ``pack``; a copy that may be written to.
+        """The values of ``pack``, for reading: with four bytes a value they are not copied.
 
         Raises:
             ProtocolError: the bytes are not a whole number of values.
@@ -122,7 +122,7 @@ class Ring:
                 f"{self.bytes_per_value}"
             )
         if self.bits == 32:
-            return packed.view(WORD).astype(np.uint32)
+            return packed.view(WORD).astype(np.uint32, copy=False)
         values = np.zeros(len(packed) // 3, WORD)
         _copy_columns(packed.reshape(-1, 3), values.view(np.uint8).reshape(-1, 4))
         return values.astype(np.uint32, copy=False)

@@ -84,13 +84,17 @@ def test_pairwise_masks_cancel_and_self_masks_come_off(ring, parties, length, se
     for u in range(parties):
         plus = [pair(u, v) for v in range(u + 1, parties)]
         minus = [pair(v, u) for v in range(u)]
-        add_vector(total, mask_input(parts[u], ring, [own(u), *plus], minus, key(900 + u)))
+        give(total, mask_input(parts[u], ring, [own(u), *plus], minus, key(900 + u)), ring)
     add_streams(total, [], [own(u) for u in range(parties)])
     bare = np.zeros(length, np.uint32)
     for u in range(parties):
-        add_vector(bare, mask_input(parts[u], ring, *ONLY_ROUND, key(900 + u)))
+        give(bare, mask_input(parts[u], ring, *ONLY_ROUND, key(900 + u)), ring)
     assert np.array_equal(ring.signed(total), ring.signed(bare))
     close_to_the_sum(ring, total, parts)
+
+
+def give(total: np.ndarray, part: np.ndarray, ring: Ring) -> None:
+    add_vector(total, ring.pack(part), ring)
 
 
 def pair(one: int, other: int) -> bytes:
@@ -117,7 +121,7 @@ def test_nothing_overflows_at_the_extremes(bits, parties, bound, data):
     x = np.full(4, sign * ring.limit, np.float32)
     total = np.zeros(4, np.uint32)
     for number in range(parties):
-        add_vector(total, mask_input(x, ring, *ONLY_ROUND, key(number)))
+        give(total, mask_input(x, ring, *ONLY_ROUND, key(number)), ring)
     close_to_the_sum(ring, total, [x] * parties)
 
 
@@ -127,7 +131,7 @@ def test_counts_are_added_exactly(compact, counts, rounding):
     total = np.zeros(3, np.uint32)
     for count in counts:
         x = np.array([count, -count, ring.limit], np.float32)
-        add_vector(total, mask_input(x, ring, *ONLY_ROUND, rounding))
+        give(total, mask_input(x, ring, *ONLY_ROUND, rounding), ring)
     expected = [sum(counts), -sum(counts), len(counts) * int(ring.limit)]
     assert ring.signed(total).tolist() == expected
     assert ring.decode(total).tolist() == [float(np.float32(each)) for each in expected]
@@ -164,6 +168,17 @@ def test_blocks_join_without_a_seam(bits, length):
         masked -= np.frombuffer(stream(secret, 4 * length), "<u4")
     masked += np.frombuffer(stream(minus[0], 4 * length), "<u4")
     close_to_the_sum(ring, masked, [x])
+
+
+@pytest.mark.parametrize("bits", [32, 24])
+@pytest.mark.parametrize("length", [0, 1, BLOCK, 2 * BLOCK + 5])
+def test_vectors_are_added_as_they_travel(bits, length):
+    ring, rng = Ring(bits, 8, 1.0, 2), np.random.default_rng(length)
+    one, other = rng.integers(0, 2**bits, (2, length), dtype=np.uint32)
+    total = one.copy()
+    give(total, other, ring)
+    expected = (one.astype(np.uint64) + other) % 2**bits
+    assert np.array_equal(total % np.uint64(2**bits), expected)
 
 
 @pytest.mark.parametrize("bits", [32, 24])

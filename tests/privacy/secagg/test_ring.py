@@ -147,15 +147,11 @@ def test_bytes_travel_little_endian_and_come_back(bits, length):
 
 
 def test_four_bytes_a_value_are_not_copied():
-    values = words(10)
-    assert np.shares_memory(Ring.default(3, 8.0).pack(values), values)
-
-
-def test_what_was_unpacked_may_be_written_to_without_touching_the_bytes():
-    ring, packed = Ring.default(3, 8.0), np.zeros(8, np.uint8)
-    packed.flags.writeable = False
-    ring.unpack(packed)[:] = 7
-    assert not packed.any()
+    ring, values = Ring.default(3, 8.0), words(10)
+    assert np.shares_memory(ring.pack(values), values)
+    packed = ring.pack(values).copy()
+    packed.flags.writeable = False  # as what arrives may be
+    assert np.shares_memory(ring.unpack(packed), packed)
 
 
 @pytest.mark.parametrize("bits", [32, 24])
