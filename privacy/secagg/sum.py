@@ -1,0 +1,177 @@
+"""The secure form of ``fedefm.train.exchange.plain_sum``: same call, and no receiver sees a part.
+
+Here packets become tensors and back. What happens between members and receiver is in ``member`` and
+``receiver``; this file knows neither keys nor masks.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedefm.config import SecaggConfig
+from fedefm.train.exchange import Cohort, Exchange, Occasion, Result, Steps, Total
+from fedefm.train.message import ANY_LENGTH, Tensors
+from privacy.identity import Identity
+from privacy.project_root import ProjectRoot
+from privacy.secagg.context import Context
+from privacy.secagg.member import Contribution, member
+from privacy.secagg.memory import Memory
+from privacy.secagg.plan import PHASES
+from privacy.secagg.receiver import Opened, receiver
+from privacy.secagg.ring import Ring
+from privacy.secagg.steps import Packet, Protocol, Step
+from privacy.secagg.together import together
+
+PAYLOAD, VECTOR = "payload", "vector"
+Session = Protocol[Contribution | Opened]
+
+
+class SecureSum:
+    """Adds up for one party of a run; a ``fedefm.train.exchange.Sum``.
+
+    Args:
+        party: who we are.
+        identity: with which we sign.
+        root: who issued everybody's certificate.
+        memory: what we must not forget, of this party alone.
+        job: the same at all parties, as ``run_id`` is.
+        settings: of the run file.
+        min_cohort: how many others must contribute where we do.
+        tell: gets a sentence for each trouble, and for each sum of ours that did not come about.
+    """
+
+    def __init__(
+        self,
+        party: str,
+        identity: Identity,
+        root: ProjectRoot,
+        memory: Memory,
+        job: str,
+        run_id: str,
+        settings: SecaggConfig,
+        min_cohort: int,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._party, self._identity, self._root, self._memory = party, identity, root, memory
+        self._job, self._run_id = job, run_id
+        self._settings, self._min_cohort, self._tell = settings, min_cohort, tell
+
+    def __call__(
+        self, occasion: Occasion, parts: Mapping[Cohort, Tensor], own: Cohort | None
+    ) -> Steps[Total]:
+        """As ``plain_sum``, but a sum that cannot be opened is empty, and ``tell`` hears why.
+
+        A cohort that is too small for us gets nothing of ours. Raises ProtocolError, before
+        anything is sent, for a part with NaN, infinite values or values beyond the bound, and
+        ConfigError for settings with which a sum of so many could overflow.
+        """
+        sessions = {
+            cohort.receiver: self._give(occasion, cohort, part) for cohort, part in parts.items()
+        }
+        if own is not None and own.members:
+            sessions[self._party] = self._receive(occasion, own)
+        ended = yield from _carried(together(sessions), occasion.what, self._tell)
+        for outcome in ended.values():
+            if outcome.error is not None:
+                self._tell(str(outcome.error))
+        return _total(occasion, ended[self._party].result if self._party in ended else None)
+
+    def _give(self, occasion: Occasion, cohort: Cohort, part: Tensor) -> Session:
+        ring = self._ring(occasion, cohort)
+        x: NDArray[np.float32] = part.detach().cpu().contiguous().numpy()
+        ring.check(x)
+        return member(
+            self._context(occasion, cohort, ring),
+            ring,
+            x,
+            self._identity,
+            self._root,
+            self._memory,
+            self._min_cohort,
+            self._tell,
+        )
+
+    def _receive(self, occasion: Occasion, own: Cohort) -> Session:
+        ring = self._ring(occasion, own)
+        context = self._context(occasion, own, ring)
+        return receiver(context, ring, occasion.length, self._root, self._tell)
+
+    def _ring(self, occasion: Occasion, cohort: Cohort) -> Ring:
+        return ring_for(self._settings, len(cohort.members) + cohort.joins, occasion.counts)
+
+    def _context(self, occasion: Occasion, cohort: Cohort, ring: Ring) -> Context:
+        return Context(
+            job=self._job,
+            run_id=self._run_id,
+            round=occasion.round,
+            what=occasion.what,
+            receiver=cohort.receiver,
+            members=tuple(sorted(cohort.members)),
+            joins=cohort.joins,
+            ring=ring.describe(),
+            agreed=occasion.agreed,
+            colluders=self._settings.colluders,
+        )
+
+
+def ring_for(settings: SecaggConfig, parties: int, counts: bool = False) -> Ring:
+    """In which a sum over so many is taken. Raises ConfigError where it could overflow."""
+    if counts:
+        return Ring.counts(parties, settings.compact)
+    return Ring.default(parties, settings.bound, settings.compact, settings.value_bits)
+
+
+def _total(occasion: Occasion, result: Contribution | Opened | None) -> Total:
+    """What follows goes on with the clock of the sum, in which receivers wait for the silent."""
+    if isinstance(result, Opened):
+        return Total(torch.from_numpy(result.total), result.members, len(PHASES))
+    return Total(torch.zeros(occasion.length), (), len(PHASES))
+
+
+def _carried(sessions: Protocol[Result], what: str, tell: Callable[[str], None]) -> Steps[Result]:
+    """A protocol of packets as one of tensors. What is no packet counts as not arrived."""
+    try:
+        step = next(sessions)
+        while True:
+            inbox = yield _exchange(step, what)
+            packets = {}
+            for sender, tensors in inbox.items():
+                if all(tensor.dtype == torch.uint8 for tensor in tensors.values()):
+                    packets[sender] = _packet(tensors)
+                else:
+                    tell(f"{sender} in phase {step.phase!r}: it sent other numbers than bytes")
+            step = sessions.send(packets)
+    except StopIteration as finished:
+        result: Result = finished.value
+        return result
+    finally:
+        sessions.close()
+
+
+def _exchange(step: Step, what: str) -> Exchange:
+    shapes = {PAYLOAD: ANY_LENGTH}
+    if step.vector_bytes:
+        shapes[VECTOR] = torch.Size([step.vector_bytes])
+    return Exchange(
+        phase=f"{what}/{step.phase}",
+        outgoing={receiver: _tensors(packet) for receiver, packet in step.outgoing.items()},
+        expect=step.expect,
+        shapes=shapes,
+        step=step.step,
+    )
+
+
+def _tensors(packet: Packet) -> Tensors:
+    """The vector is not copied: 86 million values are 344 MB."""
+    payload = torch.from_numpy(np.frombuffer(packet.payload, np.uint8).copy())
+    if packet.vector is None:
+        return {PAYLOAD: payload}
+    return {PAYLOAD: payload, VECTOR: torch.from_numpy(packet.vector)}
+
+
+def _packet(tensors: Tensors) -> Packet:
+    vector = tensors.get(VECTOR)
+    return Packet(tensors[PAYLOAD].numpy().tobytes(), None if vector is None else vector.numpy())
