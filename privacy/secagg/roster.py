@@ -15,7 +15,6 @@ from privacy.secagg.steps import canonical
 
 LABEL = "fedefm secagg 1 session"
 FIELDS = ("agreed", "attempt", "certificate", "cipher_key", "mask_key", "ring", "signature")
-FARTHEST_AHEAD = 1000  # attempts; nobody needs so many, and a liar could use up all numbers
 
 
 @dataclass(frozen=True)
@@ -30,19 +29,16 @@ class Roster:
         """U1, sorted."""
         return tuple(sorted(self.adverts))
 
-    @property
-    def attempt(self) -> int:
-        """The highest that a member proposes: for each of them a new one."""
-        return max(advert.attempt for advert in self.adverts.values())
-
     @cached_property
     def session(self) -> bytes:
-        """SHA-256 over context, attempt and all adverts; stands in every key, share and signature.
+        """SHA-256 over the context and all adverts; stands in every key, share and signature.
 
-        Who was shown another roster, or an earlier one, has nothing in common with this session.
+        Who was shown another roster, or one of an earlier attempt, has nothing in common with this
+        session. Each advert carries its member's own attempt number: were there one for all, a
+        single liar could use up the numbers of the others.
         """
         adverts = hashlib.sha256(canonical(self.to_json()))
-        content = [LABEL, self.context.digest(self.attempt).hex(), adverts.hexdigest()]
+        content = [LABEL, self.context.digest().hex(), adverts.hexdigest()]
         return hashlib.sha256(canonical(content)).digest()
 
     def index(self, holder: str) -> int:
@@ -71,12 +67,4 @@ def read_roster(payload: bytes, own: Advert, context: Context, root: ProjectRoot
     roster = Roster(context, {name: Advert.from_json(name, adverts[name]) for name in adverts})
     for name in roster.members:
         check_advert(roster.adverts[name], context, root)
-        _require_near(roster.adverts[name], own)
     return roster
-
-
-def _require_near(advert: Advert, own: Advert) -> None:
-    if advert.attempt > own.attempt + FARTHEST_AHEAD:
-        raise MessageRejected(
-            f"{advert.name} proposes attempt {advert.attempt}, far beyond {own.attempt} here"
-        )
