@@ -6,7 +6,7 @@ code nor paths of a site.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -160,6 +160,17 @@ class DpConfig(Section):
         return self
 
 
+class NoiseSharesConfig(Section):
+    """Noise that the sites make together: each adds a share, and only their sum has all of it.
+
+    ``honest`` shares make up ``privacy.dp.noise_multiplier``; a sum of fewer than ``honest`` and
+    ``secagg.colluders`` sites is not opened. What a patient is promised then rests on that many
+    other sites, which is why a site must allow it (``policy.noise_shares``).
+    """
+
+    honest: int = Field(ge=2)  # sites in each sum that add their share and keep it to themselves
+
+
 class SecaggConfig(Section):
     """Secure sums: who receives a sum over sites learns no site's part of it.
 
@@ -172,6 +183,7 @@ class SecaggConfig(Section):
     compact: bool = False  # 3 bytes a weight instead of 4
     largest_site: int = Field(1000, ge=1)  # images, or patients, that no site has more of
     colluders: int = Field(1, ge=0)  # so many sites that pool what they see learn nobody's part
+    noise_shares: NoiseSharesConfig | None = None  # null: each site adds all of its noise itself
 
 
 class PrivacyConfig(Section):
@@ -223,6 +235,14 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _noise_can_be_shared(self) -> "RunConfig":
+        secagg = self.privacy.secagg
+        problems = [] if secagg is None or not secagg.noise_shares else list(_of_shares(self))
+        if problems:
+            raise ValueError("privacy.secagg.noise_shares " + "; and ".join(problems))
+        return self
+
+    @model_validator(mode="after")
     def _literal_update_distills(self) -> "RunConfig":
         federation = self.federation
         literal = federation.algorithm == "fedefm" and federation.update == "literal"
@@ -232,6 +252,39 @@ class RunConfig(Section):
                 "distill.beta is 0; set it above 0"
             )
         return self
+
+
+def _of_shares(run: RunConfig) -> Iterator[str]:
+    """Why the sites of ``run`` cannot make their noise together: sentences without a subject.
+
+    Nothing but one sum a round may leave, and all of it must come from the noisy sum of gradients.
+    """
+    federation, privacy = run.federation, run.privacy
+    if federation.algorithm != "fedavg":
+        yield (
+            "lets nothing but sums leave a site, which is so in algorithm 'fedavg' alone, and "
+            f"federation.algorithm is {federation.algorithm!r}; let each site add all its noise"
+        )
+    if federation.local_steps != 1:
+        yield (
+            "needs a sum after every step, and federation.local_steps is "
+            f"{federation.local_steps}; set it to 1, and federation.rounds to more"
+        )
+    if run.training.momentum != 0:
+        yield (
+            "leaves no site a noisy gradient of its own to gather momentum from, and "
+            f"training.momentum is {run.training.momentum:g}; set it to 0"
+        )
+    if privacy.dp is None:
+        yield "shares the noise of privacy.dp, which is not set; set it, or leave this out"
+    elif privacy.dp.noise_multiplier is None:
+        yield (
+            "needs equal noise at all sites, and privacy.dp.epsilon asks for another amount at "
+            "each; set privacy.dp.noise_multiplier, and see with `fedefm privacy what-if` which "
+            "epsilon it gives at a site"
+        )
+    if privacy.secagg and (privacy.secagg.compact or privacy.secagg.value_bits is not None):
+        yield "needs 24 value bits in 32; leave out privacy.secagg.compact and value_bits"
 
 
 class DatasetEntry(Section):
@@ -254,6 +307,7 @@ class PolicyConfig(Section):
     epsilon_cap: float | None = Field(None, gt=0)  # of a dataset's patients, over all jobs, ever
     delta: float = Field(1e-5, gt=0, lt=1)
     adjacency: Adjacency = "add_or_remove_one"
+    noise_shares: bool = False  # whether its patients' protection may rest on other sites' noise
 
 
 class SiteConfig(Section):

@@ -8,7 +8,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedefm.config import RunConfig, SiteConfig, dump, parse, read_run, read_site
+from fedefm.config import (
+    NoiseSharesConfig,
+    RunConfig,
+    SiteConfig,
+    dump,
+    parse,
+    read_run,
+    read_site,
+)
 from fedefm.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -199,6 +207,55 @@ def test_secure_sums_that_would_hide_nobody_are_refused(
 def test_secure_sums_go_with_cohorts(federation: dict[str, Any]) -> None:
     run = parse({"federation": federation, "privacy": SECURE}, RunConfig, "run file")
     assert run.privacy.secagg is not None
+
+
+SHARED_NOISE: dict[str, Any] = {
+    "federation": {"scenario": "client_server", "algorithm": "fedavg", "local_steps": 1},
+    "training": {"momentum": 0},
+    "privacy": {
+        "dp": {"noise_multiplier": 1.0},
+        "secagg": {"noise_shares": {"honest": 4}},
+    },
+}
+
+
+def test_noise_is_shared_where_only_sums_of_single_steps_leave() -> None:
+    run = parse(SHARED_NOISE, RunConfig, "run file")
+    assert run.privacy.secagg is not None
+    assert run.privacy.secagg.noise_shares == NoiseSharesConfig(honest=4)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "words"),
+    [
+        ("federation", {"local_steps": 2}, "local_steps is 2; set it to 1"),
+        ("training", {"momentum": 0.9}, "training.momentum is 0.9; set it to 0"),
+        ("privacy", {"dp": None}, "privacy.dp, which is not set"),
+        ("privacy", {"dp": {"epsilon": 3}}, "set privacy.dp.noise_multiplier, and see with"),
+        (
+            "privacy",
+            {"secagg": {"noise_shares": {"honest": 4}, "compact": True}},
+            "leave out privacy.secagg.compact",
+        ),
+        (
+            "privacy",
+            {"secagg": {"noise_shares": {"honest": 4}, "value_bits": 24}},
+            "leave out privacy.secagg.compact",
+        ),
+        ("privacy", {"secagg": {"noise_shares": {"honest": 1}}}, "honest = 1: "),
+        ("privacy", {"secagg": {"noise_shares": {}}}, "noise_shares.honest is missing"),
+        (
+            "federation",
+            {"scenario": "decentralized", "algorithm": "gossip", "schedule": "grid"},
+            "federation.algorithm is 'gossip'; let each site add all its noise",
+        ),
+    ],
+)
+def test_noise_is_not_shared_where_more_than_that_leaves(
+    section: str, change: dict[str, Any], words: str
+) -> None:
+    settings = SHARED_NOISE | {section: SHARED_NOISE[section] | change}
+    assert words in refusal(settings)
 
 
 @pytest.mark.parametrize(
