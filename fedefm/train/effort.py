@@ -35,7 +35,8 @@ def effort(run: RunConfig, schedule: Schedule, site: str, round_index: int) -> E
     if federation.algorithm != "fedefm" or not is_expert_round(run, round_index):
         return Effort(own=federation.local_steps)
     guests = len(schedule.sources(site, round_index))
-    experts = len(schedule.partners(site, round_index))
+    aggregated = federation.expert == "aggregated"
+    experts = 1 if aggregated else len(schedule.partners(site, round_index))
     weighted = federation.update == "mixed" and run.distill.weights == "emd"
     return Effort(
         own=federation.local_steps,

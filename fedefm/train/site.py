@@ -84,6 +84,10 @@ class Site:
         """Those who send to ``receiver`` in this round; it adds a part of its own."""
         return Cohort(receiver, frozenset(self.schedule.sources(receiver, round_index)), joins=True)
 
+    def hosts(self, owner: str, round_index: int) -> Cohort:
+        """Those to whom ``owner`` sends in this round, and who train its weights."""
+        return Cohort(owner, frozenset(self.schedule.partners(owner, round_index)))
+
     def weights(self) -> Weights:
         """A copy of the current weights."""
         return weights_of(self.model)

@@ -19,6 +19,13 @@ CLASSES = ("a", "b", "c", "d")
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "swap": {"expert_every": 2},
     "mixed": {"update": "mixed", "schedule": "neighbors", "topology": "complete"},
+    "aggregated": {
+        "update": "mixed",
+        "schedule": "neighbors",
+        "topology": "complete",
+        "expert": "aggregated",
+    },
+    "grid": {"schedule": "grid", "cohort": 3, "expert_every": 2},
     "literal": {"update": "literal", "schedule": "neighbors"},
     "gossip": {"algorithm": "gossip", "schedule": "neighbors"},
     "fedavg": {"scenario": "client_server", "algorithm": "fedavg"},

@@ -5,7 +5,7 @@ import torch
 
 from fedefm.train.simulate import Faults
 
-ALGORITHMS = ["swap", "mixed", "literal", "gossip", "fedavg", "none"]
+ALGORITHMS = ["swap", "grid", "mixed", "aggregated", "literal", "gossip", "fedavg", "none"]
 
 
 def same(a, b):

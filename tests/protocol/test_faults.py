@@ -10,12 +10,17 @@ from fedefm.train.exchange import SERVER
 from fedefm.train.message import Postbox
 from fedefm.train.simulate import Faults
 
+EXCHANGING = ["swap", "grid", "mixed", "aggregated", "literal", "gossip", "fedavg"]
 PHASES = [
     ("swap", 0, "sum"),
     ("swap", 1, "weights"),
     ("swap", 1, "expert"),
     ("mixed", 1, "weights"),
     ("mixed", 1, "expert"),
+    ("aggregated", 1, "weights"),
+    ("aggregated", 1, "experts"),
+    ("grid", 1, "weights"),
+    ("grid", 1, "expert"),
     ("literal", 1, "weights"),
     ("literal", 1, "expert"),
     ("gossip", 1, "sum"),
@@ -65,7 +70,7 @@ def test_a_lost_message_costs_no_more_than_itself(configure, observe, algorithm,
     assert finite(observed.federation)
 
 
-@pytest.mark.parametrize("algorithm", ["swap", "mixed", "literal", "gossip", "fedavg"])
+@pytest.mark.parametrize("algorithm", EXCHANGING)
 def test_a_site_that_nobody_hears_for_a_whole_run_stops_nobody(configure, observe, algorithm):
     observed = observe(
         configure(algorithm),
@@ -77,7 +82,7 @@ def test_a_site_that_nobody_hears_for_a_whole_run_stops_nobody(configure, observ
     assert finite(observed.federation)
 
 
-@pytest.mark.parametrize("algorithm", ["swap", "mixed", "literal", "gossip", "fedavg"])
+@pytest.mark.parametrize("algorithm", EXCHANGING)
 def test_the_global_model_is_made_of_whoever_answers_and_the_rest_is_named(
     configure, observe, algorithm
 ):
@@ -106,7 +111,7 @@ def test_a_late_message_is_refused_in_the_next_round_and_told(configure, observe
     assert all("'north'" in e["reason"] and "round is 0" in e["reason"] for e in rejected)
 
 
-@pytest.mark.parametrize("algorithm", ["swap", "mixed", "literal", "gossip", "fedavg", "none"])
+@pytest.mark.parametrize("algorithm", [*EXCHANGING, "none"])
 def test_a_site_that_throws_is_skipped_named_put_back_and_comes_again(
     configure, observe, algorithm
 ):

@@ -20,7 +20,9 @@ def rounds_told(observed):
     ]
 
 
-@pytest.mark.parametrize("algorithm", ["swap", "mixed", "literal", "gossip", "fedavg", "none"])
+@pytest.mark.parametrize(
+    "algorithm", ["swap", "grid", "mixed", "aggregated", "literal", "gossip", "fedavg", "none"]
+)
 def test_a_resumed_run_is_the_uninterrupted_one(configure, observe, state_folder, algorithm):
     run = configure(algorithm, rounds=4)
     whole = observe(run)

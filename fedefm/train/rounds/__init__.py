@@ -8,6 +8,7 @@ from fedefm.config import RunConfig
 from fedefm.model.weights import Weights
 from fedefm.train.assemble import Plan
 from fedefm.train.exchange import RoundStats, Steps
+from fedefm.train.rounds.aggregated import aggregated_round
 from fedefm.train.rounds.cohort import average_with_cohort
 from fedefm.train.rounds.fedavg import fedavg_server_round, fedavg_site_round
 from fedefm.train.rounds.fedefm import literal_round, mixed_round, swap_round
@@ -45,7 +46,7 @@ def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
     federation, average = run.federation, _average(plan)
     updates: dict[str, Callable[[Site, int], Steps[RoundStats]]] = {
         "swap": partial(swap_round, average=average),
-        "mixed": mixed_round,
+        "mixed": aggregated_round if federation.expert == "aggregated" else mixed_round,
         "literal": literal_round,
     }
     algorithms = {

@@ -6,6 +6,7 @@ Three updates, each its own generator (equations: Do et al., ICRA 2025, arXiv 25
   the pair, or a cohort; every q-th is an expert round, after which both partners hold the mean of
   the expert that came home and the guest that was trained here.
 * ``mixed_round``, for dense graphs, an extension. Own weights, experts and guests are mixed.
+  ``fedefm.train.rounds.aggregated`` is its form in which no single expert is seen.
 * ``literal_round``, the paper as printed: experts teach by distillation, weights are never mixed.
   Knowledge then travels one hop, as logits on the site's own images; see docs/results.md.
 
@@ -34,16 +35,16 @@ def swap_round(
     stats = site.train_locally(round_index)
     if (round_index + 1) % site.settings.federation.expert_every:
         yield from average(site, round_index)
-        return _stats(site, round_index, stats, {})
+        return round_stats(site, round_index, stats, {})
 
     own = site.weights()
-    inbox = yield from _send(site, round_index, own)
+    inbox = yield from send_weights(site, round_index, own)
     guests, experts = yield from _host_and_return(site, inbox, round_index)
     site.welcome(experts)
     similarity = site.similarity(experts, round_index)
     pairs = [_pair_mean(own, inbox[p], experts.get(p), guests[p]) for p in sorted(guests)]
     site.load(mean_weights(pairs) if pairs else own)
-    return _stats(site, round_index, stats, similarity)
+    return round_stats(site, round_index, stats, similarity)
 
 
 def mixed_round(site: Site, round_index: int) -> Steps[RoundStats]:
@@ -53,11 +54,35 @@ def mixed_round(site: Site, round_index: int) -> Steps[RoundStats]:
     """
     stats = site.train_locally(round_index)
     own = site.weights()
-    inbox = yield from _send(site, round_index, own)
+    inbox = yield from send_weights(site, round_index, own)
     guests, experts = yield from _host_and_return(site, inbox, round_index)
     site.welcome(experts)
     similarity = site.similarity(experts, round_index)
+    site.load(mixed_weights(own, inbox, guests, experts, site, round_index))
+    return round_stats(site, round_index, stats, similarity)
 
+
+def literal_round(site: Site, round_index: int) -> Steps[RoundStats]:
+    """Eqs. 1, 2 and 11 as printed. Round 0 trains on the own images only."""
+    experts: dict[str, Weights] = {}
+    if round_index > 0:
+        inbox = yield from send_weights(site, round_index, site.weights())
+        _, experts = yield from _host_and_return(site, inbox, round_index)
+    similarity = site.similarity(experts, round_index)
+    site.experts = [experts[host] for host in sorted(experts)]
+    stats = site.train_locally(round_index)
+    return round_stats(site, round_index, stats, similarity)
+
+
+def mixed_weights(
+    own: Weights,
+    inbox: Inbox,
+    guests: Mapping[str, Weights],
+    experts: Mapping[str, Weights],
+    site: Site,
+    round_index: int,
+) -> Weights:
+    """The sum in ``mixed_round``: ``inbox`` by W, experts by trust, guests alike."""
     shares = reweighted(site.mixing, set(inbox), site.name)
     everyone = {site.name: own, **inbox}
     mixed = mean_weights([dict(everyone[n]) for n in shares], list(shares.values()))
@@ -66,23 +91,11 @@ def mixed_round(site: Site, round_index: int) -> Steps[RoundStats]:
         _add(mixed, expert, own, EXPERT_RATE * trust[host])
     for guest, trained in guests.items():
         _add(mixed, trained, inbox[guest], EXPERT_RATE / len(guests))
-    site.load(mixed)
-    return _stats(site, round_index, stats, similarity)
+    return mixed
 
 
-def literal_round(site: Site, round_index: int) -> Steps[RoundStats]:
-    """Eqs. 1, 2 and 11 as printed. Round 0 trains on the own images only."""
-    experts: dict[str, Weights] = {}
-    if round_index > 0:
-        inbox = yield from _send(site, round_index, site.weights())
-        _, experts = yield from _host_and_return(site, inbox, round_index)
-    similarity = site.similarity(experts, round_index)
-    site.experts = [experts[host] for host in sorted(experts)]
-    stats = site.train_locally(round_index)
-    return _stats(site, round_index, stats, similarity)
-
-
-def _send(site: Site, round_index: int, own: Weights) -> Steps[Inbox]:
+def send_weights(site: Site, round_index: int, own: Weights) -> Steps[Inbox]:
+    """To each neighbor of this round, whole; what came from them."""
     return (
         yield Exchange(
             phase="weights",
@@ -93,11 +106,16 @@ def _send(site: Site, round_index: int, own: Weights) -> Steps[Inbox]:
     )
 
 
+def host_all(site: Site, inbox: Inbox, round_index: int) -> dict[str, Weights]:
+    """Train what arrived on the own images; the results by whose weights they were."""
+    return {guest: site.host(dict(inbox[guest]), round_index, guest) for guest in sorted(inbox)}
+
+
 def _host_and_return(
     site: Site, inbox: Inbox, round_index: int
 ) -> Steps[tuple[dict[str, Weights], dict[str, Weights]]]:
     """Train what arrived and send it home: ``(guests trained here, experts that came back)``."""
-    guests = {p: site.host(dict(inbox[p]), round_index, p) for p in sorted(inbox)}
+    guests = host_all(site, inbox, round_index)
     returned = yield Exchange(
         phase="expert",
         outgoing=guests,
@@ -121,9 +139,10 @@ def _add(total: Weights, target: Weights, origin: Mapping[str, Tensor], rate: fl
         value.add_(target[name] - origin[name], alpha=rate)
 
 
-def _stats(
+def round_stats(
     site: Site, round_index: int, fit: FitStats, similarity: Mapping[str, Tensor]
 ) -> RoundStats:
+    """What the site may tell of its round; ``similarity`` by expert."""
     return RoundStats(
         loss=fit.loss,
         learning_rate=site.learning_rate(round_index),
