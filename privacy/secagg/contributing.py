@@ -133,6 +133,9 @@ class Side:
                 f"{len(agreeing)} members signed what was seen here, and it takes "
                 f"{self.context.threshold}: the others were shown another sum, or have left"
             )
+        # Who has not signed may be there by an advert of an earlier attempt alone, whose keys are
+        # known by now, and then it hides nobody.
+        require_enough(self.context, agreeing, self.min_cohort)
 
 
 def _mask_keys(
