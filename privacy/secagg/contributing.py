@@ -15,6 +15,7 @@ from fedefm.errors import MessageRejected, PolicyRefused, SumAborted
 from privacy.identity import Identity
 from privacy.project_root import ProjectRoot
 from privacy.secagg.context import Context
+from privacy.secagg.dealing import digest_of
 from privacy.secagg.keys import make_advert, pair_mask_key, self_mask_key
 from privacy.secagg.masks import mask_input
 from privacy.secagg.memory import Memory
@@ -99,7 +100,7 @@ class Side:
         self.memory.claim(self.context.key, roster.adverts[self.identity.name].attempt)
         plus, minus = _accepting(lambda: _mask_keys(self.identity.name, secrets, roster, dealings))
         masked = self.ring.pack(mask_input(x, self.ring, plus, minus, secrets.rounding_key))
-        yield from seat.send(Packet(canonical({}), masked))
+        yield from seat.send(Packet(canonical({"dealings": digest_of(dealings).hex()}), masked))
 
     def _agree(
         self, x: NDArray[np.float32], roster: Roster, dealings: Dealings, seat: Seat

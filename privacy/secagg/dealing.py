@@ -4,6 +4,7 @@ With it a wrong share is recognized, by its holder when it is dealt and by the r
 released, and who deals cannot deny it.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,3 +80,9 @@ class Dealing:
         """Whether this is the share of the mask's private key."""
         place = (self.commitments[holder], roster.session, self.owner, holder)
         return shares.fits_key(*place, share)
+
+
+def digest_of(dealings: Mapping[str, Dealing]) -> bytes:
+    """SHA-256 over all dealings that a party has seen. Their signatures bind it to the session."""
+    content = {owner: dealings[owner].to_json() for owner in dealings}
+    return hashlib.sha256(canonical(content)).digest()

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from fedefm.errors import MessageRejected, SumAborted
 from privacy.project_root import ProjectRoot
 from privacy.secagg.context import Context
+from privacy.secagg.dealing import digest_of
 from privacy.secagg.masks import add_streams, add_vector
 from privacy.secagg.passing_on import dealt_to, read_dealt
-from privacy.secagg.payload import hex_by_name, read
+from privacy.secagg.payload import bytes_of, hex_by_name, read
 from privacy.secagg.plan import check_plan, what
 from privacy.secagg.ring import Ring
 from privacy.secagg.roster import Roster, read_advert
@@ -68,11 +69,11 @@ def _open(
         lambda sender, packet: read_dealt(packet.payload, sender, roster, root)
     )
     yield from desk.hand_out(lambda name: dealt_to(name, dealt))
-    total = np.zeros(length, np.uint32)
-    summed = yield from desk.collect(
-        lambda sender, packet: _add(packet, ring, total), length * ring.bytes_per_value
-    )
     dealings = {owner: dealt[owner].dealing for owner in dealt}
+    seen, total = digest_of(dealings), np.zeros(length, np.uint32)
+    summed = yield from desk.collect(
+        lambda sender, packet: _add(packet, seen, ring, total), length * ring.bytes_per_value
+    )
     transcript = Transcript(roster, dealings, tuple(sorted(summed)))
     yield from _agree(desk, transcript, root)
     opening = Opening(transcript, tell)
@@ -107,11 +108,16 @@ def _agree(desk: Desk, transcript: Transcript, root: ProjectRoot) -> Protocol[No
     yield from desk.hand_out(lambda name: consents)
 
 
-def _add(packet: Packet, ring: Ring, total: NDArray[np.uint32]) -> bool:
-    """Phase 4: one masked vector, into the sum as it arrives."""
-    read(packet.payload, [])
+def _add(packet: Packet, seen: bytes, ring: Ring, total: NDArray[np.uint32]) -> bool:
+    """Phase 4: one masked vector, into the sum as it arrives.
+
+    Its masks are those against all that dealt in its member's eyes; were these others than ours,
+    the masks would not cancel and the sum would be wrong.
+    """
+    if bytes_of(read(packet.payload, ["dealings"])["dealings"], "dealings") != seen:
+        raise MessageRejected("it was shown other dealings than those that were sent to it")
     vector, wanted = packet.vector, len(total) * ring.bytes_per_value
     if vector is None or vector.dtype != np.uint8 or vector.shape != (wanted,):
         raise MessageRejected(f"its masked vector does not have {wanted} bytes")
-    add_vector(total, vector, ring)
+    add_vector(total, ring.unpack(vector))
     return True

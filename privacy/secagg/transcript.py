@@ -5,7 +5,6 @@ the receiver has ``context.colluders`` members sign both. So shares are released
 only.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from functools import cached_property
 from fedefm.errors import MessageRejected
 from privacy.identity import Identity
 from privacy.project_root import ProjectRoot
-from privacy.secagg.dealing import Dealing
+from privacy.secagg.dealing import Dealing, digest_of
 from privacy.secagg.payload import bytes_by_name, bytes_of, names_of, read
 from privacy.secagg.roster import Roster
 from privacy.secagg.steps import canonical
@@ -46,10 +45,9 @@ class Transcript:
     @cached_property
     def to_sign(self) -> bytes:
         """The bytes under each signature."""
-        dealings = canonical({owner: self.dealings[owner].to_json() for owner in self.dealt})
         content = [
             self.roster.session.hex(),
-            hashlib.sha256(dealings).hexdigest(),
+            digest_of(self.dealings).hex(),
             list(self.dealt),
             list(self.summed),
         ]
