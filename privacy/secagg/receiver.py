@@ -119,5 +119,5 @@ def _add(packet: Packet, seen: bytes, ring: Ring, total: NDArray[np.uint32]) -> 
     vector, wanted = packet.vector, len(total) * ring.bytes_per_value
     if vector is None or vector.dtype != np.uint8 or vector.shape != (wanted,):
         raise MessageRejected(f"its masked vector does not have {wanted} bytes")
-    add_vector(total, ring.unpack(vector))
+    add_vector(total, vector, ring)
     return True
