@@ -15,6 +15,7 @@ from fedefm.errors import ConfigError, ProtocolError
 
 BLOCK = 2**16  # values at once: what one step needs of them stays in a core's cache
 VALUE_BITS = 24  # as many as float32 has, and 256 parties fit
+COUNT_BITS = 24  # float32, in which counts arrive, tells whole numbers apart up to 2^24
 BOUNDS = (2.0**-60, 2.0**60)  # far from where float32 loses digits or ends
 WORD = np.dtype("<u4")
 
@@ -65,7 +66,7 @@ class Ring:
     def counts(cls, parties: int, compact: bool = False) -> "Ring":
         """For whole numbers, which are added exactly: the quantum is 1."""
         bits: Literal[32, 24] = 24 if compact else 32
-        value_bits = min(VALUE_BITS, most_value_bits(bits, parties))
+        value_bits = min(COUNT_BITS, most_value_bits(bits, parties))
         return cls(bits, value_bits, float(max(1, _top(value_bits))), parties)
 
     @property
@@ -75,12 +76,15 @@ class Ring:
 
     @property
     def quantum(self) -> float:
-        """What the last bit is worth: the least power of two with which ``bound`` still fits.
+        """What the last bit is worth: the least power of two with which any sum fits.
 
         A float32 divided by a power of two stays exact, hence nothing is rounded but on purpose.
         """
-        fraction, exponent = math.frexp(self.limit / _top(self.value_bits))
-        return math.ldexp(1.0, exponent - (fraction == 0.5))
+        fraction, exponent = math.frexp(self.limit)
+        bits = self.value_bits - 1
+        if fraction == 0.5 and self.parties * 2**bits <= _top(self.bits):
+            bits += 1  # the bound is a power of two itself, and there is room for it
+        return math.ldexp(1.0, exponent - bits)
 
     @property
     def bytes_per_value(self) -> int:
@@ -102,13 +106,18 @@ class Ring:
             raise ProtocolError(self._beyond(float(np.abs(x).max())))
 
     def pack(self, values: NDArray[np.uint32]) -> NDArray[np.uint8]:
-        """The bytes as they travel, little-endian: four a value (no copy), or the lower three."""
+        """The bytes as they travel, little-endian: four a value, or the lower three.
+
+        They lie where the ``values`` were, which are used up: memory for a second vector is much.
+        """
         words = values.astype(WORD, copy=False)
+        packed = words.view(np.uint8)
         if self.bits == 32:
-            return words.view(np.uint8)
-        packed = np.empty((len(words), 3), np.uint8)
-        _copy_columns(words.view(np.uint8).reshape(-1, 4), packed)
-        return packed.reshape(-1)
+            return packed
+        for start in range(0, len(words), BLOCK):
+            rows = packed[4 * start : 4 * (start + BLOCK)].reshape(-1, 4)
+            packed[3 * start : 3 * (start + len(rows))] = _columns(rows, 3).reshape(-1)
+        return packed[: 3 * len(words)]
 
     def unpack(self, packed: NDArray[np.uint8]) -> NDArray[np.uint32]:
         """The values of ``pack``, for reading: with four bytes a value they are not copied.
@@ -123,8 +132,11 @@ class Ring:
             )
         if self.bits == 32:
             return packed.view(WORD).astype(np.uint32, copy=False)
-        values = np.zeros(len(packed) // 3, WORD)
-        _copy_columns(packed.reshape(-1, 3), values.view(np.uint8).reshape(-1, 4))
+        rows = packed.reshape(-1, 3)
+        values = np.empty(len(rows), WORD)
+        for start in range(0, len(rows), BLOCK):
+            part = slice(start, start + BLOCK)
+            values[part] = _columns(rows[part], 4).reshape(-1).view(WORD)
         return values.astype(np.uint32, copy=False)
 
     def signed(self, total: NDArray[np.uint32]) -> NDArray[np.int32]:
@@ -177,8 +189,9 @@ def _top(bits: int) -> int:
     return (1 << (bits - 1)) - 1
 
 
-def _copy_columns(source: NDArray[np.uint8], into: NDArray[np.uint8]) -> None:
-    """The three lower bytes; column by column, NumPy copies them five times as fast as by row."""
-    for start in range(0, len(source), BLOCK):
-        for column in range(3):
-            into[start : start + BLOCK, column] = source[start : start + BLOCK, column]
+def _columns(rows: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """The first three columns, and zeros; NumPy copies columns five times as fast as rows."""
+    copied = np.zeros((len(rows), width), np.uint8)
+    for column in range(3):
+        copied[:, column] = rows[:, column]
+    return copied

@@ -94,7 +94,7 @@ def test_pairwise_masks_cancel_and_self_masks_come_off(ring, parties, length, se
 
 
 def give(total: np.ndarray, part: np.ndarray, ring: Ring) -> None:
-    add_vector(total, ring.pack(part), ring)
+    add_vector(total, ring.pack(part.copy()), ring)
 
 
 def pair(one: int, other: int) -> bytes:

@@ -77,15 +77,28 @@ def test_the_defaults(parties, compact, bits, value_bits):
     assert Ring.default(parties, 8.0, compact) == Ring(bits, value_bits, 8.0, parties)
 
 
-@given(BITS, st.integers(2, 23), st.floats(1e-12, 1e12))
-def test_the_quantum_is_the_least_power_of_two_with_which_the_bound_fits(bits, value_bits, bound):
-    ring = Ring(bits, value_bits, bound, 1)
-    quantum, top = Fraction(ring.quantum), 2 ** (value_bits - 1) - 1
+BOUNDS = st.floats(1e-12, 1e12) | st.integers(-40, 40).map(lambda exponent: 2.0**exponent)
+
+
+@given(BITS, st.integers(2, 32), BOUNDS, st.data())
+def test_the_quantum_is_the_least_power_of_two_with_which_any_sum_fits(
+    bits, value_bits, bound, data
+):
+    value_bits = min(value_bits, bits)
+    most = (2 ** (bits - 1) - 1) // (2 ** (value_bits - 1) - 1)
+    ring = Ring(bits, value_bits, bound, data.draw(st.integers(1, most) | st.just(most)))
+    quantum, largest = Fraction(ring.quantum), Fraction(float(np.float32(bound)))
     assert {quantum.numerator, quantum.denominator} & {1}
     assert quantum.numerator.bit_count() == quantum.denominator.bit_count() == 1
-    largest = float(np.float32(bound))
     assert ring.limit == largest
-    assert top * quantum / 2 < Fraction(largest) <= top * quantum
+    assert fits(ring, largest / quantum)
+    assert not fits(ring, largest / (quantum / 2))
+
+
+def fits(ring: Ring, quanta: Fraction) -> bool:
+    """Whether so large a value has its bits, and all parties' sum has the ring's."""
+    level = -(-quanta.numerator // quanta.denominator)
+    return level <= 2 ** (ring.value_bits - 1) and ring.parties * level < 2 ** (ring.bits - 1)
 
 
 @given(BITS, st.integers(1, 10**6))
@@ -139,19 +152,23 @@ def test_an_empty_vector_is_nothing_to_refuse():
 @pytest.mark.parametrize("bits", [32, 24])
 def test_bytes_travel_little_endian_and_come_back(bits, length):
     ring, values = Ring(bits, 8, 1.0, 2), words(length, bits)
-    packed = ring.pack(values)
+    packed = ring.pack(values.copy())
     assert packed.dtype == np.uint8
     assert packed.shape == (length * ring.bytes_per_value,)
     assert bytes(packed) == b"".join(int(v).to_bytes(bits // 8, "little") for v in values)
     assert np.array_equal(ring.unpack(packed), values)
 
 
-def test_four_bytes_a_value_are_not_copied():
-    ring, values = Ring.default(3, 8.0), words(10)
-    assert np.shares_memory(ring.pack(values), values)
-    packed = ring.pack(values).copy()
+@pytest.mark.parametrize("bits", [32, 24])
+def test_packing_takes_no_second_vector(bits):
+    values = words(3 * BLOCK, bits)
+    assert np.shares_memory(Ring(bits, 8, 1.0, 2).pack(values), values)
+
+
+def test_four_bytes_a_value_are_read_where_they_are():
+    packed = words(10).view(np.uint8)
     packed.flags.writeable = False  # as what arrives may be
-    assert np.shares_memory(ring.unpack(packed), packed)
+    assert np.shares_memory(Ring.default(3, 8.0).unpack(packed), packed)
 
 
 @pytest.mark.parametrize("bits", [32, 24])
