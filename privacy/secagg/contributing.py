@@ -80,6 +80,8 @@ class Side:
         dealings, sealed_here = yield from seat.listen(
             lambda payload: read_dealings(payload, own, roster, self.root)
         )
+        # Each of them signed a dealing over our own fresh keys: from here on, nobody is counted as
+        # company by an advert of an earlier attempt, whose keys may be known by now.
         require_enough(self.context, dealings, self.min_cohort)
         for owner, box in sealed_here.items():
             try:
@@ -134,9 +136,6 @@ class Side:
                 f"{len(agreeing)} members signed what was seen here, and it takes "
                 f"{self.context.threshold}: the others were shown another sum, or have left"
             )
-        # Who has not signed may be there by an advert of an earlier attempt alone, whose keys are
-        # known by now, and then it hides nobody.
-        require_enough(self.context, agreeing, self.min_cohort)
 
 
 def _mask_keys(
