@@ -18,10 +18,13 @@ Shares = dict[str, float]  # weight of each member in its cohort's mean
 class Grid:
     """Who shares a mean with whom: a pure function of (site, round), the same at every site."""
 
-    def __init__(self, sites: Sequence[str], row: int) -> None:
+    def __init__(self, sites: Sequence[str], row: int, pause: int | None = None) -> None:
         """``sites``: in the order that all agree on; ``row``: fewest sites in a cohort.
 
         The grid has as many axes as rows of that length allow, and cohorts are then kept small.
+        Where every ``pause``-th round takes no means, the next one goes on with the same axis: a
+        sweep that lost one would not end in the mean of all, and a ragged grid that mixes its axes
+        can let two who share two cohorts solve for each other's parts.
 
         Raises:
             ConfigError: for rows of fewer than two, and for fewer sites than a row.
@@ -34,6 +37,7 @@ class Grid:
                 f"{len(sites)}; set federation.cohort to {max(2, len(sites))} or less, or let more "
                 "sites take part"
             )
+        self._pause = pause
         self._axes = _axes(tuple(sites), row, _depth(len(sites), row))
         self._cohorts = [
             {site: cohort for cohort in axis for site in cohort} for axis in self._axes
@@ -41,12 +45,13 @@ class Grid:
 
     @property
     def period(self) -> int:
-        """Rounds of one sweep: the number of axes."""
+        """Rounds of one sweep, without pauses: the number of axes."""
         return len(self._axes)
 
     def cohorts(self, round_index: int) -> list[tuple[str, ...]]:
-        """All cohorts of this round; each site is in exactly one."""
-        return [tuple(sorted(cohort)) for cohort in self._axes[round_index % self.period]]
+        """All cohorts of this round, or of the next where it pauses; each site is in one."""
+        axis = self._axes[self._turn(round_index) % self.period]
+        return [tuple(sorted(cohort)) for cohort in axis]
 
     def cohort(self, site: str, round_index: int) -> tuple[str, ...]:
         """With whom ``site`` shares a mean, itself included, sorted."""
@@ -62,10 +67,14 @@ class Grid:
     def collector(self, site: str, round_index: int) -> str:
         """Who receives the sum of the cohort of ``site``; the next member in the next sweep."""
         members = self.cohort(site, round_index)
-        return members[round_index // self.period % len(members)]
+        return members[self._turn(round_index) // self.period % len(members)]
+
+    def _turn(self, round_index: int) -> int:
+        """How many rounds took means before this one."""
+        return round_index - (round_index // self._pause if self._pause else 0)
 
     def _of(self, site: str, round_index: int) -> Shares:
-        table = self._cohorts[round_index % self.period]
+        table = self._cohorts[self._turn(round_index) % self.period]
         if site not in table:
             raise ConfigError(f"site {site!r} is not in this job; sites: {', '.join(table)}")
         return table[site]

@@ -101,6 +101,20 @@ def test_every_member_collects_equally_often(drawn):
                 assert len({grid.collector(site, k) for site in cohort}) == 1
 
 
+@given(grids(), st.integers(1, 7), st.integers(0, 30))
+def test_pauses_make_no_difference_to_the_order_of_the_means(drawn, pause, k):
+    """With every pause-th round, 0-based pause - 1 and so on, left out, the rest is the same."""
+    sites, row, grid = drawn
+    paused = Grid(sites, row, pause)
+    taking = [j for j in range(k + 1) if (j + 1) % pause]
+    for turn, j in enumerate(taking):
+        assert paused.cohorts(j) == grid.cohorts(turn)
+        for site in sites[:3]:
+            assert paused.cohort(site, j) == grid.cohort(site, turn)
+            assert paused.weight(site, j) == grid.weight(site, turn)
+            assert paused.collector(site, j) == grid.collector(site, turn)
+
+
 @pytest.mark.parametrize(
     ("count", "row", "expected"),
     [
