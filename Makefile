@@ -72,4 +72,5 @@ clean:  ## remove .venv, caches and build files; runs/ stays
 
 .venv/installed-bench: .venv/installed
 	$(INSTALL) -e '.[bench]'
+	$(INSTALL) --no-deps flwr  # see the extra in pyproject.toml
 	@touch $@
