@@ -26,6 +26,8 @@ from fedefm.train.message import Message, Postbox
 from nvflare_jobs.components.site_executor import check_sender
 from nvflare_jobs.parties import messages, places, terms
 from nvflare_jobs.parties.conductor import SIMULATOR, Conductor
+from nvflare_jobs.parties.hiding import hiding
+from nvflare_jobs.parties.identities import credentials_of
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.site_work import tell_reason
@@ -89,7 +91,9 @@ class Coordinator(Controller):
         self, folder: Path, kit: Path, abort_signal: Signal, fl_ctx: FLContext
     ) -> Conductor:
         agreed = terms.read_terms(self.job_terms)
-        run = agreed.run
+        run, job = agreed.run, fl_ctx.get_job_id()
+        needed = run.privacy.secagg is not None
+        credentials = credentials_of(SERVER, agreed.sites, kit, needed)
         self._sites = agreed.sites
         self._secure = bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE))
         self._deadline_s = run.federation.deadline_s
@@ -97,10 +101,13 @@ class Coordinator(Controller):
         def stopped() -> bool:
             return bool(abort_signal.triggered)
 
-        postbox = Postbox(SERVER, run.name, fl_ctx.get_job_id())
-        self._party = Party(postbox, Mailbox(), self._send, self._deadline_s, stopped)
-        state = places.state_folder(SERVER, run.name, kit)
-        return Conductor(agreed, folder, state, self._party, _Asking(self, fl_ctx, stopped))
+        postbox = Postbox(SERVER, run.name, job, seal=credentials.seal if credentials else None)
+        party = Party(postbox, Mailbox(), self._send, self._deadline_s, stopped)
+        state, ask = places.state_folder(SERVER, run.name, kit), _Asking(self, fl_ctx, stopped)
+        secrecy = hiding(credentials, None, state, agreed, job, party.refused.append)
+        conductor = Conductor(agreed, folder, state, party, ask, secrecy)
+        self._party = party
+        return conductor
 
     def _receive(self, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
         if self._party is None:

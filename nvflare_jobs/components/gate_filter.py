@@ -24,6 +24,7 @@ from fedefm.train.message import Header
 from nvflare_jobs.parties import messages, places
 from nvflare_jobs.parties.answers import check_answer, tellable
 from nvflare_jobs.parties.deployed import deployed_terms
+from nvflare_jobs.parties.phases import check_hidden
 from nvflare_jobs.parties.terms import Terms
 from privacy.gate import PREFIX
 from privacy.ledger.watching import WatchedLedger
@@ -100,11 +101,14 @@ class GateFilter(Filter):
         if set(shareable) != CONTENT:
             raise PolicyRefused("it is neither a message nor an answer of this protocol")
         if messages.is_message(shareable):
-            self._check_message(messages.unpack_message(shareable).header, job)
+            message = messages.unpack_message(shareable)
+            check_hidden(message, job.terms.run)
+            self._check_message(message.header, job)
         else:
             numbers = messages.unpack_numbers(shareable)
             private = job.must_be_private
-            check_answer(numbers, tellable(job.settings.policy, private), private)
+            allowed = tellable(job.settings.policy, job.terms.run, private)
+            check_answer(numbers, allowed, private)
 
     def _check_message(self, header: Header, job: _Job) -> None:
         wanted = (job.terms.run.name, job.job_id, job.site)

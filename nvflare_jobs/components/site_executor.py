@@ -24,6 +24,7 @@ from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
 from nvflare_jobs.components.sealed_task import SealedTask
 from nvflare_jobs.parties import messages, places, terms
+from nvflare_jobs.parties.identities import Credentials, credentials_of
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.site_work import SiteWork, tell_reason
@@ -38,13 +39,18 @@ class SiteExecutor(Executor, TaskController):
         self.job_terms = job_terms
         self._work: SiteWork | None = None
         self._party: Party | None = None
+        self._credentials: Credentials | None = None
+        self._trouble = ""  # why messages are not taken
         self._stop = threading.Event()
         self._opened = threading.Event()
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         TaskController.handle_event(self, event_type, fl_ctx)  # takes the job's filters
         if event_type == EventType.START_RUN:
-            self._open_mail(fl_ctx)
+            try:
+                self._open_mail(fl_ctx)
+            except Exception as error:  # told when the coordinator asks
+                self._trouble = tell_reason(error)
         elif event_type in (EventType.ABOUT_TO_END_RUN, EventType.END_RUN, EventType.ABORT_TASK):
             self._stop.set()
         if event_type == EventType.END_RUN and self._work is not None:
@@ -69,7 +75,7 @@ class SiteExecutor(Executor, TaskController):
     def _site(self, fl_ctx: FLContext) -> tuple[SiteWork, Party]:
         """The site's work and party, built when first needed: images are decoded only once."""
         if self._party is None:
-            raise ProtocolError("the job's terms could not be read at the start; see the log")
+            raise ProtocolError(self._trouble or "FLARE has not started the job here")
         if self._work is None:
             agreed = terms.read_terms(self.job_terms)
             if agreed.run.privacy.dp is not None and not places.simulated():
@@ -84,17 +90,22 @@ class SiteExecutor(Executor, TaskController):
                 encrypted=bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE)),
                 simulated=places.simulated(),
                 job=fl_ctx.get_job_id(),
+                credentials=self._credentials,
             )
         return self._work, self._party
 
     def _open_mail(self, fl_ctx: FLContext) -> None:
         """Take messages from now on; neighbors may be ahead of this site."""
-        agreed = terms.read_terms(self.job_terms)
-        postbox = Postbox(fl_ctx.get_identity_name(), agreed.run.name, fl_ctx.get_job_id())
+        agreed, name = terms.read_terms(self.job_terms), fl_ctx.get_identity_name()
+        run, kit = agreed.run, Path(fl_ctx.get_workspace().get_root_dir())
+        needed = run.privacy.secagg is not None
+        self._credentials = credentials_of(name, agreed.sites, kit, needed)
+        seal = self._credentials.seal if self._credentials else None
+        postbox = Postbox(name, run.name, fl_ctx.get_job_id(), seal=seal)
         self._engine = fl_ctx.get_engine()
         self._secure = bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE))
         self._peers = frozenset(agreed.sites)
-        self._deadline_s = agreed.run.federation.deadline_s
+        self._deadline_s = run.federation.deadline_s
         self._party = Party(postbox, Mailbox(), self._send, self._deadline_s, self._stop.is_set)
 
     def _receive(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:

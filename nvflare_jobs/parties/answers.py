@@ -8,11 +8,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedefm.config import PolicyConfig
+from fedefm.config import PolicyConfig, RunConfig
 from fedefm.errors import PolicyRefused
 
 # Never told by a private site; how long a step takes tells how many patients were drawn.
 MEASURED_IN_TRAINING = frozenset({"loss", "similarity", "seconds"})
+# Never told by a single site where sums are secure; the run adds them up over all sites instead.
+ADDED_UP = frozenset({"loss", "accuracy", "images", "similarity"})
 LONGEST = 4000  # characters of a sentence; a list of findings is some hundred
 Form = Callable[[Any], bool]
 
@@ -85,10 +87,18 @@ PARTS: Mapping[str, Part] = {
 }
 
 
-def tellable(policy: PolicyConfig, private: bool) -> frozenset[str]:
-    """The metrics that may leave: allowed by the site and, if private, not of training images."""
-    allowed = frozenset(policy.allowed_metrics)
-    return allowed - MEASURED_IN_TRAINING if private else allowed
+def tellable(policy: PolicyConfig, run: RunConfig, private: bool = False) -> frozenset[str]:
+    """The metrics that may leave a site by itself in this run.
+
+    They are allowed by the site, not of training images if the site is ``private`` (which it is at
+    least where the run is), and none of those that a run with secure sums adds up.
+    """
+    kept = frozenset[str]()
+    if private or run.privacy.dp is not None:
+        kept |= MEASURED_IN_TRAINING
+    if run.privacy.secagg is not None:
+        kept |= ADDED_UP
+    return frozenset(policy.allowed_metrics) - kept
 
 
 def check_answer(answer: Mapping[str, Any], tellable: Collection[str], private: bool) -> None:

@@ -23,6 +23,7 @@ from fedefm.train.run_folder import (
     tell_start,
     write_result,
 )
+from fedefm.train.secrecy import Secrecy
 from fedefm.train.simulate import Outcome
 from fedefm.train.state import finished_rounds, load_state, save_state
 from fedefm.train.telling import check_quorum, close_round, tell_rejected, tell_site, unheard
@@ -63,12 +64,18 @@ class Conductor:
     """Conducts one job. ``folder`` becomes its run folder, as of a run in one process."""
 
     def __init__(
-        self, terms: Terms, folder: Path, state_folder: Path, party: Party, ask: Asking
+        self,
+        terms: Terms,
+        folder: Path,
+        state_folder: Path,
+        party: Party,
+        ask: Asking,
+        secrecy: Secrecy | None = None,
     ) -> None:
         self.terms, self.run, self.plan = terms, terms.run, terms.plan()
         self._folder, self._state_folder = folder, state_folder
         self._party, self._ask = party, ask
-        self._server = build_server(terms.run, self.plan)
+        self._server = build_server(terms.run, self.plan, secrecy=secrecy)
         self._algorithm = algorithm_for(terms.run, self.plan)
         self._silent: dict[str, str] = {}  # who did not answer last, and why nobody waits
         self._refused: dict[str, str] = {}  # who cannot take part in this job at all

@@ -117,8 +117,8 @@ class Party:
         """
         now = time.monotonic()
         if exchange.step == 0:
-            self._begun, self._gives_and_takes = now, False
-        self._gives_and_takes |= bool(exchange.outgoing and exchange.expect)
+            self._begun = now
+            self._gives_and_takes = bool(exchange.outgoing and exchange.expect)
         latest = self._begun + (exchange.step + 1) * self._deadline_s
         if self._gives_and_takes:
             return latest

@@ -11,9 +11,12 @@ from fedefm.data.site_folders import SITE_FILE
 from fedefm.errors import ConfigError
 
 SITES_DIR, STATE_DIR = "FEDEFM_SITES_DIR", "FEDEFM_STATE_DIR"
+IDENTITIES_DIR = "FEDEFM_IDENTITIES_DIR"
 RUN_FOLDER = "fedefm_run"  # in the server's folder of the job; part of what is downloaded
 STATUS_FILE = "status.json"  # in the run folder: what became of the job
+STARTUP = "startup"  # in the kit, with its certificate and key
 KIT_STATE = "fedefm_state"  # in the kit, beside startup/ and local/
+SUMS_MEMORY = ".secure_sums.sqlite"  # no run's name begins with a dot
 RUN_ID = "run_id"  # in a site's state folder: what its ledger knows the run by
 
 
@@ -40,6 +43,11 @@ def state_folder(party: str, run_name: str, kit: Path) -> Path:
     if STATE_DIR in os.environ:
         return Path(os.environ[STATE_DIR]) / party / run_name
     return kit / KIT_STATE / run_name
+
+
+def identity_folder(party: str) -> Path | None:
+    """Where a simulation has put what ``party`` signs with; None where it made nothing."""
+    return Path(os.environ[IDENTITIES_DIR]) / party if IDENTITIES_DIR in os.environ else None
 
 
 def run_id(state: Path) -> str | None:

@@ -29,6 +29,8 @@ from fedefm.train.site import Site
 from fedefm.train.workshop import holdings
 from nvflare_jobs.parties.answers import tellable
 from nvflare_jobs.parties.heads import KNOWN_HEADS
+from nvflare_jobs.parties.hiding import hiding
+from nvflare_jobs.parties.identities import Credentials
 from nvflare_jobs.parties.messages import DISMISS, PUBLISH, READY, ROUND, report_of
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.saved_run import SavedRun
@@ -48,7 +50,8 @@ class SiteWork:
         state_folder: where this site keeps its state of the run, and nobody else writes.
         encrypted: whether messages travel encrypted from end to end.
         simulated: all sites are folders of one machine, so nothing is there to be encrypted.
-        job: FLARE's id of the job, for the ledger.
+        job: FLARE's id of the job, for the ledger and for secure sums.
+        credentials: without which a run with secure sums is refused.
     """
 
     def __init__(
@@ -60,16 +63,21 @@ class SiteWork:
         encrypted: bool,
         simulated: bool,
         job: str = "",
+        credentials: Credentials | None = None,
     ) -> None:
         self.name, self.terms = name, terms
         self._settings: SiteConfig = read_site(site_file)
         self._check_policy(encrypted, simulated)
         self._guard = _guard(name, site_file, terms, job)
-        self._tellable = tellable(self._settings.policy, private=self._guard is not None)
+        self._tellable = tellable(self._settings.policy, terms.run)
         if name not in terms.sites:
             raise ConfigError(
                 f"site {name!r} is not in this job, whose sites are {', '.join(terms.sites)}"
             )
+        self._troubles: list[str] = []  # of secure sums, for the next report
+        self._secrecy = hiding(
+            credentials, site_file, state_folder, terms, job, self._troubles.append
+        )
         manifest = find_manifest(site_file, terms.run.dataset)
         if self._guard is not None:
             self._guard.check(manifest)
@@ -145,7 +153,7 @@ class SiteWork:
         party.guard(self._site.release)
         before = self._site.state()
         steps = self._algorithm.site_round(self._site, round_index)
-        outcome = party.play(steps, round_index, silent)
+        outcome = self._played(party, steps, round_index, silent)
         reason = None
         if outcome.error is None:
             self._site.finish_round()
@@ -173,13 +181,22 @@ class SiteWork:
             weights.extend([published] if published is not None else [])
             return RoundStats()
 
-        outcome = party.play(steps(), last, silent)
+        outcome = self._played(party, steps(), last, silent)
         reason = tell_reason(outcome.error) if outcome.error else None
         report = self._allowed(report_of(outcome, reason))
         if weights:
             models = {"global": self._shared(weights[0])}
             report["measured"] = self._measure(models, ("validation", "test"))
         return report | self._spent()
+
+    def _played(
+        self, party: Party, steps: Steps[RoundStats], round_index: int, silent: Iterable[str]
+    ) -> Outcome[RoundStats]:
+        """What became of ``steps``, with the troubles of its secure sums."""
+        outcome = party.play(steps, round_index, silent)
+        outcome.rejected += self._troubles
+        self._troubles.clear()
+        return outcome
 
     def _build(self, begin: int) -> None:
         """The site, and for a private run what guards it in the rounds from ``begin``."""
@@ -188,7 +205,12 @@ class SiteWork:
             self._guard.protect(begin, self._saved.run_id, self._data.train)
             protection = self._guard.protection
         self._site: Site = build_site(
-            self.name, self._data.train, run, self.terms.plan(), protection
+            self.name,
+            self._data.train,
+            run,
+            self.terms.plan(),
+            protection,
+            secrecy=self._secrecy,
         )
 
     def _planned(self) -> dict[str, Any]:
