@@ -17,7 +17,7 @@ from math import comb
 from fedefm.errors import ConfigError, PolicyRefused
 from privacy.secagg.equations import DRIFTS, Drift, seen_by_party
 from privacy.secagg.solving import Span
-from privacy.secagg.sum_plan import SumPlan
+from privacy.secagg.sum_plan import PlannedRound, SumPlan
 
 MOST_SETS = 50_000  # of colluders that are gone through; less than a minute
 
@@ -40,10 +40,11 @@ class Exposure:
 
 
 def exposure(plan: SumPlan, colluders: int, drifts: Sequence[Drift] = DRIFTS) -> Exposure:
-    """What every set of that many sites can solve for.
+    """What every set of that many sites can solve for, or of all but one, if these are fewer.
 
     Raises ConfigError where there are too many such sets to go through all.
     """
+    colluders = max(0, min(colluders, len(plan.sites) - 1))
     sets = comb(len(plan.sites), colluders)
     if sets > MOST_SETS:
         raise ConfigError(
@@ -63,7 +64,8 @@ def exposure(plan: SumPlan, colluders: int, drifts: Sequence[Drift] = DRIFTS) ->
     ever = tuple(sorted({site for sites in found.values() for site in sites}))
     at_once = _exposed_at_once(plan, worst) >= set(exposed)
     words = "in a single round" if at_once else found[worst][exposed[0]].words
-    return Exposure(colluders, sets, len(found), worst, exposed, words, ever)
+    seers = worst or tuple(sorted(set(plan.parties) - set(plan.sites)))
+    return Exposure(colluders, sets, len(found), seers, exposed, words, ever)
 
 
 def refuse_unsafe(plan: SumPlan, colluders: int, way_out: Callable[[], str]) -> None:
@@ -73,16 +75,18 @@ def refuse_unsafe(plan: SumPlan, colluders: int, way_out: Callable[[], str]) -> 
     """
     found = exposure(plan, colluders)
     if found.exposing:
-        raise PolicyRefused(f"secure sums would not hide every site: {told(found)}; {way_out()}")
+        every = len(found.ever) == len(plan.sites)
+        raise PolicyRefused(
+            f"secure sums would not hide every site: {listed(found.worst)} could solve for what "
+            f"{listed(found.exposed)} contributed, {found.words}; exposed by "
+            f"{together(found.colluders)}: {'every site' if every else listed(found.ever)}; "
+            f"{way_out()}"
+        )
 
 
-def told(found: Exposure) -> str:
-    """Who exposes whom, in half a sentence."""
-    others = [site for site in found.ever if site not in found.exposed]
-    return (
-        f"{listed(found.worst)} could solve for what {listed(found.exposed)} contributed, "
-        f"{found.words}" + (f", and others for {listed(others)}" if others else "")
-    )
+def together(colluders: int) -> str:
+    """So many sites that pool what they see."""
+    return f"{colluders} sites together" if colluders > 1 else "a single site"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -113,13 +117,17 @@ def _known(plan: SumPlan, drift: Drift) -> Known:
 def _exposed_at_once(plan: SumPlan, who: Sites) -> set[str]:
     """Whom ``who`` expose by what they see in some round, whatever the others bring."""
     exposed: set[str] = set()
-    for one in {id(one): one for one in plan.rounds}.values():  # many are the same
+    for one in {_what_is_seen(one): one for one in plan.rounds}.values():  # many are the same
         alone = SumPlan(plan.sites, (one,))
         seen = seen_by_party(alone, DRIFTS[0])
-        together = [site for site in alone.parties if site in who or site not in plan.sites]
-        span = Span().with_equations(equation for party in together for equation in seen[party])
+        pooled = [party for party in seen if party in who or party not in plan.sites]
+        span = Span().with_equations(equation for party in pooled for equation in seen[party])
         exposed |= {plan.sites[place] for place in span.solved()} - set(who)
     return exposed
+
+
+def _what_is_seen(one: PlannedRound) -> frozenset[object]:
+    return frozenset((total.seen_by, frozenset(total.weights.items())) for total in one.sums)
 
 
 def _coalitions(plan: SumPlan, known: Known, size: int) -> Iterator[tuple[Sites, Span]]:

@@ -21,7 +21,7 @@ from privacy.secagg.sum_plan import (
     mean_messages,
     sent,
 )
-from privacy.secagg.topology_check import exposure, refuse_unsafe
+from privacy.secagg.topology_check import Exposure, exposure, refuse_unsafe
 
 ONLY_MIXED = DRIFTS[:1]  # the model of the published figures
 NOT_ASKED = "never asked"
@@ -150,7 +150,13 @@ def test_a_mean_of_two_hides_neither():
 @pytest.mark.parametrize("rounds", [1, 5])
 def test_all_but_one_expose_the_last_and_fewer_expose_nobody(rounds):
     plan = to_the_server(5, rounds)
-    assert [exposure(plan, c).exposing for c in range(6)] == [0, 0, 0, 0, 5, 0]
+    assert [exposure(plan, c).exposing for c in range(5)] == [0, 0, 0, 0, 5]
+
+
+def test_all_sites_have_nobody_left_to_expose_so_all_but_one_are_asked():
+    assert exposure(to_the_server(5), 5) == exposure(to_the_server(5), 4)
+    single = exposure(to_the_server(1), 1)
+    assert single == Exposure(0, 1, 1, ("server",), ("s00",), "in a single round", ("s00",))
 
 
 def test_a_receiver_that_is_no_site_helps_every_set():
@@ -272,8 +278,15 @@ def test_an_unsafe_plan_is_refused_by_name_with_the_way_out():
     with pytest.raises(PolicyRefused) as refusal:
         refuse_unsafe(gossip(nx.cycle_graph(5)), 2, lambda: "set federation.topology to complete")
     assert "s00 and s01 could solve for what s02 and s04 contributed" in str(refusal.value)
-    assert "others for s00, s01 and s03" in str(refusal.value)
+    assert "exposed by 2 sites together: every site;" in str(refusal.value)
     assert str(refusal.value).endswith("set federation.topology to complete")
+
+
+def test_a_refusal_names_those_whom_any_set_exposes():
+    with pytest.raises(PolicyRefused) as refusal:
+        refuse_unsafe(means([("s00", "s01", "s02"), ("s03", "s04", "s05", "s06")]), 2, str)
+    assert "s00 and s01 could solve for what s02 contributed" in str(refusal.value)
+    assert "by 2 sites together: s00, s01 and s02;" in str(refusal.value)
 
 
 def test_a_safe_plan_passes_and_asks_for_no_way_out():
