@@ -86,12 +86,19 @@ class Memory:
 
         Raises PolicyRefused, having noted nothing, where the same input was in a sum for the same
         receiver before and the two sets of members differ in 1 to ``min_cohort`` sites: the
-        difference of the two sums would show what these few gave.
+        difference of the two sums would show what these few gave. Of three sets or more other
+        combinations can be as telling, though no two of them are; hence there are two at most.
         """
         with self._changing() as book:
             query = "SELECT members FROM opened WHERE fingerprint = ? AND receiver = ?"
-            for (before,) in book.execute(query, [fingerprint, receiver]).fetchall():
-                _refuse_difference(set(_names(before)), set(members), receiver, min_cohort)
+            earlier = [set(_names(row[0])) for row in book.execute(query, [fingerprint, receiver])]
+            for before in earlier:
+                _refuse_difference(before, set(members), receiver, min_cohort)
+            if len(earlier) > 1 and set(members) not in earlier:
+                raise PolicyRefused(
+                    f"this input was in sums for {receiver!r} over two different sets of members "
+                    f"before; from a third, over {sorted(members)}, single parts could be solved"
+                )
             row = [fingerprint, receiver, canonical(sorted(members)).decode()]
             book.execute("INSERT OR IGNORE INTO opened VALUES (?, ?, ?)", row)
 
