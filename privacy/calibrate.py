@@ -53,8 +53,16 @@ def sampling_for(dp: DpConfig, units: int) -> Sampling:
     if units < 1:
         raise PrivacyError(f"{units} {dp.unit}s to draw from; private training needs at least one")
     wanted = min(dp.patients_per_step, units)
-    cap = dp.max_patients_per_step or wanted + math.ceil(5 * math.sqrt(wanted))
-    return Sampling(min(1.0, wanted / units), units, min(cap, units))
+    return Sampling(min(1.0, wanted / units), units, min(_cap(dp, wanted), units))
+
+
+def largest_step(dp: DpConfig) -> int:
+    """The most units that any site takes in a step, however many it has."""
+    return _cap(dp, dp.patients_per_step)
+
+
+def _cap(dp: DpConfig, wanted: int) -> int:
+    return dp.max_patients_per_step or wanted + math.ceil(5 * math.sqrt(wanted))
 
 
 def noise_for(

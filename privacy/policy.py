@@ -59,6 +59,7 @@ def refusals(site: SiteConfig, run: RunConfig, counted: int) -> list[str]:
         *_of_units(entry, dp, run.dataset, counted),
         *_of_delta(site.policy, dp, _public(entry, dp, counted)),
         *_of_epsilon(site.policy, dp),
+        *_of_shared_noise(site.policy, run, dp, _public(entry, dp, counted)),
     ]
 
 
@@ -110,6 +111,26 @@ def _of_epsilon(policy: PolicyConfig, dp: DpConfig) -> Iterator[str]:
         yield (
             f"privacy.dp.epsilon {dp.epsilon:g} is above its cap of {cap:g} for all runs together; "
             f"ask for less than {cap:g}"
+        )
+
+
+def _of_shared_noise(
+    policy: PolicyConfig, run: RunConfig, dp: DpConfig, units: int
+) -> Iterator[str]:
+    """Only where the run's noise is made by many sites together: ``secagg.noise_shares``."""
+    shares = run.privacy.secagg and run.privacy.secagg.noise_shares
+    if not shares:
+        return
+    if not policy.noise_shares:
+        yield (
+            "its patients' protection would rest on noise of other sites, of which "
+            f"{shares.honest - 1} must be honest, and its policy does not allow that; leave out "
+            "privacy.secagg.noise_shares, or let the site set policy.noise_shares to true"
+        )
+    if units < dp.patients_per_step:
+        yield (
+            f"a step expects {dp.patients_per_step} {dp.unit}s of each site that shares its noise, "
+            f"and it has {units}; set privacy.dp.patients_per_step to at most {units}"
         )
 
 

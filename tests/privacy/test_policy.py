@@ -98,3 +98,34 @@ def test_datasets_of_the_same_patients_share_a_budget():
     site = site_of(entry={"budget": "everybody"})
     assert promise(site, run_of(), "north", 100).dataset == Dataset("everybody", "patient")
     assert promise(site_of(), run_of(), "north", 100).dataset == Dataset("pretraining", "patient")
+
+
+def sharing(**dp):
+    return RunConfig.model_validate(
+        {
+            "federation": {"scenario": "client_server", "algorithm": "fedavg", "local_steps": 1},
+            "training": {"momentum": 0},
+            "privacy": {
+                "dp": {"noise_multiplier": 1.0, "delta": 1e-4, **dp},
+                "secagg": {"noise_shares": {"honest": 4}},
+            },
+        }
+    )
+
+
+def test_a_site_that_did_not_allow_it_rests_on_nobody_else_s_noise():
+    (sentence,) = refusals(site_of(), sharing(), 100)
+    assert "noise of other sites, of which 3 must be honest" in sentence
+    assert "policy.noise_shares" in sentence
+    assert refusals(site_of({"noise_shares": True}), sharing(), 100) == []
+
+
+def test_who_has_too_few_patients_for_an_equal_step_refuses():
+    (sentence,) = refusals(site_of({"noise_shares": True}), sharing(patients_per_step=101), 100)
+    assert "expects 101 patients" in sentence
+    assert "to at most 100" in sentence
+    assert refusals(site_of({"noise_shares": True}), sharing(patients_per_step=100), 100) == []
+
+
+def test_a_run_whose_sites_add_all_their_noise_needs_no_such_word():
+    assert refusals(site_of(), run_of(patients_per_step=1000), 100) == []
