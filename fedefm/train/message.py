@@ -65,8 +65,8 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Bytes of the tensors; the header adds some hundred."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+        """Bytes of the tensors and of the seal; the header adds some hundred."""
+        return sum(tensor.nbytes for tensor in self.tensors.values()) + len(self.seal)
 
     def to_bytes(self) -> bytes:
         """The safetensors form."""

@@ -1,0 +1,132 @@
+"""From a site's own file and a run with secure sums to what hides its parts: the one composition.
+
+The counterpart of ``nvflare_jobs.protect``. Who a party is, and what it must not forget, comes from
+wherever the run happens: thrown-away certificates in one process, a kit's at real sites.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from fedefm.config import RunConfig, SecaggConfig, read_site
+from fedefm.errors import PolicyRefused, all_problems
+from fedefm.train.assemble import Plan
+from fedefm.train.secrecy import Secrecy
+from nvflare_jobs.planned_sums import planned_sums
+from nvflare_jobs.safe_topology import refuse_unsafe_sums
+from privacy.identity import Identity, MessageSeal, ThrowAwayRoot
+from privacy.project_root import ProjectRoot
+from privacy.secagg.memory import Memory
+from privacy.secagg.sum import SecureSum, ring_for
+from privacy.secagg.sum_plan import PlannedSum, SumPlan
+
+
+class BySecureSums:
+    """Hides every party of a run in one process; a ``fedefm.train.secrecy.Hide``.
+
+    ``folder`` is where the parties keep their memories, one file each; it must outlive a run that
+    is to be resumed. The certificates are thrown away with this object, and whoever holds it could
+    speak for every site: for simulations only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._issuer = ThrowAwayRoot()
+
+    def check(self, site_files: Mapping[str, Path], run: RunConfig, plan: Plan) -> None:
+        """Raises PolicyRefused or ConfigError where the planned sums would not hide everybody."""
+        refuse_unhidden(site_files, run, plan)
+
+    def __call__(
+        self,
+        party: str,
+        site_file: Path | None,
+        run: RunConfig,
+        sites: tuple[str, ...],
+        run_id: str,
+        tell: Callable[[str], None],
+    ) -> Secrecy:
+        """The secrecy of ``party``, with a certificate issued for it."""
+        identity = self._issuer.issue(party)
+        memory = Memory(self._folder / f"{quote(party, safe='')}.sqlite")
+        return hidden(identity, self._issuer.root, memory, site_file, run, run.name, run_id, tell)
+
+
+def hidden(
+    identity: Identity,
+    root: ProjectRoot,
+    memory: Memory,
+    site_file: Path | None,
+    run: RunConfig,
+    job: str,
+    run_id: str,
+    tell: Callable[[str], None],
+) -> Secrecy:
+    """The secure sum and the seal of the party that ``identity`` names, wherever it runs.
+
+    ``site_file`` says among how many others it wants to be hidden; None for a server, which gives
+    no parts. ``job`` and ``run_id`` must be the same at all parties.
+    """
+    total = SecureSum(
+        identity.name,
+        identity,
+        root,
+        memory,
+        job,
+        run_id,
+        secagg_of(run),
+        1 if site_file is None else read_site(site_file).policy.min_cohort,
+        tell,
+    )
+    return Secrecy(total, MessageSeal(identity, root))
+
+
+def secagg_of(run: RunConfig) -> SecaggConfig:
+    """The run's secure sums. Raises PolicyRefused where it has none."""
+    if run.privacy.secagg is None:
+        raise PolicyRefused("privacy.secagg is not set in the run file, so nothing can be hidden")
+    return run.privacy.secagg
+
+
+def refuse_unhidden(site_files: Mapping[str, Path], run: RunConfig, plan: Plan) -> None:
+    """Hold the sums that the run plans against the sites' policies, before anything is read.
+
+    ``site_files`` are those within reach: all of them in one process, the own one at a site.
+
+    Raises:
+        PolicyRefused: a cohort is smaller than a site's file demands, or the sums taken together
+            would show what a site gave.
+        ConfigError: a sum of so many could overflow.
+    """
+    settings, planned = secagg_of(run), planned_sums(run, plan)
+    for size in sorted({len(_parties(total)) for total in _sums(planned)}):
+        ring_for(settings, size)
+    problems = [
+        problem
+        for site, file in site_files.items()
+        for problem in _too_small(site, read_site(file).policy.min_cohort, planned)
+    ]
+    if problems:
+        raise PolicyRefused(all_problems("the planned secure sums", problems))
+    refuse_unsafe_sums(run, plan)
+
+
+def _too_small(site: str, min_cohort: int, planned: SumPlan) -> Iterator[str]:
+    """Why ``site`` would not give its part, once for each size that is too small."""
+    mine = [total for total in _sums(planned) if site in total.senders]
+    for others in sorted({len(_parties(total)) - 1 for total in mine}):
+        if others < min_cohort:
+            yield (
+                f"site {site!r} would be hidden among {others} others, and its file demands "
+                f"{min_cohort} (policy.min_cohort); plan larger cohorts, with federation.cohort "
+                f"{min_cohort + 1} or more in a grid, or with more sites or links"
+            )
+
+
+def _parties(total: PlannedSum) -> frozenset[str]:
+    """Whose parts are in the sum."""
+    return frozenset(total.weights)
+
+
+def _sums(planned: SumPlan) -> Iterator[PlannedSum]:
+    return (total for one in planned.rounds for total in one.sums)
