@@ -80,11 +80,11 @@ class Ring:
 
         A float32 divided by a power of two stays exact, hence nothing is rounded but on purpose.
         """
-        fraction, exponent = math.frexp(self.limit)
-        bits = self.value_bits - 1
-        if fraction == 0.5 and self.parties * 2**bits <= _top(self.bits):
-            bits += 1  # the bound is a power of two itself, and there is room for it
-        return math.ldexp(1.0, exponent - bits)
+        largest = _top(self.value_bits)
+        if self.parties * (largest + 1) <= _top(self.bits):
+            largest += 1  # as a bound that is a power of two, as most are, just needs it
+        fraction, exponent = math.frexp(self.limit / largest)
+        return math.ldexp(1.0, exponent - (fraction == 0.5))
 
     @property
     def bytes_per_value(self) -> int:

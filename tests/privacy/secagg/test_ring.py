@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedefm.errors import ConfigError, ProtocolError
@@ -77,17 +77,22 @@ def test_the_defaults(parties, compact, bits, value_bits):
     assert Ring.default(parties, 8.0, compact) == Ring(bits, value_bits, 8.0, parties)
 
 
-BOUNDS = st.floats(1e-12, 1e12) | st.integers(-40, 40).map(lambda exponent: 2.0**exponent)
-
-
-@given(BITS, st.integers(2, 32), BOUNDS, st.data())
-def test_the_quantum_is_the_least_power_of_two_with_which_any_sum_fits(
-    bits, value_bits, bound, data
-):
-    value_bits = min(value_bits, bits)
+@st.composite
+def rings(draw: st.DrawFn) -> Ring:
+    """As many parties as fit, or fewer, and bounds that just fill a value's bits, or any."""
+    bits = draw(BITS)
+    value_bits = draw(st.integers(2, bits))
     most = (2 ** (bits - 1) - 1) // (2 ** (value_bits - 1) - 1)
-    ring = Ring(bits, value_bits, bound, data.draw(st.integers(1, most) | st.just(most)))
-    quantum, largest = Fraction(ring.quantum), Fraction(float(np.float32(bound)))
+    parties = draw(st.just(most) | st.integers(1, most))
+    missing = draw(st.sampled_from([0, 0.25, 0.5, 1, 1.5]))
+    filling = st.integers(-30, 20).map(lambda e: (2 ** (value_bits - 1) - missing) * 2.0**e)
+    return Ring(bits, value_bits, draw(filling | st.floats(1e-12, 1e12)), parties)
+
+
+@settings(max_examples=200)
+@given(rings())
+def test_the_quantum_is_the_least_power_of_two_with_which_any_sum_fits(ring):
+    quantum, largest = Fraction(ring.quantum), Fraction(float(np.float32(ring.bound)))
     assert {quantum.numerator, quantum.denominator} & {1}
     assert quantum.numerator.bit_count() == quantum.denominator.bit_count() == 1
     assert ring.limit == largest
@@ -96,7 +101,7 @@ def test_the_quantum_is_the_least_power_of_two_with_which_any_sum_fits(
 
 
 def fits(ring: Ring, quanta: Fraction) -> bool:
-    """Whether so large a value has its bits, and all parties' sum has the ring's."""
+    """Whether so large a value, rounded up, has its bits, and the sum of all has the ring's."""
     level = -(-quanta.numerator // quanta.denominator)
     return level <= 2 ** (ring.value_bits - 1) and ring.parties * level < 2 ** (ring.bits - 1)
 
