@@ -16,6 +16,11 @@ class Splits:
     validation: FrameDataset | None
     test: FrameDataset | None
 
+    @property
+    def held_out(self) -> dict[str, FrameDataset | None]:
+        """What is not trained on, by split."""
+        return {"validation": self.validation, "test": self.test}
+
 
 def load_splits(
     manifest: Manifest,

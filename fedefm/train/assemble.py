@@ -22,9 +22,11 @@ from fedefm.topology.grid import Grid
 from fedefm.topology.mixing import metropolis
 from fedefm.topology.schedules import Schedule, build_schedule
 from fedefm.train.exchange import SERVER, Sum, plain_sum
+from fedefm.train.measure import Measure, measure_nothing
 from fedefm.train.protection import Protection, Unprotected, plain_mean
 from fedefm.train.secrecy import Secrecy
 from fedefm.train.server import Server
+from fedefm.train.single_releases import single_releases
 from fedefm.train.site import Site, SiteSettings
 from fedefm.train.start import StartingPoint
 from fedefm.train.trainer import SgdTrainer
@@ -66,11 +68,26 @@ def check_promises(site: SiteConfig, run: RunConfig, name: str) -> None:
             "would exceed; set privacy.dp in the run file"
         )
     if policy.min_cohort > UNPROTECTED_COHORT:
-        refusals.append(
-            f"demands cohorts of {policy.min_cohort}, which needs secure sums, and there are none"
-        )
+        refusals += _unhidden(policy.min_cohort, run)
     if refusals:
         raise PolicyRefused(f"site {name!r} " + "; ".join(refusals))
+
+
+def _unhidden(min_cohort: int, run: RunConfig) -> list[str]:
+    """What the run would show of one site; where the cohorts are too small, ``Hide`` says so."""
+    if run.privacy.secagg is None:
+        return [
+            f"demands to be hidden among {min_cohort} others (policy.min_cohort), which takes "
+            "secure sums; set privacy.secagg in the run file"
+        ]
+    single = single_releases(run)
+    if run.privacy.dp is not None or not single:
+        return []
+    return [
+        f"demands to be hidden among {min_cohort} others (policy.min_cohort), and the run hands "
+        f"{' and '.join(single)} to single sites, where no secure sum hides them; set privacy.dp "
+        "in the run file, or take algorithm 'gossip' or 'fedavg', which have no experts"
+    ]
 
 
 def refuse_unprotected(run: RunConfig, site: str, private: bool) -> None:
@@ -121,7 +138,8 @@ def _cohorts(run: RunConfig, graph: nx.Graph) -> Grid | None:
     """
     federation, sites = run.federation, sorted(graph)
     if federation.schedule == "grid":
-        return Grid(sites, federation.cohort)
+        experts = federation.expert_every if federation.algorithm == "fedefm" else None
+        return Grid(sites, federation.cohort, pause=experts)
     everybody = graph.number_of_edges() == len(sites) * (len(sites) - 1) // 2 > 0
     averages = federation.algorithm == "gossip" and federation.schedule == "neighbors"
     if run.privacy.secagg is not None and averages and everybody:
@@ -161,8 +179,9 @@ def build_site(
     protection: Protection | None = None,
     start: StartingPoint | None = None,
     secrecy: Secrecy | None = None,
+    measure: Measure = measure_nothing,
 ) -> Site:
-    """One site, ready for its first round.
+    """One site, ready for its first round. ``measure`` is for runs that tell sums alone.
 
     Raises PolicyRefused for a private run without protection, or one with secure sums without
     secrecy, and ConfigError where the run file names a start and none is given.
@@ -174,6 +193,7 @@ def build_site(
         )
     refuse_unprotected(run, name, protection is not None and protection.private)
     guard = protection or unprotected(data, run.training)
+    size = len(data) if guard.size is None else guard.size
     return Site(
         name=name,
         model=build_model(run, start),
@@ -186,9 +206,11 @@ def build_site(
         release=guard.release,
         measures=guard.measures,
         present=data.present if guard.labels is None else _among(guard.labels, data.classes),
-        share=share_of(run, len(data) if guard.size is None else guard.size),
+        share=share_of(run, size),
+        size=size,
         everyone=frozenset(plan.sites),
         sum=sum_of(run, name, secrecy),
+        measure=measure,
     )
 
 

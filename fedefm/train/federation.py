@@ -8,7 +8,9 @@ it directly.
 import copy
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset
@@ -17,8 +19,10 @@ from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import Plan, refuse_unprotected
 from fedefm.train.exchange import SERVER, RoundStats, Steps
 from fedefm.train.measure import correct, pooled_accuracy
+from fedefm.train.pooled import Pooled
 from fedefm.train.protection import Unprotected
-from fedefm.train.rounds import algorithm_for
+from fedefm.train.rounds import Measurement, algorithm_for
+from fedefm.train.secrecy import Secrecy
 from fedefm.train.server import Server
 from fedefm.train.simulate import Faults, Network, Outcome
 from fedefm.train.site import Site, mean_weights
@@ -27,10 +31,21 @@ from fedefm.train.telling import (
     check_quorum,
     close_round,
     tell_accuracy,
+    tell_pooled,
     tell_rejected,
     tell_site,
+    tell_verdict,
     unheard,
+    without_own_numbers,
 )
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A party's secrecy, and the troubles with it that were not told yet."""
+
+    secrecy: Secrecy
+    troubles: list[str]
 
 
 class Federation:
@@ -50,6 +65,7 @@ class Federation:
         faults: Faults = Faults(),  # noqa: B008 - frozen
         state_folder: Path | None = None,
         validation: Mapping[str, FrameDataset] | None = None,
+        hidden: Mapping[str, Hidden] | None = None,
     ) -> None:
         self.run, self.plan, self.sites, self.server = run, plan, sites, server
         self.finished_rounds = 0
@@ -59,7 +75,10 @@ class Federation:
             private = not (site.measures or isinstance(site.release, Unprotected))
             refuse_unprotected(run, name, private)
         releases = {name: site.release for name, site in sites.items()}
-        self._network = Network(run.name, run.name, run.federation.deadline_s, faults, releases)
+        self._hidden = hidden or {}
+        seals = {name: one.secrecy.seal for name, one in self._hidden.items()}
+        deadline = run.federation.deadline_s
+        self._network = Network(run.name, run.name, deadline, faults, releases, seals)
         self._log = log or EventLog()
         self._state_folder = state_folder
         self._validation = validation or {}
@@ -77,7 +96,9 @@ class Federation:
         started = time.perf_counter()
         before = {name: site.state() for name, site in self.sites.items()}
         outcomes = self._network.run_round(self._parties(round_index), round_index)
+        self._hear_troubles(outcomes)
         missing = self._tell_server(round_index, outcomes.pop(SERVER, None))
+        stats = {name: outcome.result or RoundStats() for name, outcome in outcomes.items()}
         for name, outcome in outcomes.items():
             if outcome.error is not None:
                 self.sites[name].load_state(before[name])
@@ -85,8 +106,10 @@ class Federation:
             else:
                 self.sites[name].finish_round()
             self.sent_bytes += outcome.sent_bytes
+            if self._algorithm.measurement is not None:
+                outcome.result = without_own_numbers(outcome.result)
             tell_site(self._log, round_index, name, outcome, missing.get(name))
-        self._close_round(round_index, missing, time.perf_counter() - started)
+        self._close_round(round_index, missing, time.perf_counter() - started, stats)
 
     def global_model(self) -> Weights | None:
         """The mean of the sites' averages as it stands: for measuring, not an exchange."""
@@ -110,15 +133,18 @@ class Federation:
         parties[SERVER] = publication.server(self.server)
         federation = self.run.federation
         outcomes = self._network.run_round(parties, federation.rounds)
+        self._hear_troubles(outcomes)
         sent = sum(outcome.sent_bytes for outcome in outcomes.values())
         self.sent_bytes += sent
         outcome = outcomes[SERVER]
         missing = unheard(outcome)
-        tell_rejected(self._log, federation.rounds, SERVER, outcome)
+        for name, one in outcomes.items():
+            tell_rejected(self._log, federation.rounds, name, one)
         self._log.emit("published", round=federation.rounds, sent_bytes=sent, missing=dict(missing))
         if outcome.error is not None:
             raise outcome.error
         check_quorum("the global model", list(self.sites), missing, federation.quorum)
+        tell_verdict(self._log, federation.rounds - 1, self.server.verdict)
         return outcome.result
 
     def states(self) -> dict[str, PartyState]:
@@ -156,7 +182,20 @@ class Federation:
         self._log.emit("server", round=round_index, sent_bytes=outcome.sent_bytes)
         return unheard(outcome)
 
-    def _close_round(self, round_index: int, missing: Mapping[str, str], seconds: float) -> None:
+    def _hear_troubles(self, outcomes: Mapping[str, Outcome[Any]]) -> None:
+        """What the secure sums of the round had to complain of counts as refused by the party."""
+        for name, outcome in outcomes.items():
+            if name in self._hidden:
+                outcome.rejected += self._hidden[name].troubles
+                self._hidden[name].troubles.clear()
+
+    def _close_round(
+        self,
+        round_index: int,
+        missing: Mapping[str, str],
+        seconds: float,
+        stats: Mapping[str, RoundStats],
+    ) -> None:
         close_round(
             self._log,
             round_index,
@@ -167,10 +206,34 @@ class Federation:
         )
         self.finished_rounds = round_index + 1
         if self.finished_rounds % self.run.federation.evaluate_every == 0:
-            self._evaluate(round_index)
+            if self._algorithm.measurement is None:
+                self._evaluate(round_index)
+            else:
+                self._measure(self._algorithm.measurement, round_index, stats)
         if self._state_folder is not None:
             save_state(self._state_folder, self.finished_rounds, self.states())
             self._log.emit("checkpoint", round=round_index)
+
+    def _measure(
+        self, measurement: Measurement, round_index: int, stats: Mapping[str, RoundStats]
+    ) -> None:
+        """What the sites measured in this round, told as a sum."""
+        parties: dict[str, Steps[Pooled | None]] = {
+            name: measurement.site(site, round_index, stats[name])
+            for name, site in self.sites.items()
+        }
+        parties[SERVER] = measurement.server(self.server, round_index)
+        outcomes = self._network.run_round(parties, round_index)
+        self._hear_troubles(outcomes)
+        for name, outcome in outcomes.items():
+            tell_rejected(self._log, round_index, name, outcome)
+        server = outcomes[SERVER]
+        if server.error is not None:
+            raise server.error
+        sent = sum(outcome.sent_bytes for outcome in outcomes.values())
+        self.sent_bytes += sent
+        if server.result is not None:
+            tell_pooled(self._log, round_index, "validation", server.result, "own", sent)
 
     def _evaluate(self, round_index: int) -> None:
         """Each site's model on its own validation images, and the mean model on all of them."""

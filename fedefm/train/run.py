@@ -22,7 +22,7 @@ from fedefm.train.assemble import (
 )
 from fedefm.train.effort import efforts
 from fedefm.train.exchange import SERVER
-from fedefm.train.federation import Federation
+from fedefm.train.federation import Federation, Hidden
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.protection import Protect, Protection
@@ -37,10 +37,11 @@ from fedefm.train.run_folder import (
     tell_start,
     write_result,
 )
+from fedefm.train.secrecy import Hide, Secrecy
 from fedefm.train.simulate import Faults
 from fedefm.train.start import StartingPoint
 from fedefm.train.state import PartyState, load_state
-from fedefm.train.verdict import measure_global
+from fedefm.train.verdict import measure_global, pooled_metrics
 from fedefm.train.workshop import Workshop, holdings, plan_for, prepare
 
 CENTRALIZED = "all-sites"
@@ -55,14 +56,16 @@ def run_in_process(
     faults: Faults | None = None,
     progress: Progress | None = None,
     protect: Protect | None = None,
+    hide: Hide | None = None,
 ) -> Path:
     """Train, publish, measure; the run folder.
 
-    ``protect`` makes each site's protection, without which a private run is refused. Raises
-    BudgetExhausted where a site has too little left for all rounds; nothing is left behind then.
-    Raises QuorumLost where too few sites took part.
+    ``protect`` makes each site's protection, without which a private run is refused, and ``hide``
+    each party's secrecy, without which a run with secure sums is. Raises BudgetExhausted where a
+    site has too little left for all rounds; nothing is left behind then. Raises QuorumLost where
+    too few sites took part.
     """
-    workshop = prepare(run, sites_folder, progress, protect)
+    workshop = prepare(run, sites_folder, progress, protect, hide)
     open_run_folder(out, workshop.run, resume)
     if is_finished(out):
         return out
@@ -74,12 +77,13 @@ def run_in_process(
         _protections(workshop, protect, out, before, resume) as guards,
         run_log(out, listeners) as log,
     ):
-        federation = _assemble(workshop, log, out / STATE, faults or Faults(), guards)
+        hidden = _secrecies(workshop, hide, out)
+        federation = _assemble(workshop, log, out / STATE, faults or Faults(), guards, hidden)
         if saved is not None:
             _resume(federation, out, *saved)
         digest = workshop.start.sha256 if workshop.start else None
         tell_start(log, workshop.run, federation.plan, "process", before, digest)
-        if not guards:  # a private run tells no counts of training images
+        if not guards and not hidden:  # a private run tells no counts of training images
             log.emit("corpora", holdings=holdings(workshop.data))
         with _told_budget(federation, log):
             federation.train()
@@ -146,12 +150,30 @@ def _told_budget(federation: Federation, log: EventLog) -> Iterator[None]:
                 log.emit("privacy_spent", site=name, **spent)
 
 
+def _secrecies(workshop: Workshop, hide: Hide | None, out: Path) -> dict[str, Hidden]:
+    """Each party's secrecy; empty for a run whose sums are plain."""
+    run, sites = workshop.run, tuple(workshop.data)
+    if hide is None or run.privacy.secagg is None:
+        return {}
+    hidden = {}
+    for party in (*sites, SERVER):
+        told: list[str] = []
+        file = workshop.site_files.get(party)
+        hidden[party] = Hidden(hide(party, file, run, sites, run_id_of(out), told.append), told)
+    return hidden
+
+
+def _secrecy(hidden: Mapping[str, Hidden], party: str) -> Secrecy | None:
+    return hidden[party].secrecy if party in hidden else None
+
+
 def _assemble(
     workshop: Workshop,
     log: EventLog,
     state: Path,
     faults: Faults,
     guards: Mapping[str, Protection],
+    hidden: Mapping[str, Hidden],
 ) -> Federation:
     run, data = workshop.run, {name: site.train for name, site in workshop.data.items()}
     if run.federation.scenario == "centralized":
@@ -161,12 +183,21 @@ def _assemble(
         data = {CENTRALIZED: merged(list(data.values()))}
     plan = plan_for(run, tuple(data))
     sites = {
-        name: build_site(name, images, run, plan, guards.get(name), workshop.start)
+        name: build_site(
+            name,
+            images,
+            run,
+            plan,
+            guards.get(name),
+            workshop.start,
+            _secrecy(hidden, name),
+            workshop.measure(name),
+        )
         for name, images in data.items()
     }
     validation = {n: d for n, d in workshop.validations.items() if n in sites}
-    server = build_server(run, plan, workshop.start)
-    return Federation(run, plan, sites, server, log, faults, state, validation)
+    server = build_server(run, plan, workshop.start, _secrecy(hidden, SERVER))
+    return Federation(run, plan, sites, server, log, faults, state, validation, hidden)
 
 
 def _resume(
@@ -193,13 +224,17 @@ def _finish(
         weights = federation.sites[CENTRALIZED].average
     privacy = {name: site.release.result() for name, site in federation.sites.items()}
     metrics: dict[str, float | int | None] = {}
-    if workshop.tests:
+    in_sums = run.privacy.secagg is not None
+    if workshop.tests and not in_sums:
         metrics["mean_local_accuracy"] = _mean_of_local_models(federation, workshop.tests)
     if weights is not None:
         model = build_model(run, workshop.start)
         load_weights(model, weights)
-        metrics |= measure_global(model, workshop.tests, log, federation.finished_rounds - 1)
-        held = holdings(workshop.data)
+        if in_sums:
+            metrics |= pooled_metrics(federation.server.verdict)
+        else:
+            metrics |= measure_global(model, workshop.tests, log, federation.finished_rounds - 1)
+        held = {} if in_sums else holdings(workshop.data)
         save_foundation(out, run, model, held, metrics, privacy, workshop.start)
     write_result(
         out,

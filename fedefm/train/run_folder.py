@@ -17,6 +17,7 @@ from fedefm.errors import ConfigError, QuorumLost
 from fedefm.events import EventLog, Listener, read_events
 from fedefm.model.weights import weights_of
 from fedefm.train.assemble import Plan, build_model
+from fedefm.train.single_releases import single_releases
 from fedefm.train.totals import totals
 
 RUN_FILE, EVENTS, MODEL, RESULT = "run.yaml", "events.jsonl", "model.safetensors", "result.json"
@@ -113,6 +114,7 @@ def tell_start(
         rounds=federation.rounds,
         sites=list(plan.sites),
         edges=[list(edge) for edge in plan.graph.edges] if linked else [],
+        single_releases=list(single_releases(run)),
         where=where,
         parameters=numbers,
         model_bytes=4 * numbers,
@@ -163,7 +165,8 @@ def write_result(
         "protection": {
             "differential_privacy": any(by_site.values())
             and all(by_site[site] for site, turns in sums.participation.items() if turns),
-            "secure_sums": False,
+            "secure_sums": run.privacy.secagg is not None,
+            "single_releases": list(single_releases(run)),
             "end_to_end_encryption": encrypted,
             "simulated": simulated,
         },

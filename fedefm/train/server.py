@@ -1,22 +1,26 @@
 """The server as a party: it holds a model in the client-server scenario, and the final one.
 
-In the decentralized scenario it takes part in nothing but ``publish``: the last sum, from which the
-global model is made.
+In the decentralized scenario it takes part in nothing but ``publish``, the last sum, from which the
+global model is made; and in sums of what sites measured, where these may only be told as sums.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from fedefm.model.weights import Weights
 from fedefm.train.exchange import Sum, plain_sum
 from fedefm.train.message import Shapes, shapes_of
+from fedefm.train.pooled import Pooled
 
 
 @dataclass
 class Server:
-    """``weights`` is the current model, ``average`` its average over rounds."""
+    """``weights`` is the current model, ``average`` its average over rounds.
+
+    ``verdict`` is what the global model was found to be worth, by split, where sites tell sums.
+    """
 
     sites: tuple[str, ...]
     weights: Weights
@@ -24,6 +28,7 @@ class Server:
     rounds: int
     sum: Sum = plain_sum
     average: Weights | None = None
+    verdict: Mapping[str, Pooled] = field(default_factory=dict)
 
     @property
     def shapes(self) -> Shapes:

@@ -19,6 +19,7 @@ from fedefm.model.weights import Weights, load_weights, weights_of
 from fedefm.seeding import generator_for
 from fedefm.topology.schedules import Schedule
 from fedefm.train.exchange import Cohort, Sum, plain_sum
+from fedefm.train.measure import Measure, measure_nothing
 from fedefm.train.message import Shapes, shapes_of
 from fedefm.train.objective import Objective, agreement, classification, distillation
 from fedefm.train.protection import MEAN_IMAGES, Mean, Release
@@ -46,7 +47,8 @@ class Site:
     weight average over rounds, from which the global model is made. ``present`` (K,) bool says
     which labels the site holds, ``share`` its weight in a mean over sites, and ``measures`` whether
     it may tell what it saw in training (see ``fedefm.train.protection``). ``everyone`` are the
-    sites of the run, this one among them.
+    sites of the run, this one among them. Where only sums are told, ``size`` (training images, or
+    patients) and what ``measure`` finds on images that are not trained on go into them.
     """
 
     name: str
@@ -61,8 +63,10 @@ class Site:
     measures: bool
     present: Tensor
     share: float
+    size: int
     everyone: frozenset[str]
     sum: Sum = plain_sum
+    measure: Measure = measure_nothing
     average: Weights | None = None
     experts: list[Weights] = field(default_factory=list)
 
@@ -158,6 +162,15 @@ class Site:
 
         shares = self.mean(per_image, len(hosts), self._stream(round_index, "similarity"))
         return dict(zip(hosts, shares.tolist(), strict=True))
+
+    def measure_with(self, weights: Weights, split: str) -> tuple[int, int]:
+        """``(right, images)`` of other weights on own images; the site is left as it was."""
+        own = self.weights()
+        self.load(weights)
+        try:
+            return self.measure(self.model, split)
+        finally:
+            self.load(own)
 
     @torch.no_grad()
     def finish_round(self) -> None:

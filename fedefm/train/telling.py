@@ -1,11 +1,13 @@
 """What is told about a round, in the same words wherever the run happens."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fedefm.errors import QuorumLost
 from fedefm.events import EventLog
 from fedefm.train.exchange import RoundStats
+from fedefm.train.pooled import Pooled
 from fedefm.train.simulate import Outcome
 
 
@@ -85,3 +87,37 @@ def tell_accuracy(
     log.emit(
         "evaluated", round=round_index, site=site, split=split, accuracy=accuracy, images=images
     )
+
+
+def without_own_numbers(stats: RoundStats | None) -> RoundStats | None:
+    """What a site may tell of its round where what it measured is told in sums alone."""
+    return None if stats is None else replace(stats, loss=None, similarity={})
+
+
+def tell_pooled(
+    log: EventLog, round_index: int, split: str, pooled: Pooled, model: str, sent_bytes: int = 0
+) -> None:
+    """What the sites measured together, of their ``own`` models or of the ``global`` one.
+
+    ``sent_bytes`` went into telling it.
+    """
+    log.emit(
+        "metrics",
+        round=round_index,
+        model=model,
+        split=split,
+        sites=pooled.sites,
+        accuracy=pooled.accuracy,
+        images=pooled.images,
+        loss=pooled.loss,
+        similarity=pooled.similarity,
+        trained_on=pooled.trained_on,
+        sent_bytes=sent_bytes,
+    )
+
+
+def tell_verdict(log: EventLog, round_index: int, verdict: Mapping[str, Pooled]) -> None:
+    """What the sites found the global model to be worth, by split, where they measured it."""
+    for split, pooled in verdict.items():
+        if pooled.images:
+            tell_pooled(log, round_index, split, pooled, "global")

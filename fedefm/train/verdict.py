@@ -9,6 +9,7 @@ from fedefm.finetune.evaluate import evaluate_foundation
 from fedefm.model.foundation import FoundationModel
 from fedefm.train.assemble import merged
 from fedefm.train.measure import pooled_accuracy
+from fedefm.train.pooled import NOBODY, Pooled
 
 
 def measure_global(
@@ -45,6 +46,16 @@ def measure_global(
         "test_images": scores.images,
         "test_patients": scores.patients,
     }
+
+
+def pooled_metrics(verdict: Mapping[str, Pooled]) -> dict[str, float | int | None]:
+    """The figures of ``result.json`` where sites tell sums alone: no interval, no site's own."""
+    test = verdict.get("test", NOBODY)
+    figures: dict[str, float | int | None] = {
+        "global_accuracy": test.accuracy,
+        "mean_site_accuracy": None,
+    }
+    return figures | ({"test_images": test.images} if test.images else {})
 
 
 def _known(value: float) -> float | None:

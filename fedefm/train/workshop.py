@@ -14,7 +14,7 @@ from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits
 from fedefm.data.manifest import Manifest
 from fedefm.data.site_folders import SITE_FILE
-from fedefm.errors import ConfigError, DataError
+from fedefm.errors import ConfigError, DataError, PolicyRefused
 from fedefm.train.assemble import (
     Plan,
     build_model,
@@ -26,7 +26,9 @@ from fedefm.train.assemble import (
     refuse_unprotected,
 )
 from fedefm.train.exchange import SERVER
+from fedefm.train.measure import Measure, measure_nothing, measure_on
 from fedefm.train.protection import Protect
+from fedefm.train.secrecy import Hide
 from fedefm.train.start import StartingPoint, find_start
 
 RESERVED = {SERVER, "global"}  # the server's part, and the global model in events
@@ -50,6 +52,11 @@ class Workshop:
     def validations(self) -> dict[str, FrameDataset]:
         """The validation images of the sites that have some."""
         return {name: d.validation for name, d in self.data.items() if d.validation is not None}
+
+    def measure(self, site: str) -> Measure:
+        """How a model does on the images of ``site`` that are not trained on; on none if pooled."""
+        held = self.data.get(site)
+        return measure_nothing if held is None else measure_on(held.held_out)
 
 
 def find_sites(folder: Path) -> dict[str, Path]:
@@ -109,10 +116,12 @@ def prepare(
     sites_folder: Path,
     progress: Progress | None = None,
     protect: Protect | None = None,
+    hide: Hide | None = None,
 ) -> Workshop:
     """Read the sites' images. Raises its errors before anything is written."""
     manifests, site_files = {}, find_sites(sites_folder)
     _refuse_pooling(run)
+    _refuse_unhidden(run, site_files, hide)
     for name, path in site_files.items():
         check_promises(read_site(path), run, name)
         manifests[name] = find_manifest(path, run.dataset)
@@ -135,6 +144,18 @@ def _refuse_pooling(run: RunConfig) -> None:
             "site's ledger can account for; leave out privacy.dp, or use scenario 'local' for a "
             "private reference"
         )
+
+
+def _refuse_unhidden(run: RunConfig, site_files: Mapping[str, Path], hide: Hide | None) -> None:
+    """Raises PolicyRefused or ConfigError where sums are to be secure and would not hide."""
+    if run.privacy.secagg is None:
+        return
+    if hide is None:
+        raise PolicyRefused(
+            "privacy.secagg is set in the run file, and nothing was handed in that could hide a "
+            "site's part of a sum; start the run with `fedefm run`, or hand in a Hide"
+        )
+    hide.check(site_files, run, plan_for(run, tuple(site_files)))
 
 
 def _refuse_shared_patients(manifests: Mapping[str, Manifest]) -> None:

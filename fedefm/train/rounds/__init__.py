@@ -1,19 +1,26 @@
 """Federated algorithms: one algorithm, one file, no network and no files inside."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fedefm.config import RunConfig
 from fedefm.model.weights import Weights
 from fedefm.train.assemble import Plan
 from fedefm.train.exchange import RoundStats, Steps
+from fedefm.train.pooled import Pooled
 from fedefm.train.rounds.aggregated import aggregated_round
 from fedefm.train.rounds.cohort import average_with_cohort
 from fedefm.train.rounds.fedavg import fedavg_server_round, fedavg_site_round
 from fedefm.train.rounds.fedefm import literal_round, mixed_round, swap_round
 from fedefm.train.rounds.gossip import Average, average_with_neighbors, gossip_round
 from fedefm.train.rounds.local import local_round
+from fedefm.train.rounds.metrics import (
+    give_metrics,
+    publish_and_give,
+    publish_and_take,
+    take_metrics,
+)
 from fedefm.train.rounds.publish import (
     hand_out_server,
     publish_server,
@@ -33,12 +40,24 @@ class Publication:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """How the sites tell, as a sum, what they measured in a round that is over."""
+
+    site: Callable[[Site, int, RoundStats], Steps[Pooled | None]]
+    server: Callable[[Server, int], Steps[Pooled | None]]
+
+
+@dataclass(frozen=True)
 class Algorithm:
-    """What a site does in a round; what the server does, where it has a part; and the end."""
+    """What a site does in a round; what the server does, where it has a part; and the end.
+
+    Without ``measurement`` each site tells its own numbers.
+    """
 
     site_round: Callable[[Site, int], Steps[RoundStats]]
     server_round: Callable[[Server, int], Steps[RoundStats]] | None = None
     publication: Publication | None = Publication(publish_site, publish_server)
+    measurement: Measurement | None = None
 
 
 def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
@@ -57,7 +76,17 @@ def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
         ),
         "none": Algorithm(local_round, publication=None),
     }
-    return algorithms[federation.algorithm]
+    algorithm = algorithms[federation.algorithm]
+    return algorithm if run.privacy.secagg is None else _measured_in_sums(algorithm)
+
+
+def _measured_in_sums(algorithm: Algorithm) -> Algorithm:
+    published = algorithm.publication
+    if published is not None:
+        site = partial(publish_and_give, published.site)
+        published = Publication(site, partial(publish_and_take, published.server))
+    measurement = Measurement(give_metrics, take_metrics)
+    return replace(algorithm, publication=published, measurement=measurement)
 
 
 def _average(plan: Plan) -> Average:
