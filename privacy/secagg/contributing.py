@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from fedefm.errors import MessageRejected, PolicyRefused, SumAborted
 from privacy.identity import Identity
 from privacy.project_root import ProjectRoot
+from privacy.secagg.advert import make_advert
 from privacy.secagg.context import Context
 from privacy.secagg.dealing import digest_of
-from privacy.secagg.keys import make_advert, pair_mask_key, self_mask_key
+from privacy.secagg.keys import pair_mask_key, self_mask_key
 from privacy.secagg.masks import mask_input
 from privacy.secagg.memory import Memory
 from privacy.secagg.passing_on import Dealings, Dealt, read_dealings

@@ -8,13 +8,12 @@ from typing import Any
 
 from fedefm.errors import MessageRejected
 from privacy.project_root import ProjectRoot
+from privacy.secagg.advert import FIELDS, Advert, check_advert
 from privacy.secagg.context import Context
-from privacy.secagg.keys import Advert, check_advert
 from privacy.secagg.payload import read
 from privacy.secagg.steps import canonical
 
 LABEL = "fedefm secagg 1 session"
-FIELDS = ("agreed", "attempt", "certificate", "cipher_key", "mask_key", "ring", "signature")
 
 
 @dataclass(frozen=True)

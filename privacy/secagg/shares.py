@@ -69,39 +69,35 @@ def combine(shares: Sequence[Share], threshold: int) -> bytes:
 
 
 def commitment(
-    context_digest: bytes, owner: str, holder: str, seed_share: Share, key_share: Share
+    session: bytes, owner: str, holder: str, seed_share: Share, key_share: Share
 ) -> bytes:
     """What an owner tells all about the two shares of one holder: 64 bytes, a SHA-256 of each.
 
     Of each, because a holder only ever shows one of the two. Binding by SHA-256. Hiding because a
     secret is 32 random bytes: also who knows all shares but one must guess those to try a digest.
     """
-    place = (context_digest, owner, holder)
+    place = (session, owner, holder)
     return _committed(SEED, *place, seed_share) + _committed(KEY, *place, key_share)
 
 
-def fits_seed(
-    committed: bytes, context_digest: bytes, owner: str, holder: str, share: Share
-) -> bool:
+def fits_seed(committed: bytes, session: bytes, owner: str, holder: str, share: Share) -> bool:
     """Whether ``share`` is the one of the owner's seed in ``commitment``."""
-    return committed[:32] == _committed(SEED, context_digest, owner, holder, share)
+    return committed[:32] == _committed(SEED, session, owner, holder, share)
 
 
-def fits_key(
-    committed: bytes, context_digest: bytes, owner: str, holder: str, share: Share
-) -> bool:
+def fits_key(committed: bytes, session: bytes, owner: str, holder: str, share: Share) -> bool:
     """Whether ``share`` is the one of the owner's mask key in ``commitment``."""
-    return committed[32:] == _committed(KEY, context_digest, owner, holder, share)
+    return committed[32:] == _committed(KEY, session, owner, holder, share)
 
 
-def seed_commitment(context_digest: bytes, owner: str, seed: bytes) -> bytes:
+def seed_commitment(session: bytes, owner: str, seed: bytes) -> bytes:
     """What an owner tells all about its 32-byte seed: SHA-256, hiding since the seed is random."""
-    return _digest(WHOLE_SEED, context_digest, [owner], seed)
+    return _digest(WHOLE_SEED, session, [owner], seed)
 
 
-def sealing_place(context_digest: bytes, owner: str, holder: str) -> bytes:
+def sealing_place(session: bytes, owner: str, holder: str) -> bytes:
     """The associated data of the shares that ``owner`` seals for ``holder`` in one attempt."""
-    return SEALED + b"\0" + context_digest + canonical([owner, holder])
+    return SEALED + b"\0" + session + canonical([owner, holder])
 
 
 def seal(key: bytes, blob: bytes, aad: bytes) -> bytes:
@@ -167,10 +163,10 @@ def _at(points: dict[int, int], x: int) -> int:
     return total % PRIME
 
 
-def _committed(label: bytes, context_digest: bytes, owner: str, holder: str, share: Share) -> bytes:
-    return _digest(label, context_digest, [owner, holder, share.index], share.value)
+def _committed(label: bytes, session: bytes, owner: str, holder: str, share: Share) -> bytes:
+    return _digest(label, session, [owner, holder, share.index], share.value)
 
 
-def _digest(label: bytes, context_digest: bytes, place: list[str | int], content: bytes) -> bytes:
-    text = canonical([label.decode("ascii"), context_digest.hex(), place, content.hex()])
+def _digest(label: bytes, session: bytes, place: list[str | int], content: bytes) -> bytes:
+    text = canonical([label.decode("ascii"), session.hex(), place, content.hex()])
     return hashlib.sha256(text).digest()

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fedefm.errors import FedEFMError
 from privacy.identity import Identity
+from privacy.secagg.advert import Advert, make_advert
 from privacy.secagg.context import Context
 from privacy.secagg.dealing import PUBLIC, Dealing
-from privacy.secagg.keys import Advert, make_advert, pair_mask_key, self_mask_key
+from privacy.secagg.keys import pair_mask_key, self_mask_key
 from privacy.secagg.masks import add_streams, add_vector
 from privacy.secagg.ring import Ring
 from privacy.secagg.roster import Roster

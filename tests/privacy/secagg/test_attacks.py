@@ -20,7 +20,8 @@ from fedefm.errors import PolicyRefused, PrivacyError
 from fedefm.train.exchange import Cohort, Occasion, plain_sum
 from privacy.identity import Identity, ProjectRoot, ThrowAwayRoot
 from privacy.secagg import shares
-from privacy.secagg.keys import make_advert, pair_mask_key, self_mask_key
+from privacy.secagg.advert import make_advert
+from privacy.secagg.keys import pair_mask_key, self_mask_key
 from privacy.secagg.masks import add_streams, mask_input
 from privacy.secagg.memory import Memory
 from privacy.secagg.ring import Ring
