@@ -47,6 +47,14 @@ class Account(Protocol):
         ...
 
 
+class Noise(Protocol):
+    """What a step's sum gets before anybody sees it."""
+
+    def add(self, total: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``total``, by parameter name, with fresh noise on each of its numbers."""
+        ...
+
+
 class PrivateTrainer:
     """SGD with momentum on noisy sums of clipped gradients; a ``fedefm.train.trainer.Trainer``.
 
@@ -62,6 +70,7 @@ class PrivateTrainer:
         frames_per_patient: how many images a drawn patient gives at most.
         transform: changes each image by itself; a mixture of two would break the guarantee.
         randomness: for tests only; see ``SecretStream``.
+        shares: of how many sites' noise ``account.mechanism`` is made.
 
     Raises:
         DataError: there are no frames.
@@ -84,8 +93,9 @@ class PrivateTrainer:
         momentum: float,
         transform: Transform | None,
         randomness: SecretStream | None = None,
+        shares: int = 1,
     ) -> None:
-        self._mechanism = sampling.mechanism(noise_multiplier)
+        self._mechanism = sampling.mechanism(noise_multiplier, shares)
         check_account(account, self._mechanism)
         self._stream = SecretStream() if randomness is None else randomness
         self._sampler = Sampler(frames.patients, sampling, frames_per_patient, unit, self._stream)
@@ -152,7 +162,7 @@ class PrivateTrainer:
             checked_sum(self._gradients, model, objective, step, self._clip)
         self._rehearsed.append((model, kind))
 
-    def _noise_for(self, parameters: Mapping[str, nn.Parameter]) -> GridNoise:
+    def _noise_for(self, parameters: Mapping[str, nn.Parameter]) -> Noise:
         return GridNoise(
             self._clip.norm,
             self._mechanism.noise_multiplier,
