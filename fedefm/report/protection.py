@@ -1,5 +1,6 @@
 """What a run protected and what it did not, in sentences that a privacy officer can act on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,15 +26,18 @@ def findings(record: RunRecord) -> list[Finding]:
     if scenario == "centralized":
         found.append(_POOLED)
     elif scenario != "local":
+        hidden = bool(told.get("secure_sums"))
         found += [
-            _sums(bool(told.get("secure_sums")), scenario, any(record.of("published")), private),
+            _hidden_sums(record, told) if hidden else _plain_sums(record, scenario, private),
+            *_single(told.get("single_releases") or (), hidden, private),
             _transport(bool(told.get("end_to_end_encryption")), bool(told.get("simulated"))),
             _LIARS,
             _CONTENT,
         ]
     if scenario == "local" and told.get("simulated"):
         found.append(_transport(False, True))
-    found.append(_REPORT_OF_PRIVATE if private else _REPORT)
+    sums_alone = bool(told.get("secure_sums"))
+    found.append(_REPORT_OF_PRIVATE if private else _REPORT_OF_SUMS if sums_alone else _REPORT)
     return sorted(found, key=lambda finding: finding.protected)
 
 
@@ -80,7 +84,11 @@ def privacy_rows(record: RunRecord) -> list[tuple[str, dict[str, Any] | None]]:
 
 def _protection(record: RunRecord) -> dict[str, Any]:
     where = record.started.get("where")
-    assumed = {"simulated": where != "prod"}
+    assumed = {
+        "simulated": where != "prod",
+        "secure_sums": record.setting("privacy", "secagg") is not None,
+        "single_releases": record.started.get("single_releases"),
+    }
     return {**assumed, **(record.result.get("protection") or {})}
 
 
@@ -103,14 +111,36 @@ def _privacy(on: bool) -> Finding:
     )
 
 
-def _sums(on: bool, scenario: str, published: bool, private: bool) -> Finding:
-    if on:
-        return Finding(
-            "Secure sums",
-            "Models were added up under masks: a receiver saw the sum over a group of sites and no "
-            "single site's part.",
-            True,
+def _hidden_sums(record: RunRecord, told: dict[str, Any]) -> Finding:
+    colluders = record.setting("privacy", "secagg", "colluders") or 1
+    pooled = f", even where {colluders} parties pool what they see" if colluders > 1 else ""
+    return Finding(
+        "Secure sums",
+        "Models were added up under masks: a receiver saw the sum over a group of sites and no "
+        f"single site's part{pooled}. Losses, counts and accuracies were told as "
+        "sums, too. A sum over few sites still says much about them; only differential privacy "
+        "bounds that."
+        f"{_ONE_HOLDER if told.get('simulated') else ''}",
+        True,
+    )
+
+
+def _single(kinds: Sequence[str], hidden: bool, private: bool) -> list[Finding]:
+    """What left a site as it was in a run whose sums were secure."""
+    if not hidden or not kinds:
+        return []
+    came_back = ", and what the partner made of it came back" if "experts" in kinds else ""
+    return [
+        Finding(
+            "Single models beside the secure sums",
+            f"To be trained as an expert, a site's whole model went to one partner{came_back}. No "
+            "sum can hide these: the partner could search the model for traces of the site's "
+            f"patients{_BOUNDED if private else ''}.",
         )
+    ]
+
+
+def _plain_sums(record: RunRecord, scenario: str, private: bool) -> Finding:
     receiver = "The server received each site's"
     if scenario != "client_server":
         receiver = "Every partner of a site received that site's"
@@ -118,7 +148,7 @@ def _sums(on: bool, scenario: str, published: bool, private: bool) -> Finding:
         "No secure sums",
         f"{receiver} whole model, not only a sum over many sites, and could search it for traces "
         f"of the site's patients{_BOUNDED if private else ''}."
-        f"{_COLLECTED if published and scenario == 'decentralized' else ''}",
+        f"{_COLLECTED if any(record.of('published')) and scenario == 'decentralized' else ''}",
     )
 
 
@@ -145,6 +175,10 @@ def _transport(encrypted: bool, simulated: bool) -> Finding:
 
 
 _BOUNDED = "; what it can find is bounded by the site's epsilon"
+_ONE_HOLDER = (
+    " In this simulation one holder had the keys of all sites: it shows that the sums work, and "
+    "hid nothing from whoever ran it."
+)
 _COLLECTED = (
     " At the end, every site's model also went to one party, which averaged them into the shared "
     "model."
@@ -177,6 +211,12 @@ _REPORT_OF_PRIVATE = Finding(
     "Site names, declared labels and the accuracies on validation and test images are shown as "
     "they are, without noise. Overlays, where there are any, show images. Check both before you "
     "pass the report on.",
+)
+_REPORT_OF_SUMS = Finding(
+    "This report itself",
+    "Site names are shown as they are, and losses, counts and accuracies as sums over sites, "
+    "without noise. Overlays, where there are any, show images. Check both before you pass the "
+    "report on.",
 )
 _REPORT = Finding(
     "This report itself",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 from fedefm.errors import DataError
@@ -241,6 +242,55 @@ def test_says_what_was_and_was_not_protected(
     (folder / "result.json").write_text(json.dumps(run.result() | {"protection": protection}))
 
     assert said in [finding.title for finding in findings(read_record(folder))]
+
+
+@pytest.mark.parametrize(
+    ("protection", "words"),
+    [
+        ({"single_releases": []}, []),
+        ({"single_releases": ["weights"]}, ["went to one partner. No sum"]),
+        (
+            {"single_releases": ["weights", "experts"]},
+            ["what the partner made of it came back. No sum can hide these"],
+        ),
+        (
+            {"single_releases": ["weights"], "differential_privacy": True},
+            ["bounded by the site's epsilon"],
+        ),
+    ],
+)
+def test_says_what_secure_sums_did_not_hide(
+    example_run: Maker, tmp_path: Path, protection: dict[str, Any], words: list[str]
+) -> None:
+    run = example_run(sites=3, rounds=2).tell()
+    folder = run.write(tmp_path)
+    told = {"protection": {"secure_sums": True, **protection}}
+    (folder / "result.json").write_text(json.dumps(run.result() | told))
+    found = {finding.title: finding for finding in findings(read_record(folder))}
+
+    assert "No secure sums" not in found
+    assert found["Secure sums"].protected
+    assert "one holder had the keys of all sites" in found["Secure sums"].text
+    single = found.get("Single models beside the secure sums")
+    assert (single is not None) == bool(words)
+    for word in words:
+        assert single is not None
+        assert word in single.text
+        assert not single.protected
+
+
+def test_an_interrupted_run_with_secure_sums_says_so(example_run: Maker, tmp_path: Path) -> None:
+    run = example_run(sites=3, rounds=2).tell()
+    run.events[0]["single_releases"] = ["weights", "experts"]
+    folder = run.write(tmp_path, result=False)
+    settings = yaml.safe_load((folder / "run.yaml").read_text())
+    settings["privacy"] = {"secagg": {"colluders": 2}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(settings))
+    found = {finding.title: finding.text for finding in findings(read_record(folder))}
+
+    assert "even where 2 parties pool" in found["Secure sums"]
+    assert "Single models beside the secure sums" in found
+    assert "sums over sites" in found["This report itself"]
 
 
 def test_says_who_else_got_the_models_at_the_end(example_run: Maker, tmp_path: Path) -> None:

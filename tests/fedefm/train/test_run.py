@@ -77,6 +77,7 @@ def test_a_run_folder_says_what_was_run_and_what_came_of_it(world, whole):
     assert result["protection"] == {
         "differential_privacy": False,
         "secure_sums": False,
+        "single_releases": ["parts", "weights", "experts"],
         "end_to_end_encryption": False,
         "simulated": True,
     }
@@ -342,7 +343,7 @@ def demand(sites, site, policy):
     [
         ({"require_dp": True}, "requires differential privacy"),
         ({"epsilon_cap": 3.0}, "caps epsilon at 3, .* set privacy.dp"),
-        ({"min_cohort": 5}, "demands cohorts of 5"),
+        ({"min_cohort": 5}, r"hidden among 5 others \(policy.min_cohort\).*set privacy.secagg"),
     ],
 )
 def test_what_a_site_demands_and_nobody_can_keep_is_refused(
