@@ -9,17 +9,18 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedefm.config import RunConfig
+from fedefm.config import RunConfig, read_site
 from fedefm.data.dataset import FrameDataset
 from fedefm.data.loading import Splits
 from fedefm.errors import FedEFMError, ProtocolError, QuorumLost
 from fedefm.events import Event, EventLog, Listener, read_events
 from fedefm.model.checkpoint import load_checkpoint
 from fedefm.model.weights import load_weights
-from fedefm.train.assemble import build_model, find_manifest, load_data
+from fedefm.train.assemble import build_model, check_promises, find_manifest, load_data
 from fedefm.train.effort import efforts
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
@@ -50,6 +51,15 @@ FRAME = ("time", "event")  # of every event, besides what it says
 AT_MOST = {"at_most": True}
 
 Privacy = Mapping[str, Mapping[str, Any] | None]
+Metrics = Mapping[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Told:
+    """The figures of the coordinator's ``result.json``."""
+
+    metrics: Metrics
+    privacy: Privacy
 
 
 def run_in_simulator(
@@ -72,6 +82,8 @@ def run_in_simulator(
     manifests = {name: find_manifest(path, run.dataset) for name, path in site_files.items()}
     run = resolve(run, manifests, site_files)
     terms = terms_for(run, tuple(manifests))  # what does not fit is found before writing
+    if run.privacy.secagg is not None:
+        _refuse_unhidden(terms, site_files)
     if run.privacy.dp is not None and not resume:
         _refuse_hopeless(terms, site_files)
     open_run_folder(out, run, resume)
@@ -81,9 +93,9 @@ def run_in_simulator(
         if resume:
             _catch_up(out, log)
             terms = terms_for(run, tuple(manifests), resume, _recorded(out))
-        privacy = _conduct(terms, sites_folder, out, log)
+        told = _conduct(terms, sites_folder, out, log)
         data = {name: load_data(m, run) for name, m in manifests.items()}
-        _measure(terms, out, log, data, privacy)
+        _measure(terms, out, log, data, told)
     if not keep_workspace:
         shutil.rmtree(out / WORKSPACE)
     return out
@@ -101,6 +113,15 @@ def _refuse_hopeless(terms: Terms, site_files: Mapping[str, Path]) -> None:
         except FedEFMError as error:
             refused[site] = tell_reason(error)
     check_quorum("start", terms.sites, refused, run.federation.quorum)
+
+
+def _refuse_unhidden(terms: Terms, site_files: Mapping[str, Path]) -> None:
+    """Raises PolicyRefused where secure sums would not hide each site as its own file demands."""
+    from nvflare_jobs.secure import refuse_unhidden  # the privacy packages load slowly
+
+    for site, path in site_files.items():
+        check_promises(read_site(path), terms.run, site)
+    refuse_unhidden(site_files, terms.run, terms.plan())
 
 
 def _catch_up(out: Path, log: EventLog) -> None:
@@ -122,16 +143,17 @@ def _recorded(out: Path) -> int:
     return max((e["round"] + 1 for e in told if e["event"] == "checkpoint"), default=0)
 
 
-def _conduct(terms: Terms, sites_folder: Path, out: Path, log: EventLog) -> Privacy:
+def _conduct(terms: Terms, sites_folder: Path, out: Path, log: EventLog) -> Told:
     """Run the job in FLARE's processes, and tell what the coordinator tells, as it tells it.
 
-    What each site says of its privacy.
+    What the coordinator found, and what each site says of its privacy.
     """
     folder = out / WORKSPACE
     shutil.rmtree(folder, ignore_errors=True)  # of the run that was interrupted
     job = export_job(terms, folder / "job")
     states = out / STATE / WORKSPACE
-    with SimulatorProcess(job, folder, terms.sites, sites_folder, states) as process:
+    signed = terms.run.privacy.secagg is not None
+    with SimulatorProcess(job, folder, terms.sites, sites_folder, states, signed) as process:
         copied = 0
         over = False
         while not over:  # FLARE needs seconds to close down; the job is over with its status
@@ -143,7 +165,8 @@ def _conduct(terms: Terms, sites_folder: Path, out: Path, log: EventLog) -> Priv
             if (process.server_folder / name).exists():
                 shutil.copyfile(process.server_folder / name, out / name)
         told = json.loads((process.server_folder / RESULT).read_text(encoding="utf-8"))
-        return {**_planned_before(out), **{s: p for s, p in told["privacy"].items() if p}}
+        spent = {site: each for site, each in told["privacy"].items() if each}
+        return Told(told["metrics"], {**_planned_before(out), **spent})
 
 
 def _planned_before(out: Path) -> Privacy:
@@ -166,7 +189,8 @@ def _copy_events(path: Path, copied: int, log: EventLog) -> int:
 
 def _told_here(event: Event) -> bool:
     """What this process knows better: it has the test images, and writes the result."""
-    return event["event"] == "run_finished" or event.get("split") == "test"
+    measured = event["event"] == "evaluated" and event["split"] == "test"
+    return measured or event["event"] == "run_finished"
 
 
 def _check_status(process: SimulatorProcess) -> None:
@@ -185,20 +209,26 @@ def _check_status(process: SimulatorProcess) -> None:
 
 
 def _measure(
-    terms: Terms, out: Path, log: EventLog, data: Mapping[str, Splits], privacy: Privacy
+    terms: Terms, out: Path, log: EventLog, data: Mapping[str, Splits], told: Told
 ) -> None:
-    """The figures of ``result.json``, which need images of several sites."""
+    """The figures of ``result.json``, which need images of several sites.
+
+    Where sites tell sums alone, these are all that there is, here as at real sites.
+    """
     run, last = terms.run, terms.run.federation.rounds - 1
+    in_sums, privacy = run.privacy.secagg is not None, told.privacy
     tests = {name: splits.test for name, splits in data.items() if splits.test is not None}
-    metrics: dict[str, float | int | None] = {}
-    if tests:
+    metrics: dict[str, float | int | None] = {**told.metrics} if in_sums else {}
+    if tests and not in_sums:
         metrics["mean_local_accuracy"] = _mean_of_local_models(terms, out, tests)
     if (out / MODEL).exists():
         model = build_model(run)
         load_checkpoint(out / MODEL, model, minimum=1.0)
-        metrics |= measure_global(model, tests, log, last)
+        if not in_sums:
+            metrics |= measure_global(model, tests, log, last)
         promised = {site: told for site, told in privacy.items() if told}  # those who took part
-        save_foundation(out, run, model, holdings(data), metrics, promised)
+        held = {} if in_sums else holdings(data)
+        save_foundation(out, run, model, held, metrics, promised)
     write_result(out, run, terms.sites, metrics, False, True, privacy)
 
 

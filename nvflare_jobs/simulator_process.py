@@ -18,8 +18,9 @@ from types import TracebackType
 
 import psutil
 
+from fedefm.train.exchange import SERVER
 from nvflare_jobs.components import ALLOWED_CLASSES
-from nvflare_jobs.parties.places import RUN_FOLDER, SITES_DIR, STATE_DIR
+from nvflare_jobs.parties.places import IDENTITIES_DIR, RUN_FOLDER, SITES_DIR, STATE_DIR
 
 SIMULATOR = "nvflare.private.fed.app.simulator.simulator"
 JOB_FOLDER = "simulate_job"  # FLARE's name of the only job of a simulation
@@ -34,15 +35,24 @@ class SimulatorProcess:
     Args:
         folder: takes FLARE's workspace and log. FLARE splits commands with paths in them as a shell
             does, so it meets a folder whose path needs quoting under another, temporary name.
+        signed: give each party a certificate, of a root that nobody keeps. They are gone when the
+            processes are.
     """
 
     def __init__(
-        self, job: Path, folder: Path, sites: Sequence[str], sites_folder: Path, states: Path
+        self,
+        job: Path,
+        folder: Path,
+        sites: Sequence[str],
+        sites_folder: Path,
+        states: Path,
+        signed: bool = False,
     ) -> None:
         self.log = folder / LOG
         self._job, self._sites = job.resolve(), sites
         self._folder = folder.resolve()
-        self._plain = Path(tempfile.mkdtemp(prefix="fedefm-"))
+        self._plain = Path(tempfile.mkdtemp(prefix="fedefm-"))  # which nobody else may read
+        self._signed = signed
         self._environment = {
             **os.environ,
             **dict.fromkeys(THREADS, "1"),
@@ -57,6 +67,8 @@ class SimulatorProcess:
 
     def __enter__(self) -> "SimulatorProcess":
         self._write_site_resources()
+        if self._signed:
+            self._environment[IDENTITIES_DIR] = str(self._issue_identities())
         names = ",".join(self._sites)
         (self._plain / "flare").symlink_to(self._folder)
         workspace = self._plain / "flare" / WORKSPACE
@@ -76,7 +88,7 @@ class SimulatorProcess:
     ) -> None:
         end_with_children(self._process.pid)
         self._process.wait()
-        shutil.rmtree(self._plain)  # the link, not what it leads to
+        shutil.rmtree(self._plain)  # keys, and the link, not what it leads to
 
     def _write_site_resources(self) -> None:
         """Every simulated site allows our classes one by one, as a real one does."""
@@ -84,6 +96,15 @@ class SimulatorProcess:
         local.mkdir(parents=True)
         resources = {"class_allow_list": list(ALLOWED_CLASSES)}
         (local / "resources.json").write_text(json.dumps(resources), encoding="utf-8")
+
+    def _issue_identities(self) -> Path:
+        from privacy.identity import ThrowAwayRoot  # the privacy packages load slowly
+
+        root, folder = ThrowAwayRoot(), self._plain / "identities"
+        for party in (*self._sites, SERVER):
+            root.issue(party)
+        root.save(folder)
+        return folder
 
     def running(self) -> bool:
         """Whether FLARE is still at it."""

@@ -25,7 +25,7 @@ from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
 from nvflare_jobs.components.site_executor import check_sender
 from nvflare_jobs.parties import messages, places, terms
-from nvflare_jobs.parties.conductor import SIMULATOR, Conductor
+from nvflare_jobs.parties.conductor import SIMULATOR, Conductor, Patience, no_patience
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import credentials_of
 from nvflare_jobs.parties.mailbox import Mailbox
@@ -155,7 +155,7 @@ class _Asking:
         awaited: frozenset[str],
         limit_s: float,
         enough: int | None = None,
-        patience_s: float = 0.0,
+        patience_s: Patience = no_patience,
         meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, dict[str, Any]]:
         answers: dict[str, dict[str, Any]] = {}
@@ -192,15 +192,17 @@ class _Asking:
         awaited: frozenset[str],
         limit_s: float,
         enough: int | None,
-        patience_s: float,
+        patience_s: Patience,
     ) -> None:
-        until = time.monotonic() + limit_s
+        until, enough_since = time.monotonic() + limit_s, math.inf
         with came:
             while time.monotonic() < until and self._left(awaited, answers):
                 if self._stopped():
                     raise ProtocolError("the job was aborted")
                 if enough is not None and len(answers) >= enough:
-                    until, enough = min(until, time.monotonic() + patience_s), None
+                    enough_since = min(enough_since, time.monotonic())
+                    if time.monotonic() >= enough_since + patience_s(answers):
+                        return
                 came.wait(POLL_S)
 
     def _left(self, awaited: frozenset[str], answers: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@ exchange; it learns who took part, and the numbers that each site's own policy l
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import build_model, build_server
 from fedefm.train.exchange import SERVER, RoundStats, Steps
-from fedefm.train.rounds import algorithm_for
+from fedefm.train.rounds import Measurement, algorithm_for
 from fedefm.train.run_folder import (
     MODEL,
     open_run_folder,
@@ -26,18 +26,35 @@ from fedefm.train.run_folder import (
 from fedefm.train.secrecy import Secrecy
 from fedefm.train.simulate import Outcome
 from fedefm.train.state import finished_rounds, load_state, save_state
-from fedefm.train.telling import check_quorum, close_round, tell_rejected, tell_site, unheard
+from fedefm.train.telling import (
+    check_quorum,
+    close_round,
+    tell_pooled,
+    tell_rejected,
+    tell_site,
+    tell_verdict,
+    unheard,
+)
+from fedefm.train.verdict import pooled_metrics
 from nvflare_jobs.parties.accuracy import pooled, tell_global, tell_own
+from nvflare_jobs.parties.deadlines import deadlines_of
 from nvflare_jobs.parties.heads import HEADS_FILE, KNOWN_HEADS, KnownHeads
-from nvflare_jobs.parties.messages import DISMISS, PUBLISH, READY, ROUND, outcome_of
+from nvflare_jobs.parties.messages import DISMISS, MEASURE, PUBLISH, READY, ROUND, outcome_of
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.terms import Terms
 
 START_S = 600.0  # how long sites may take to start and to decode their images
-PHASES = 2  # exchanges of a round, at most
 GRACE_S = 10.0  # fetching a task, sending its result
 SIMULATOR = "simulator"  # all sites are folders of one machine
 Answers = Mapping[str, Mapping[str, Any]]
+
+
+Patience = Callable[[Answers], float]
+
+
+def no_patience(answers: Answers) -> float:
+    """Nobody is waited for once enough have answered."""
+    return 0.0
 
 
 class Asking(Protocol):
@@ -50,13 +67,14 @@ class Asking(Protocol):
         awaited: frozenset[str],
         limit_s: float,
         enough: int | None = None,
-        patience_s: float = 0.0,
+        patience_s: Patience = no_patience,
         meanwhile: Callable[[], None] | None = None,
     ) -> Answers:
         """Answers by site: all ``awaited`` ones, or those that came before ``limit_s``.
 
-        When ``enough`` have answered, the others get ``patience_s`` more. ``meanwhile`` runs while
-        the sites work. An answer of ``{"refused": sentence}`` means that a site could not.
+        From when ``enough`` have answered, the others get as many seconds as ``patience_s`` says of
+        the answers so far. ``meanwhile`` runs while the sites work. An answer of
+        ``{"refused": sentence}`` means that a site could not.
         """
 
 
@@ -75,6 +93,7 @@ class Conductor:
         self.terms, self.run, self.plan = terms, terms.run, terms.plan()
         self._folder, self._state_folder = folder, state_folder
         self._party, self._ask = party, ask
+        self._deadlines = deadlines_of(terms.run, self.plan)
         self._server = build_server(terms.run, self.plan, secrecy=secrecy)
         self._algorithm = algorithm_for(terms.run, self.plan)
         self._silent: dict[str, str] = {}  # who did not answer last, and why nobody waits
@@ -112,7 +131,7 @@ class Conductor:
             frozenset(sites),
             START_S,
             enough=self.terms.needed,
-            patience_s=federation.deadline_s,
+            patience_s=lambda answers: federation.deadline_s,
         )
         self._note_absent(answers)
         self._heads.note(answers)
@@ -173,7 +192,8 @@ class Conductor:
         started = time.perf_counter()
         server_round = self._algorithm.server_round
         steps = server_round(self._server, round_index) if server_round else None
-        answers, server = self._ask_sites(ROUND, round_index, steps, begin_at)
+        most = self._deadlines.round
+        answers, server = self._ask_sites(ROUND, round_index, steps, begin_at, most)
         missing = {**unheard(server), **self._silent, **self._refused}
         if steps is not None:
             tell_rejected(log, round_index, SERVER, server)
@@ -184,18 +204,43 @@ class Conductor:
             if reason:
                 missing[site] = reason
         ordered = {site: missing[site] for site in self.terms.sites if site in missing}
-        quorum = self.run.federation.quorum
-        seconds = time.perf_counter() - started
-        close_round(log, round_index, self.terms.sites, ordered, seconds, quorum)
+        federation, seconds = self.run.federation, time.perf_counter() - started
+        close_round(log, round_index, self.terms.sites, ordered, seconds, federation.quorum)
         tell_own(log, round_index, answers)
+        measurement = self._algorithm.measurement
+        if measurement is not None and (round_index + 1) % federation.evaluate_every == 0:
+            self._measure(measurement, round_index, begin_at, log)
         if steps is not None:
             save_state(self._state_folder, round_index + 1, {SERVER: self._server.state()})
         log.emit("checkpoint", round=round_index)
 
+    def _measure(
+        self, measurement: Measurement, round_index: int, begin_at: int, log: EventLog
+    ) -> None:
+        """What the sites measured in the round, told as one sum over all of them."""
+        steps, most = measurement.server(self._server, round_index), self._deadlines.metrics
+        answers, server = self._ask_sites(MEASURE, round_index, steps, begin_at, most)
+        self._tell_troubles(log, round_index, answers, server)
+        if server.result is not None:
+            sent = server.sent_bytes + _sent_by(answers)
+            tell_pooled(log, round_index, "validation", server.result, "own", sent)
+
+    def _tell_troubles(
+        self, log: EventLog, round_index: int, answers: Answers, server: Outcome[Any]
+    ) -> None:
+        """What was refused in an exchange of which no site gives a further account."""
+        tell_rejected(log, round_index, SERVER, server)
+        for site, answer in answers.items():
+            told = [*answer.get("rejected", ()), *filter(None, [_trouble(answer)])]
+            tell_rejected(log, round_index, site, Outcome(rejected=[str(each) for each in told]))
+
     def _ask_sites(
-        self, task: str, round_index: int, steps: Steps[Any] | None, begin_at: int
+        self, task: str, round_index: int, steps: Steps[Any] | None, begin_at: int, most: int
     ) -> tuple[Answers, Outcome[Any]]:
-        """Put a round to the sites and play the server's part; their answers and its outcome."""
+        """Put a task of ``most`` exchanges to the sites, and play the server's part in it.
+
+        The sites' answers, and what became of the server's part.
+        """
         absent = {**self._silent, **self._refused}
         deadline_s = self.run.federation.deadline_s
         played: list[Outcome[Any]] = []
@@ -204,13 +249,20 @@ class Conductor:
             if steps is not None:
                 played.append(self._party.play(steps, round_index, absent))
 
+        awaited = frozenset(self.terms.sites) - frozenset(absent)
+
+        def patience_s(answers: Answers) -> float:
+            missed = _missed_by(answers, played)
+            known = awaited - set(answers) <= missed  # whoever is missing was missed in the round
+            return (1 if known else self._deadlines.lateness) * deadline_s + GRACE_S
+
         answers = self._ask(
             task,
             {"round": round_index, "begin_at": begin_at, "silent": sorted(absent)},
-            frozenset(self.terms.sites) - frozenset(absent),
-            (PHASES + 1) * deadline_s + GRACE_S,
+            awaited,
+            (most + 1) * deadline_s + GRACE_S,
             enough=self.terms.needed,
-            patience_s=deadline_s + GRACE_S,
+            patience_s=patience_s,
             meanwhile=server_part,
         )
         answers = {site: a for site, a in answers.items() if site not in self._refused}
@@ -226,7 +278,7 @@ class Conductor:
     ) -> str | None:
         """Write down one site's round; why it failed, or None."""
         outcome: Outcome[RoundStats] = Outcome()
-        reason: str | None = answer.get("refused", answer.get("reason"))
+        reason = _trouble(answer)
         try:
             outcome = outcome_of(answer) if "refused" not in answer else outcome
         except ProtocolError as error:
@@ -260,18 +312,22 @@ class Conductor:
         publication, rounds = self._algorithm.publication, self.run.federation.rounds
         if publication is None:
             if self.run.privacy.dp is not None:
-                self._tell_spent(log, self._ask_sites(PUBLISH, rounds, None, rounds)[0])
+                self._tell_spent(log, self._ask_sites(PUBLISH, rounds, None, rounds, 0)[0])
             return {}
-        answers, server = self._ask_sites(PUBLISH, rounds, publication.server(self._server), rounds)
+        steps, most = publication.server(self._server), self._deadlines.publish
+        answers, server = self._ask_sites(PUBLISH, rounds, steps, rounds, most)
         for site, answer in answers.items():
             self._tell_planned(log, site, answer)
         self._tell_spent(log, answers)
-        sent = server.sent_bytes + sum(int(a.get("sent_bytes", 0)) for a in answers.values())
+        sent = server.sent_bytes + _sent_by(answers)
         missing = {**unheard(server), **self._silent, **self._refused}
-        tell_rejected(log, rounds, SERVER, server)
+        self._tell_troubles(log, rounds, answers, server)
         log.emit("published", round=rounds, sent_bytes=sent, missing=missing)
         check_quorum("the global model", self.terms.sites, missing, self.run.federation.quorum)
         self._save_model(self._server.weights)
+        if self._algorithm.measurement is not None:
+            tell_verdict(log, rounds - 1, self._server.verdict)
+            return pooled_metrics(self._server.verdict)
         tell_global(log, rounds - 1, answers)
         return pooled(answers, "test")
 
@@ -280,3 +336,18 @@ class Conductor:
         load_weights(model, weights)
         info = {**model.info, "run": self.run.name, "rounds": str(self.run.federation.rounds)}
         save_checkpoint(self._folder / MODEL, model, info)
+
+
+def _missed_by(answers: Answers, played: Sequence[Outcome[Any]]) -> set[str]:
+    """Whom those who are done, the server among them, did not hear."""
+    told = {str(site) for answer in answers.values() for site in answer.get("unheard", ())}
+    return told.union(*(outcome.missing for outcome in played))
+
+
+def _sent_by(answers: Answers) -> int:
+    return sum(int(answer.get("sent_bytes", 0)) for answer in answers.values())
+
+
+def _trouble(answer: Mapping[str, Any]) -> str | None:
+    trouble: str | None = answer.get("refused", answer.get("reason"))
+    return trouble

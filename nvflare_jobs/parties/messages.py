@@ -19,6 +19,7 @@ from fedefm.train.simulate import Outcome
 
 READY = "fedefm_ready"  # are you there, what do you hold, what have you saved
 ROUND = "fedefm_round"  # play one round
+MEASURE = "fedefm_measure"  # tell what was measured in the round, in a sum over all sites
 PUBLISH = "fedefm_publish"  # the last exchange, and measure what came of it
 DISMISS = "fedefm_dismiss"  # the run does not begin: give back what was set aside for it
 SHARE = "fedefm_share"  # one message between two parties

@@ -6,6 +6,7 @@ not in ``policy.allowed_metrics`` is not told.
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +23,16 @@ from fedefm.train.assemble import (
     load_data,
 )
 from fedefm.train.exchange import RoundStats, Steps
-from fedefm.train.measure import correct
+from fedefm.train.measure import Measure, correct, measure_nothing, measure_on
 from fedefm.train.rounds import algorithm_for
 from fedefm.train.simulate import Outcome
 from fedefm.train.site import Site
 from fedefm.train.workshop import holdings
-from nvflare_jobs.parties.answers import tellable
+from nvflare_jobs.parties.answers import MEASURED_IN_TRAINING, tellable
 from nvflare_jobs.parties.heads import KNOWN_HEADS
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import Credentials
-from nvflare_jobs.parties.messages import DISMISS, PUBLISH, READY, ROUND, report_of
+from nvflare_jobs.parties.messages import DISMISS, MEASURE, PUBLISH, READY, ROUND, report_of
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.saved_run import SavedRun
 from nvflare_jobs.parties.terms import Terms
@@ -85,6 +86,7 @@ class SiteWork:
         self._algorithm = algorithm_for(terms.run, terms.plan())
         self._saved = SavedRun(name, state_folder, terms)
         self._started = False
+        self._measured = RoundStats()  # in the round that is over
 
     def answer(self, task: str, numbers: Mapping[str, Any], party: Party) -> dict[str, Any]:
         """Do one of the coordinator's tasks, and tell what came of it."""
@@ -92,7 +94,7 @@ class SiteWork:
             return self.ready(numbers.get(KNOWN_HEADS, {}).get(self.name))
         if task == DISMISS:
             return self.dismiss()
-        if task not in (ROUND, PUBLISH):
+        if task not in (ROUND, MEASURE, PUBLISH):
             raise ProtocolError(f"task {task!r} is not known at a site")
         told: dict[str, Any] = {}
         if not self._started:
@@ -100,6 +102,8 @@ class SiteWork:
             self._started = True
         if task == ROUND:
             return told | self.play(party, int(numbers["round"]), numbers["silent"])
+        if task == MEASURE:
+            return told | self.measure(party, int(numbers["round"]), numbers["silent"])
         return told | self.publish(party, numbers["silent"])
 
     def ready(self, known_head: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -155,6 +159,7 @@ class SiteWork:
         steps = self._algorithm.site_round(self._site, round_index)
         outcome = self._played(party, steps, round_index, silent)
         reason = None
+        self._measured = outcome.result or RoundStats()
         if outcome.error is None:
             self._site.finish_round()
         else:
@@ -166,6 +171,17 @@ class SiteWork:
         if (round_index + 1) % federation.evaluate_every == 0:
             report["measured"] = self._measure({"own": self._site.model}, ("validation",))
         return report | self._of_ledger()
+
+    def measure(self, party: Party, round_index: int, silent: Iterable[str] = ()) -> dict[str, Any]:
+        """Give what was measured in the round to the sum over all sites, and tell nothing of it."""
+        measurement = self._algorithm.measurement
+        if measurement is None:
+            raise ProtocolError("in this run each site tells its own numbers, with its rounds")
+        steps = measurement.site(self._site, round_index, self._summable(self._measured))
+        outcome = self._played(party, steps, round_index, silent)
+        reason = tell_reason(outcome.error) if outcome.error else None
+        outcome.result = None
+        return self._allowed(report_of(outcome, reason)) | self._of_ledger()
 
     def publish(self, party: Party, silent: Iterable[str] = ()) -> dict[str, Any]:
         """The last exchange, how the global model does on the own images, and what was spent."""
@@ -211,6 +227,7 @@ class SiteWork:
             self.terms.plan(),
             protection,
             secrecy=self._secrecy,
+            measure=self._summed_accuracies(),
         )
 
     def _planned(self) -> dict[str, Any]:
@@ -253,6 +270,22 @@ class SiteWork:
             for split in splits
             if (data := found[split]) is not None
         }
+
+    def _summed_accuracies(self) -> Measure:
+        """How models do on the own images, for sums; on none where the site tells no accuracies."""
+        if {"accuracy", "images"} <= set(self._settings.policy.allowed_metrics):
+            return measure_on(self._data.held_out)
+        return measure_nothing
+
+    def _summable(self, stats: RoundStats) -> RoundStats:
+        """What the site's policy lets into a sum over all sites; nothing where it is private."""
+        allowed = set(self._settings.policy.allowed_metrics)
+        if self._guard is not None:
+            allowed -= MEASURED_IN_TRAINING
+        loss = stats.loss if "loss" in allowed else None
+        return replace(
+            stats, loss=loss, similarity=stats.similarity if "similarity" in allowed else {}
+        )
 
     def _allowed(self, report: dict[str, Any]) -> dict[str, Any]:
         """The report without what the site's policy keeps. Bytes are seen by the relay anyway."""

@@ -12,7 +12,7 @@ from fedefm.config import RunConfig
 from fedefm.errors import ProtocolError
 from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
-from nvflare_jobs.parties.conductor import Conductor
+from nvflare_jobs.parties.conductor import Conductor, Patience, no_patience
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.site_work import SiteWork, tell_reason
@@ -57,7 +57,7 @@ class Job:
         awaited: frozenset[str],
         limit_s: float,
         enough: int | None = None,
-        patience_s: float = 0.0,
+        patience_s: Patience = no_patience,
         meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         living = [site for site in self.terms.sites if site not in self.dead]
