@@ -17,10 +17,12 @@ from fedefm.report.run_report import write_report
 from fedefm.report.tensorboard import TensorBoard
 from fedefm.train.protection import Protect
 from fedefm.train.run import run_in_process
-from fedefm.train.run_folder import RESULT
+from fedefm.train.run_folder import RESULT, STATE
+from fedefm.train.secrecy import Hide
 from nvflare_jobs.commands.progress import progress_of
 
 METRICS, TENSORBOARD = "metrics.csv", "tensorboard"
+MEMORIES = "secure_sums"  # of a run's parties, in its state
 
 
 class Where(str, Enum):
@@ -78,8 +80,8 @@ def perform(
         try:
             if where is Where.process:
                 decoding = stack.enter_context(progress_of("reading images", quiet))
-                told, guard = tuple(listeners), _protect(settings)
-                run_in_process(settings, sites, folder, resume, told, None, decoding, guard)
+                told, guard, hide = tuple(listeners), _protect(settings), _hide(settings, folder)
+                run_in_process(settings, sites, folder, resume, told, None, decoding, guard, hide)
             else:
                 from nvflare_jobs.simulator import run_in_simulator  # FLARE loads slowly
 
@@ -97,6 +99,15 @@ def _protect(settings: RunConfig) -> Protect | None:
     from nvflare_jobs.protect import ByLedger
 
     return ByLedger()
+
+
+def _hide(settings: RunConfig, folder: Path) -> Hide | None:
+    """What hides the parts of a run's sums, with memories in the run folder."""
+    if settings.privacy.secagg is None:
+        return None
+    from nvflare_jobs.secure import BySecureSums
+
+    return BySecureSums(folder / STATE / MEMORIES)
 
 
 class _Recorder:
