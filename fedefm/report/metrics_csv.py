@@ -7,6 +7,8 @@ One row is one value, in four columns:
 - ``kind``: ``loss``, ``learning_rate``; ``seconds``, ``train_seconds``, ``exchange_seconds``;
   ``sent_bytes``, ``received_bytes``; ``accuracy/SPLIT`` (a share in [0, 1]); ``similarity/EXPERT``
   (1 - EMD of the expert that was trained at EXPERT); ``participants`` (number of sites);
+  ``trained_on`` (training images, or patients in a private run, told as a sum). Where sites tell
+  sums, ``loss``, ``similarity`` and ``accuracy/SPLIT`` of ``all`` are over their own models;
 - ``value``: the number; not-a-number is written as ``nan``.
 """
 
@@ -83,6 +85,13 @@ def rows_of(event: Event) -> Iterator[Row]:
                 yield number, event["site"], name, event[name]
     elif kind == "evaluated":
         yield number, event["site"], f"accuracy/{event['split']}", event["accuracy"]
+    elif kind == "metrics":
+        site = event["model"] if event["model"] == "global" else "all"
+        if isinstance(event.get("accuracy"), int | float):
+            yield number, site, f"accuracy/{event['split']}", event["accuracy"]
+        for name in ("loss", "similarity", "trained_on"):
+            if isinstance(event.get(name), int | float):
+                yield number, site, name, event[name]
     elif kind == "similarity":
         yield number, event["student"], f"similarity/{event['expert']}", event["value"]
     elif kind == "round_finished":

@@ -59,7 +59,7 @@ class PlainProgress:
 
     def __call__(self, event: Event) -> None:
         """Print the lines that ``event`` completes, if any."""
-        if event["event"] != "evaluated":
+        if event["event"] not in ("evaluated", "metrics"):
             self._say_round()
         self._state.take(event)
         if event["event"] == "run_started":

@@ -17,6 +17,7 @@ from fedefm.events import Event, read_events
 from fedefm.report.numbers import known
 
 GLOBAL = "global"  # the name under which the shared model is evaluated
+POOLED = "all sites"  # the name of what was told as a sum over them
 Holdings = dict[str, dict[str, dict[str, int]]]  # site -> corpus -> split -> images
 Series = dict[str, list[tuple[int, float]]]  # name -> (round number from 1, value), by round
 
@@ -28,6 +29,7 @@ _NEEDED = {
     "similarity": ("round", "student", "expert", "value"),
     "rejected": ("round", "site"),
     "evaluated": ("round", "site"),
+    "metrics": ("round", "model", "split"),
     "corpora": ("holdings",),
     "privacy_planned": ("site", "epsilon"),
     "privacy_spent": ("site", "epsilon"),
@@ -77,6 +79,16 @@ class RunRecord:
     def by_round(self, kind: str, value: str) -> Series:
         """``value`` of the events of ``kind``, by site and round."""
         return by_round(self.of(kind), value)
+
+    def pooled(self, value: str) -> Series:
+        """``value`` as all sites told it together of their own models, under one name."""
+        own = ({**e, "site": POOLED} for e in self.of("metrics") if e["model"] == "own")
+        return by_round(own, value)
+
+    @property
+    def tells_sums(self) -> bool:
+        """Whether sites told what they measured as sums, and none told its own."""
+        return any(self.of("metrics"))
 
     def totals(self, field: str) -> dict[str, float]:
         """Sum of one field of the ``round`` events, for each site that reported it."""

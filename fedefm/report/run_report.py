@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fedefm import __version__
 from fedefm.report import numbers, protection, sentences, tables
-from fedefm.report.figures.agreement import agreement_curve, agreement_maps
+from fedefm.report.figures.agreement import Agreement, agreement_curve, agreement_maps
 from fedefm.report.figures.canvas import shortened
 from fedefm.report.figures.costs import time_by_site, traffic_by_round
 from fedefm.report.figures.curves import accuracy_figure, loss_figure
@@ -88,11 +88,12 @@ def _head(record: RunRecord) -> Context:
 
 def _learning(record: RunRecord) -> Context:
     split, accuracies = tables.accuracy_series(record)
-    losses = record.by_round("round", "loss")
+    losses = tables.loss_series(record)
     references = tables.reference_levels(record)
     return {
         "split": split,
         "has_global": GLOBAL in accuracies,
+        "in_sums": record.tells_sums,
         "swapped": record.started.get("update") == "swap",
         "references": references,
         "accuracy_figure": accuracy_figure(accuracies, references) if _curves(accuracies) else "",
@@ -111,6 +112,7 @@ def _data(record: RunRecord) -> Context:
         "largest": max(largest, 1),
         "splits": tables.SPLITS,
         "corpora_meaning": sentences.corpora_meaning(holdings) if holdings else "",
+        "together": sentences.together(record),
     }
 
 
@@ -127,8 +129,12 @@ def _exchange(record: RunRecord) -> Context:
         "topology_figure": _topology(record),
         "with_server": sentences.scenario_of(record) == "client_server",
         "agreement_curve": agreement_curve(found) if _curves(found) else "",
-        "agreement_maps": agreement_maps(found, record.sites) if found else "",
-        "agreement_meaning": sentences.agreement_meaning(min(values), max(values)) if found else "",
+        "agreement_maps": agreement_maps(found, record.sites) if _of_pairs(found, record) else "",
+        "agreement_meaning": (
+            sentences.agreement_meaning(min(values), max(values), record.tells_sums)
+            if found
+            else ""
+        ),
         "participation_meaning": meaning,
         "participation_figure": (
             participation_figure(statuses, record.sites, last) if statuses else ""
@@ -136,6 +142,11 @@ def _exchange(record: RunRecord) -> Context:
         "missing": tables.missing_table(record),
         "undelivered": tables.undelivered_table(record),
     }
+
+
+def _of_pairs(found: Agreement, record: RunRecord) -> bool:
+    """Whether experts were told apart; not where only their mean came home, or was told."""
+    return any(expert in record.sites for _, expert in found)
 
 
 def _topology(record: RunRecord) -> str:

@@ -166,8 +166,25 @@ def time_meaning(seconds: Mapping[str, Any], wall: float) -> str:
     return f"{text}."
 
 
-def agreement_meaning(low: float, high: float) -> str:
-    """How far apart the pairs are."""
+def together(record: RunRecord) -> str:
+    """On how much all sites trained, where they told that as a sum; else empty."""
+    sizes = [event for event in record.of("metrics") if known(event.get("trained_on"))]
+    if not sizes:
+        return ""
+    last = sizes[-1]
+    return (
+        f"Together, {count(last.get('sites'), 'site')} trained on {count(last['trained_on'])} "
+        "images, or patients where training was private."
+    )
+
+
+def agreement_meaning(low: float, high: float, in_sums: bool = False) -> str:
+    """How far apart the pairs are, or how far the mean over all sites went."""
+    if in_sums:
+        return (
+            f"The sites told it as a sum: its mean over them lay between {decimal(low, 2)} and "
+            f"{decimal(high, 2)}."
+        )
     return (
         f"The pairs lie between {decimal(low, 2)} and {decimal(high, 2)}. An expert's weight "
         "follows its similarity, so the closer the values, the more equal the weights."

@@ -4,8 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedefm.report.figures.agreement import Agreement
-from fedefm.report.numbers import count, data_size, decimal, known, percent, ranges
-from fedefm.report.record import GLOBAL, Holdings, RunRecord, Series, by_round
+from fedefm.report.numbers import (
+    NOT_MEASURED,
+    count,
+    data_size,
+    decimal,
+    known,
+    percent,
+    ranges,
+)
+from fedefm.report.record import GLOBAL, POOLED, Holdings, RunRecord, Series, by_round
 
 SPLITS = ("train", "validation", "test")
 Table = list[list[str]]
@@ -16,9 +24,10 @@ def accuracy_series(record: RunRecord) -> tuple[str, Series]:
     """The split that was evaluated in most rounds, and accuracy by round.
 
     A site's series is that of its own model on its own images, the global one that of the shared
-    model on all images.
+    model on all images. Where sums are told, all sites' models on their own images are one series.
     """
     events = [event for event in record.of("evaluated") if "model" not in event]
+    events += [{**e, "site": POOLED} for e in record.of("metrics") if e["model"] == "own"]
     rounds: dict[str, set[int]] = {}
     for event in events:
         rounds.setdefault(event["split"], set()).add(event["round"])
@@ -26,6 +35,11 @@ def accuracy_series(record: RunRecord) -> tuple[str, Series]:
         return "", {}
     split = max(rounds, key=lambda name: len(rounds[name]))
     return split, by_round((e for e in events if e["split"] == split), "accuracy")
+
+
+def loss_series(record: RunRecord) -> Series:
+    """Training loss by site and round, or of all sites together where sums are told."""
+    return record.by_round("round", "loss") or record.pooled("loss")
 
 
 def shared_at_sites(record: RunRecord) -> dict[str, float]:
@@ -71,6 +85,7 @@ def site_table(record: RunRecord, series: Series) -> Table:
     shared = shared_at_sites(record)
     holdings, statuses = record.holdings(), turn_statuses(record)
     losses = record.by_round("round", "loss")
+    untold = _NOT_TOLD if record.tells_sums else NOT_MEASURED
     sent, received = record.totals("sent_bytes"), record.totals("received_bytes")
     rows = []
     for site in record.sites:
@@ -81,8 +96,8 @@ def site_table(record: RunRecord, series: Series) -> Table:
                 site,
                 count(sum(held)) if held else _NOT_TOLD,
                 str(sum(number > 0 for number in held)) if held else _NOT_TOLD,
-                percent(_last(series, site)),
-                percent(shared.get(site)),
+                percent(series[site][-1][1]) if series.get(site) else untold,
+                percent(shared[site]) if site in shared else untold,
                 decimal(_last(losses, site)) if site in losses else _NOT_TOLD,
                 f"{turns.count('ok')} of {len(turns)}" if turns else _NOT_TOLD,
                 data_size(sent.get(site)),
@@ -144,8 +159,10 @@ def undelivered_table(record: RunRecord) -> Table:
 
 
 def agreement(record: RunRecord) -> Agreement:
-    """Similarity by round for each (student, expert)."""
-    found: Agreement = {}
+    """Similarity by round for each (student, expert), or of all together where sums are told."""
+    found: Agreement = {
+        (name, name): points for name, points in record.pooled("similarity").items()
+    }
     for event in record.of("similarity"):
         if known(event.get("value")):
             pair = (event["student"], event["expert"])
@@ -156,7 +173,7 @@ def agreement(record: RunRecord) -> Agreement:
 def sent_by_round(record: RunRecord) -> list[tuple[int, float]]:
     """Bytes that all sites, and the server where there is one, sent by round."""
     totals: dict[int, float] = {}
-    for event in (*record.of("round"), *record.of("server")):
+    for event in (*record.of("round"), *record.of("server"), *record.of("metrics")):
         if known(event.get("sent_bytes")):
             totals[event["round"]] = totals.get(event["round"], 0.0) + event["sent_bytes"]
     return sorted(totals.items())

@@ -26,6 +26,8 @@ class RunState:
     round: int = 0
     seconds: float | None = None  # of the last round
     accuracy: float | None = None  # of the shared model
+    own_accuracy: float | None = None  # of the sites' own models together, where sums are told
+    loss: float | None = None  # of all sites together, where sums are told
     missing: dict[str, str] = field(default_factory=dict)
     sites: dict[str, SiteState] = field(default_factory=dict)
 
@@ -43,6 +45,8 @@ class RunState:
             self._take_turn(event)
         elif kind == "evaluated":
             self._take_accuracy(event)
+        elif kind == "metrics":
+            self._take_sum(event)
         elif kind == "round_finished":
             self._take_end(event)
 
@@ -50,8 +54,10 @@ class RunState:
         """The last round in one line."""
         losses = [s.loss for s in self.sites.values() if s.loss is not None and known(s.loss)]
         parts = [f"round {self.round + 1}/{self.rounds}"]
-        if losses:
-            parts.append(f"loss {decimal(sum(losses) / len(losses))}")
+        if loss := sum(losses) / len(losses) if losses else self.loss:
+            parts.append(f"loss {decimal(loss)}")
+        if self.own_accuracy is not None:
+            parts.append(f"own models {percent(self.own_accuracy)}")
         if self.accuracy is not None:
             parts.append(f"accuracy {percent(self.accuracy)}")
         parts.append(duration(self.seconds))
@@ -60,8 +66,11 @@ class RunState:
         return ", ".join(parts)
 
     def shared(self) -> str:
-        """What is known of the shared model, or nothing."""
-        return "" if self.accuracy is None else f"shared model: {percent(self.accuracy)} accuracy"
+        """What is known of the shared model and of all sites together, or nothing."""
+        own = None if self.own_accuracy is None else f"own models: {percent(self.own_accuracy)}"
+        shared = None if self.accuracy is None else f"shared model: {percent(self.accuracy)}"
+        known_ones = [each for each in (own, shared) if each]
+        return f"{', '.join(known_ones)} accuracy" if known_ones else ""
 
     def _site(self, name: str) -> SiteState:
         return self.sites.setdefault(name, SiteState())
@@ -80,6 +89,12 @@ class RunState:
             self.accuracy = event["accuracy"]
         else:
             self._site(event["site"]).accuracy = event["accuracy"]
+
+    def _take_sum(self, event: Event) -> None:
+        if event["model"] == GLOBAL:
+            self.accuracy = event["accuracy"]
+        else:
+            self.own_accuracy, self.loss = event["accuracy"], event["loss"]
 
     def _take_end(self, event: Event) -> None:
         self.round, self.seconds = event["round"], event["seconds"]

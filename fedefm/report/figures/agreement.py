@@ -36,7 +36,8 @@ def agreement_curve(agreement: Agreement) -> Markup:
         axes.set_xlim(min(rounds) - 0.3, max(rounds) + 0.3)
         round_axis(axes)
         axes.grid(axis="y")
-        ends = [("mean of pairs", ACCENT, mean[-1])]
+        name = "mean of sites" if len(agreement) == 1 else "mean of pairs"
+        ends = [(name, ACCENT, mean[-1])]
         if len(agreement) > 1:
             ends += [("highest pair", MUTED, high[-1]), ("lowest pair", MUTED, low[-1])]
         name_line_ends(axes, ends)

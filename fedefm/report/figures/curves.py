@@ -15,20 +15,19 @@ from fedefm.report.figures.canvas import (
     shortened,
     spread,
 )
-from fedefm.report.record import GLOBAL, Series
+from fedefm.report.record import GLOBAL, POOLED, Series
 
 Line = tuple[str, str, float]  # label, color, last value
 
 
 def accuracy_figure(series: Series, references: Sequence[tuple[str, float]]) -> Markup:
     """Accuracy (share in [0, 1]) by round; ``references`` are levels with a name, drawn dashed."""
-    shared = "shared model" if GLOBAL in series else None
+    bold = {GLOBAL: "shared model", POOLED: "own models, all sites"}
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
-        labels = _lines(axes, {k: v for k, v in series.items() if k != GLOBAL})
-        if shared:
-            labels.append(_bold(axes, series[GLOBAL], shared))
+        labels = _lines(axes, {k: v for k, v in series.items() if k not in bold})
+        labels += [_bold(axes, series[k], label) for k, label in bold.items() if k in series]
         for name, level in references:
             axes.axhline(level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
             labels.append((name, MUTED, level))
@@ -50,8 +49,8 @@ def loss_figure(series: Series) -> Markup:
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
-        labels = _lines(axes, series)
-        if len(series) > 1:
+        labels = _lines(axes, {k: v for k, v in series.items() if k != POOLED})
+        if len(series) > 1 or POOLED in series:
             labels.append(_bold(axes, mean, "mean of sites"))
         axes.set_ylabel("training loss (mean over images)")
         axes.set_ylim(bottom=0)

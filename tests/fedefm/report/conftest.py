@@ -101,6 +101,28 @@ class ExampleRun:
                 value = 0.93 - 0.1 * progress + float(self.draw.normal(0, 0.015))
                 self.add("similarity", round=number, student=site, expert=other, value=value)
 
+    def hide_single_numbers(self) -> "ExampleRun":
+        """Tell the same run as one whose sums are secure: pooled numbers, every third round."""
+        told, self.events = self.events, []
+        for event in told:
+            if event["event"] in ("corpora", "evaluated", "similarity"):
+                continue
+            self.events.append({**event, "loss": None} if event["event"] == "round" else event)
+            if event["event"] == "round_finished" and event["round"] % 3 == 2:
+                self.tell_sum(event["round"], "own", "validation", trained_on=640)
+        self.tell_sum(self.rounds - 1, "global", "test")
+        return self
+
+    def tell_sum(self, number: int, model: str, split: str, **more: Any) -> None:
+        fields = {"loss": None, "similarity": None, "trained_on": None, **more}
+        if model == "own":
+            fields |= {"loss": 2 - number / 10, "similarity": 0.9 - number / 100}
+        accuracy = 0.3 + number / 40
+        self.add(
+            "metrics", round=number, model=model, split=split, sites=len(self.sites),
+            accuracy=accuracy, images=160, sent_bytes=100, **fields,
+        )  # fmt: skip
+
     def evaluate(self, number: int, site: str, accuracy: float) -> None:
         accuracy = min(1.0, max(0.0, accuracy + float(self.draw.normal(0, 0.015))))
         self.add(
