@@ -81,17 +81,25 @@ class Adversary:
         self.dealt |= answers
         return answers
 
-    def show_dealings(self, names: Collection[str] | None = None) -> Json:
-        """What each says to the dealings of ``names``; its masked vector is in ``masked``."""
+    def show_dealings(
+        self, names: Collection[str] | None = None, to: Collection[str] | None = None
+    ) -> Json:
+        """What ``to`` say to the dealings of ``names``; their masked vectors are in ``masked``."""
         owners = sorted(name for name in self.dealt if names is None or name in names)
         return {
             name: wire.tell({"dealings": self.public(owners), "sealed": self.sealed(name, owners)})
-            for name, wire in self._of(names)
+            for name, wire in self._of(names if to is None else to)
         }
 
     def show_members(self, views: Mapping[str, Collection[str]]) -> Json:
         """What each says to its own view of whose vectors arrived."""
         return {name: self.wires[name].tell({"members": sorted(views[name])}) for name in views}
+
+    def ask_to_open(self, names: Collection[str]) -> Json:
+        """What each of ``names`` releases of the sum over them, once all consented that can."""
+        consents = self.show_members(dict.fromkeys(names, names))
+        signatures = {name: consents[name]["signature"] for name in names}
+        return {name: self.wires[name].tell({"signatures": signatures}) for name in names}
 
     def public(self, owners: Collection[str]) -> Json:
         return {owner: {part: self.dealt[owner][part] for part in PUBLIC} for owner in owners}

@@ -5,6 +5,7 @@ with one guard less, gives away to a receiver that lies.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import combinations
@@ -303,9 +304,9 @@ def both_shares_of_the_victim(colluders: int) -> tuple[Cast, Adversary, Helper, 
     consents = adversary.show_members(views)
     answers = {}
     for name, view in views.items():
-        alike = {other: consents[other]["signature"] for other in views if views[other] == view}
-        alike[fifth] = helper.consent(Transcript(roster, dealings, view))["signature"]
-        answers[name] = adversary.wires[name].tell({"signatures": alike})
+        signatures = {other: consents[other]["signature"] for other in views if other in view}
+        signatures[fifth] = helper.consent(Transcript(roster, dealings, view))["signature"]
+        answers[name] = adversary.wires[name].tell({"signatures": signatures})
     return stage, adversary, helper, answers
 
 
@@ -328,6 +329,54 @@ def test_nobody_helps_to_open_a_sum_that_others_were_shown_differently() -> None
     assert all("demands" not in str(wire.error) for wire in adversary.wires.values())
 
 
+def test_nobody_helps_to_open_a_sum_of_which_others_were_shown_other_dealings() -> None:
+    adversary = facing(cast(5))
+    adversary.show_roster()
+    adversary.show_dealings(NAMES[:5], to=NAMES[1:3])
+    adversary.show_dealings(NAMES[1:5], to=NAMES[3:5])
+    for answer in adversary.ask_to_open(NAMES[1:5]).values():
+        assert "2 members signed what was seen here, and it takes 4" in answer["abort"]
+
+
+def test_consents_that_the_receiver_makes_up_count_for_nothing() -> None:
+    stage = cast(5)
+    adversary = up_to_its_vector(stage)
+    adversary.show_members(dict.fromkeys(NAMES[:5], NAMES[:5]))
+    transcript = Transcript(*adversary.seen(stage.context), tuple(NAMES[:5]))
+    forgers = [ThrowAwayRoot().issue(NAMES[1]), IDENTITIES[NAMES[1]], IDENTITIES[NAMES[7]]]
+    for name, forger in zip([VICTIM, *NAMES[2:4]], forgers, strict=True):
+        made_up = json.loads(transcript.sign(forger))["signature"]
+        signatures = dict.fromkeys(NAMES[:5], made_up)
+        answer = adversary.wires[name].tell({"signatures": signatures})
+        count = 1 + (forger is IDENTITIES[NAMES[1]])  # its own, and the one that is genuine
+        assert f"{count} members signed what was seen here, and it takes 4" in answer["abort"]
+
+
+def test_a_vector_that_is_said_to_have_been_late_stays_masked() -> None:
+    stage = cast(5)
+    adversary = up_to_its_vector(stage)
+    answers = adversary.ask_to_open(NAMES[1:5])
+    roster, dealings = adversary.seen(stage.context)
+    assert released(answers, "seed", VICTIM, roster) == []
+    private = shares.combine(released(answers, "key", VICTIM, roster), 4)
+    (_, *plus), minus = streams_of(VICTIM, bytes(32), private, roster, dealings)
+    found = unmasked(adversary.masked(VICTIM), stage.ring, plus, minus)
+    assert not near(found, stage.parts[VICTIM], stage.ring, 2**16)
+
+
+def test_after_a_sum_was_opened_no_single_vector_is_bare() -> None:
+    stage = cast(5, length=20)
+    adversary = up_to_its_vector(stage)
+    answers = adversary.ask_to_open(NAMES[:5])
+    roster, _ = adversary.seen(stage.context)
+    for name in NAMES[:5]:
+        assert released(answers, "key", name, roster) == []
+        seed = shares.combine(released(answers, "seed", name, roster), 4)
+        own_mask = [self_mask_key(seed, roster.session)]
+        found = unmasked(adversary.masked(name), stage.ring, own_mask, [])
+        assert not near(found, stage.parts[name], stage.ring, 2**16)
+
+
 @pytest.mark.parametrize("size", range(2, 13))
 @pytest.mark.parametrize("colluders", [0, 1, 2])
 def test_two_transcripts_never_find_enough_signatures(size: int, colluders: int) -> None:
@@ -342,13 +391,8 @@ def test_two_transcripts_never_find_enough_signatures(size: int, colluders: int)
 
 
 def test_a_member_is_asked_once_and_never_for_both_shares() -> None:
-    stage = cast(4)
-    adversary = up_to_its_vector(stage)
-    views = {name: tuple(NAMES[:3]) for name in NAMES[:3]}
-    consents = adversary.show_members(views)
-    signatures = {name: consents[name]["signature"] for name in views}
-    for name in views:
-        answer = adversary.wires[name].tell({"signatures": signatures})
+    adversary = up_to_its_vector(cast(4))
+    for name, answer in adversary.ask_to_open(NAMES[:3]).items():
         assert set(answer["seed"]) == set(NAMES[:3])
         assert set(answer["key"]) == {NAMES[3]}
         assert adversary.wires[name].result is not None  # the session is over; nobody is listening
