@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from privacy.secagg.steps import canonical
@@ -49,5 +49,5 @@ class Context:
 
     def digest(self, attempt: int | None = None) -> bytes:
         """SHA-256 of everything here, and of the attempt where the members have agreed on one."""
-        content = {"version": VERSION, "attempt": attempt, **asdict(self)}
+        content = {"version": VERSION, "attempt": attempt, **vars(self)}
         return hashlib.sha256(canonical(content)).digest()
