@@ -193,6 +193,7 @@ def build_site(
         )
     refuse_unprotected(run, name, protection is not None and protection.private)
     guard = protection or unprotected(data, run.training)
+    _refuse_other_noise(run, name, guard)
     size = len(data) if guard.size is None else guard.size
     return Site(
         name=name,
@@ -210,8 +211,24 @@ def build_site(
         size=size,
         everyone=frozenset(plan.sites),
         sum=sum_of(run, name, secrecy),
+        noisy_sum=guard.noisy_sum,
         measure=measure,
     )
+
+
+def _refuse_other_noise(run: RunConfig, site: str, guard: Protection) -> None:
+    """Raises PolicyRefused where the site would make its noise alone, or share it, unasked."""
+    if noise_is_shared(run) != (guard.noisy_sum is not None):
+        raise PolicyRefused(
+            f"site {site!r} is protected by noise that it does "
+            f"{'not ' if noise_is_shared(run) else ''}share, and the run file asks for the "
+            "opposite (privacy.secagg.noise_shares); start the run with `fedefm run`"
+        )
+
+
+def noise_is_shared(run: RunConfig) -> bool:
+    """Whether sites make the noise of a step together."""
+    return run.privacy.secagg is not None and run.privacy.secagg.noise_shares is not None
 
 
 def sum_of(run: RunConfig, party: str, secrecy: Secrecy | None) -> Sum:
@@ -233,6 +250,8 @@ def share_of(run: RunConfig, size: int) -> float:
     """
     if run.privacy.secagg is None:
         return float(size)
+    if noise_is_shared(run):  # all add equally much noise, and count equally
+        return 1.0
     largest = run.privacy.secagg.largest_site
     if size > largest:
         raise ConfigError(

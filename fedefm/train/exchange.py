@@ -84,7 +84,8 @@ class Occasion:
 
     ``counts`` are whole numbers, which a sum of rounded values must add up exactly. ``agreed`` is
     the digest of what all members must hold alike, as the model that they were handed: where
-    somebody was handed another one, a secure sum does not open.
+    somebody was handed another one, a secure sum does not open. Each part of a ``noisy`` sum brings
+    a share of the noise, and a secure sum of too few of them does not open.
     """
 
     round: int
@@ -92,6 +93,7 @@ class Occasion:
     length: int
     counts: bool = False
     agreed: str = ""
+    noisy: bool = False
 
 
 Sum = Callable[[Occasion, Mapping[Cohort, Tensor], Cohort | None], Steps[Total]]

@@ -30,6 +30,11 @@ Mean = Callable[[PerImage, int, torch.Generator], Tensor]
 it is private, a noisy one over its patients."""
 
 
+NoisySum = Callable[[], dict[str, Tensor]]
+"""What the newest fit found, by parameter name, once: a sum of gradients with a share of the noise,
+which only a secure sum with other sites' shares may show. The fit itself left the model alone."""
+
+
 class Release(Protocol):
     """Under which promise messages leave a site."""
 
@@ -88,6 +93,8 @@ class Protection:
     Where it may not, nothing else may be read off its training images either: ``labels`` are those
     that it is taken to hold, and ``size`` is its weight in a mean over sites. None: both are what
     is found in the images.
+
+    Where sites make their noise together, ``noisy_sum`` gives what ``trainer`` found.
     """
 
     trainer: Trainer
@@ -96,6 +103,7 @@ class Protection:
     measures: bool
     labels: tuple[str, ...] | None = None
     size: int | None = None
+    noisy_sum: NoisySum | None = None
 
     @property
     def private(self) -> bool:

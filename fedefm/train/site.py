@@ -22,7 +22,7 @@ from fedefm.train.exchange import Cohort, Sum, plain_sum
 from fedefm.train.measure import Measure, measure_nothing
 from fedefm.train.message import Shapes, shapes_of
 from fedefm.train.objective import Objective, agreement, classification, distillation
-from fedefm.train.protection import MEAN_IMAGES, Mean, Release
+from fedefm.train.protection import MEAN_IMAGES, Mean, NoisySum, Release
 from fedefm.train.trainer import FitStats, Trainer
 
 BANK_ROUNDS = 2  # returned experts of so many rounds teach; more only adds forward passes
@@ -48,7 +48,8 @@ class Site:
     which labels the site holds, ``share`` its weight in a mean over sites, and ``measures`` whether
     it may tell what it saw in training (see ``fedefm.train.protection``). ``everyone`` are the
     sites of the run, this one among them. Where only sums are told, ``size`` (training images, or
-    patients) and what ``measure`` finds on images that are not trained on go into them.
+    patients) and what ``measure`` finds on images that are not trained on go into them. Where sites
+    make their noise together, ``noisy_sum`` is all that training gives.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Site:
     everyone: frozenset[str]
     sum: Sum = plain_sum
     measure: Measure = measure_nothing
+    noisy_sum: NoisySum | None = None
     average: Weights | None = None
     experts: list[Weights] = field(default_factory=list)
 
@@ -184,10 +186,9 @@ class Site:
                 self.average[name].lerp_(parameter, 1 - decay)
 
     def learning_rate(self, round_index: int) -> float:
-        """The rate of this round: constant, then dropped once."""
-        training, rounds = self.settings.training, self.settings.federation.rounds
-        dropped = round_index >= training.decay_at * rounds
-        return training.learning_rate * (training.decay_to if dropped else 1.0)
+        """The rate of this round."""
+        rounds = self.settings.federation.rounds
+        return learning_rate(self.settings.training, rounds, round_index)
 
     # Everything that a later process needs to go on, and a failed round to be undone.
 
@@ -240,6 +241,12 @@ class Site:
 
     def _stream(self, round_index: int, purpose: str) -> torch.Generator:
         return generator_for(self.settings.seed, self.name, round_index, purpose)
+
+
+def learning_rate(training: TrainingConfig, rounds: int, round_index: int) -> float:
+    """The rate of one of ``rounds`` rounds: constant, then dropped once."""
+    dropped = round_index >= training.decay_at * rounds
+    return training.learning_rate * (training.decay_to if dropped else 1.0)
 
 
 def mean_weights(many: Sequence[Weights], shares: Sequence[float] | None = None) -> Weights:

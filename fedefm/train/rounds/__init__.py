@@ -6,7 +6,7 @@ from functools import partial
 
 from fedefm.config import RunConfig
 from fedefm.model.weights import Weights
-from fedefm.train.assemble import Plan
+from fedefm.train.assemble import Plan, noise_is_shared
 from fedefm.train.exchange import RoundStats, Steps
 from fedefm.train.pooled import Pooled
 from fedefm.train.rounds.aggregated import aggregated_round
@@ -26,6 +26,11 @@ from fedefm.train.rounds.publish import (
     publish_server,
     publish_site,
     receive_site,
+)
+from fedefm.train.rounds.shared_noise import (
+    shared_noise_server_round,
+    shared_noise_site_round,
+    step_size,
 )
 from fedefm.train.server import Server
 from fedefm.train.site import Site
@@ -77,7 +82,14 @@ def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
         "none": Algorithm(local_round, publication=None),
     }
     algorithm = algorithms[federation.algorithm]
+    if noise_is_shared(run):
+        algorithm = _with_shared_noise(algorithm, run)
     return algorithm if run.privacy.secagg is None else _measured_in_sums(algorithm)
+
+
+def _with_shared_noise(fedavg: Algorithm, run: RunConfig) -> Algorithm:
+    server = partial(shared_noise_server_round, size=step_size(run))
+    return replace(fedavg, site_round=shared_noise_site_round, server_round=server)
 
 
 def _measured_in_sums(algorithm: Algorithm) -> Algorithm:
