@@ -3,6 +3,7 @@
 import json
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,14 @@ class Job:
         return "-".join(str(value) for value in asdict(self).values())
 
 
-def run_job(job: Job, data: Path, work: Path) -> dict[str, Any]:
-    """Train once; accuracies, bytes and curve. Finished runs come from ``work``."""
+Rows = Callable[[int], dict[str, Method]]
+
+
+def run_job(job: Job, data: Path, work: Path, rows: Rows = methods) -> dict[str, Any]:
+    """Train once; accuracies, bytes and curve. Finished runs come from ``work``.
+
+    ``rows`` says what the names of methods mean, for so many sites.
+    """
     path = work / f"{job.key}.json"
     if path.exists():
         return dict(json.loads(path.read_text()))
@@ -91,15 +98,18 @@ def run_job(job: Job, data: Path, work: Path) -> dict[str, Any]:
     task = load_task(data, work / "task.pt")
     started = time.process_time()
     sites = task.sites(job.sites, job.unseen, job.seed)
-    train = _centralized if job.method.startswith("centralized") else _federated
-    result = train(job, task, sites)
+    if job.method.startswith("centralized"):
+        result = _centralized(job, task, sites)
+    else:
+        result = _federated(job, rows(job.sites)[job.method], task, sites)
     result |= {"job": asdict(job), "cpu_seconds": time.process_time() - started}
     path.write_text(json.dumps(result))
     return result
 
 
-def _federated(job: Job, task: Task, data: dict[str, FrameDataset]) -> dict[str, Any]:
-    method = methods(job.sites)[job.method]
+def _federated(
+    job: Job, method: Method, task: Task, data: dict[str, FrameDataset]
+) -> dict[str, Any]:
     run = _run_config(job, task, method.federation, method.distill, batch_size=16)
     plan = plan_exchanges(run, tuple(data))
     sites = {name: build_site(name, images, run, plan) for name, images in data.items()}
