@@ -17,6 +17,13 @@ DP = {"epsilon": 3.0}
 WAYS = {
     "swap": {"expert_every": 2},
     "mixed": {"update": "mixed", "schedule": "neighbors", "topology": "complete"},
+    "aggregated": {
+        "update": "mixed",
+        "schedule": "neighbors",
+        "topology": "complete",
+        "expert": "aggregated",
+    },
+    "grid": {"schedule": "grid", "cohort": 3, "expert_every": 2},
     "literal": {"update": "literal", "schedule": "neighbors"},
     "gossip": {"algorithm": "gossip"},
     "fedavg": {"scenario": "client_server", "algorithm": "fedavg"},

@@ -79,6 +79,31 @@ def test_after_one_sweep_every_site_holds_the_exact_mean(world_class, drawn):
         assert site.value == pytest.approx(mean, rel=1e-5, abs=1e-4)
 
 
+@given(st.integers(3, 20), st.integers(0, 5), st.data())
+@settings(max_examples=100, deadline=None)
+def test_whatever_is_lost_a_site_holds_its_own_or_the_mean_of_some_it_is_among(
+    world_class, count, round_index, data
+):
+    """Means of powers of two tell who is in them."""
+    names = names_of(count)
+    grid = Grid(names, 3)
+    sites = {name: Weighted(name, 2.0**k) for k, name in enumerate(names)}
+    links = [(a, b) for c in grid.cohorts(round_index) for a in c for b in c if a != b]
+    lost = data.draw(st.sets(st.sampled_from(links)))
+    average(world_class, grid, sites, round_index, lambda a, b: (a, b) in lost)
+
+    for cohort in grid.cohorts(round_index):
+        collector = grid.collector(cohort[0], round_index)
+        reached = [n for n in cohort if n == collector or (n, collector) not in lost]
+        shares = {name: grid.weight(name, round_index) for name in reached}
+        values = {name: 2.0 ** names.index(name) for name in reached}
+        mean = sum(values[n] * shares[n] for n in reached) / sum(shares.values())
+        for name in cohort:
+            holds = name in reached and (name == collector or (collector, name) not in lost)
+            wanted = mean if holds and len(reached) > 1 else 2.0 ** names.index(name)
+            assert sites[name].value == pytest.approx(wanted, rel=1e-5), name
+
+
 @pytest.mark.parametrize("count", [3, 8, 9, 11])
 def test_models_are_equal_to_the_last_bit_in_a_cohort(world, count):
     _, sites, grid = idle_sites(world, count)
