@@ -53,8 +53,9 @@ def split(secret: bytes, threshold: int, count: int) -> list[Share]:
 def combine(shares: Sequence[Share], threshold: int) -> bytes:
     """The secret out of at least ``threshold`` shares, all of which must fit one another.
 
-    Raises ProtocolError where they are too few, double, out of range or of no 32-byte secret. A
-    wrong one among exactly ``threshold`` is noticed so but for a chance of 2^-265.
+    Raises ProtocolError where they are too few, double, out of range or of no 32-byte secret.
+    Among just ``threshold`` of them a wrong one need not be noticed: compare each with its
+    ``commitment`` first.
     """
     points = _points(shares)
     if threshold < 2 or len(points) < threshold:

@@ -14,7 +14,8 @@ from pathlib import Path
 if __name__ == "__main__":  # a script's own folder is on the path, not the repository
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from tests.privacy.mutation import Broken, Edit, Laboratory, Mutant
+from tests.privacy.mutants_of_sums import SUM_MUTANTS
+from tests.privacy.mutation import Broken, Edit, Laboratory, Mutant, mutant
 
 AT_ONCE = 2
 # The folders' tests, to be followed by the rest of a name.
@@ -31,11 +32,6 @@ REFUND, GATE, POLICY = (
     "test_policy.py::test_",
 )
 SMALLEST = "trainable-resnet_micro"  # the model on which back-ends are compared
-
-
-def mutant(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
-    """A mutant of one edit."""
-    return Mutant(name, (Edit(file, old, new),), tests)
 
 
 NOISE_MUTANTS = (
@@ -615,6 +611,7 @@ MUTANTS = (
     *SPENDING_MUTANTS,
     *RECORD_MUTANTS,
     *LEAVING_MUTANTS,
+    *SUM_MUTANTS,
 )
 
 

@@ -45,6 +45,11 @@ class Mutant:
     tests: tuple[str, ...]
 
 
+def mutant(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    """A mutant of one edit."""
+    return Mutant(name, (Edit(file, old, new),), tests)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Names of the tests that ran, and of those that failed."""

@@ -17,12 +17,15 @@ import pytest
 SLOW = (
     "dp_accounting.pld",
     "fedefm.data.dataset",
+    "fedefm.train.exchange",
     "fedefm.train.objective",
     "fedefm.train.protection",
     "hypothesis",
+    "nvflare.lighter.provisioner",
     "opacus.accountants",
     "opacus.grad_sample",
     "scipy.stats",
+    "sympy.polys.matrices",
 )
 
 

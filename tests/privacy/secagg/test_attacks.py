@@ -227,6 +227,12 @@ def test_a_plan_with_too_few_others_gets_nothing_at_all() -> None:
         Wire(stage.member(VICTIM))
 
 
+@pytest.mark.parametrize("joins", [False, True])
+def test_a_sum_of_one_is_refused_whatever_the_policy(joins: bool) -> None:
+    with pytest.raises(PolicyRefused, match="a sum of one hides nothing"):
+        Wire(cast(1, min_cohort=0, joins=joins).member(VICTIM))
+
+
 @pytest.mark.parametrize("phase", ["roster", "deal", "members"])
 def test_a_receiver_cannot_lose_the_others_on_the_way(phase: str) -> None:
     stage = cast(8, min_cohort=6)  # the threshold is 5, and the policy wants 7 in the sum

@@ -154,7 +154,7 @@ def test_fewer_fit_every_other_secret_just_as_well(
     assert combine(rng.sample(dealt, threshold), threshold) == other
 
 
-@pytest.mark.parametrize("secret", [bytes(32), b"\xff" * 32])
+@pytest.mark.parametrize("secret", [bytes(32), b"\xff" * 32], ids=["zeros", "ones"])
 def test_a_share_is_any_number_of_the_field_whatever_the_secret(secret: bytes) -> None:
     drawn = [number(one) for _ in range(300) for one in split(secret, 3, 5)]
     upper = sum(value > PRIME // 2 for value in drawn) / len(drawn)
@@ -194,11 +194,20 @@ def test_shares_that_give_no_secret_are_refused(given: list[Share], message: str
 
 
 @given(st.integers(0, 4), st.integers(1, PRIME - 1))
-def test_no_wrong_share_goes_unnoticed(which: int, by: int) -> None:
+def test_with_one_share_more_than_needed_no_wrong_one_goes_unnoticed(which: int, by: int) -> None:
     wrong = list(SPLIT)
     wrong[which] = share(which + 1, (number(SPLIT[which]) + by) % PRIME)
-    with pytest.raises(ProtocolError):
-        combine(wrong, 3)
+    for index in {0, 4} - {which}:
+        with pytest.raises(ProtocolError, match="not of one secret"):
+            combine(wrong[:index] + wrong[index + 1 :], 3)
+
+
+def test_with_just_enough_a_slightly_wrong_one_is_for_its_commitment_to_notice() -> None:
+    wrong = [share(1, number(SPLIT[0]) + 1), *SPLIT[1:3]]  # Lagrange's weight of 1 is 3
+    changed = int.from_bytes(combine(wrong, 3), "big")
+    assert changed == int.from_bytes(DIGEST, "big") + 3
+    committed = shares.commitment(DIGEST, "a", "b", SPLIT[0], SPLIT[0])
+    assert not shares.fits_seed(committed, DIGEST, "a", "b", wrong[0])
 
 
 @pytest.mark.parametrize(
