@@ -41,12 +41,16 @@ class Exchange:
 
 @dataclass(frozen=True)
 class RoundStats:
-    """What a site may tell about one round; numbers only."""
+    """What a party may tell about one round; numbers only.
+
+    A server says whose parts are ``left_out`` of the sum that it opened.
+    """
 
     loss: float | None = None
     learning_rate: float | None = None
     train_seconds: float = 0.0
     similarity: Mapping[str, float] = field(default_factory=dict)  # by expert's host: mean 1 - EMD
+    left_out: tuple[str, ...] = ()
 
 
 Steps = Generator[Exchange, Inbox, Result]
@@ -57,12 +61,14 @@ class Total:
     """A sum and whose parts are in it.
 
     Members may be done long before their receiver, which waits for the silent. The exchange in
-    which they hear from it is step ``next_step``: 0 where the sum ends for all at once.
+    which they hear from it is step ``next_step``: 0 where the sum ends for all at once. ``lost``
+    are the receivers from whom nothing will come, as we know that there is no sum of theirs.
     """
 
     vector: Tensor
     members: tuple[str, ...]
     next_step: int = 0
+    lost: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ travels.
 
 import json
 import math
-import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,14 +23,13 @@ from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
 from nvflare_jobs.components.site_executor import check_sender
 from nvflare_jobs.parties import messages, places, terms
-from nvflare_jobs.parties.conductor import SIMULATOR, Conductor, Patience, no_patience
+from nvflare_jobs.parties.conductor import SIMULATOR, Conductor
+from nvflare_jobs.parties.gathering import Gathering, Patience, no_patience
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import credentials_of
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.site_work import tell_reason
-
-POLL_S = 0.2
 
 
 class Coordinator(Controller):
@@ -158,15 +155,12 @@ class _Asking:
         patience_s: Patience = no_patience,
         meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, dict[str, Any]]:
-        answers: dict[str, dict[str, Any]] = {}
-        came = threading.Condition()
+        gathering = Gathering()
 
         def note(client_task: ClientTask, fl_ctx: FLContext) -> None:
             answer = _read(client_task.result)
             client_task.result = None  # nobody else needs it
-            with came:
-                answers[client_task.client.name] = answer
-                came.notify_all()
+            gathering.add(client_task.client.name, answer)
 
         put = Task(
             task,
@@ -174,41 +168,16 @@ class _Asking:
             timeout=math.ceil(limit_s),
             result_received_cb=note,
         )
-        targets = list(self._controller._sites)
+        targets, gone = list(self._controller._sites), self._controller.get_client_disconnect_time
         self._controller.broadcast(put, self._fl_ctx, targets=targets, min_responses=0)
         try:
             if meanwhile is not None:
                 meanwhile()
-            self._wait(answers, came, awaited, limit_s, enough, patience_s)
+            return gathering.wait(
+                awaited, limit_s, enough, patience_s, lambda site: bool(gone(site)), self._stopped
+            )
         finally:
             self._controller.cancel_task(put, fl_ctx=self._fl_ctx)
-        with came:
-            return dict(answers)
-
-    def _wait(
-        self,
-        answers: Mapping[str, Any],
-        came: threading.Condition,
-        awaited: frozenset[str],
-        limit_s: float,
-        enough: int | None,
-        patience_s: Patience,
-    ) -> None:
-        until, enough_since = time.monotonic() + limit_s, math.inf
-        with came:
-            while time.monotonic() < until and self._left(awaited, answers):
-                if self._stopped():
-                    raise ProtocolError("the job was aborted")
-                if enough is not None and len(answers) >= enough:
-                    enough_since = min(enough_since, time.monotonic())
-                    if time.monotonic() >= enough_since + patience_s(answers):
-                        return
-                came.wait(POLL_S)
-
-    def _left(self, awaited: frozenset[str], answers: Mapping[str, Any]) -> bool:
-        """Whether a site is missing that FLARE does not know to be gone."""
-        gone = self._controller.get_client_disconnect_time
-        return any(site not in answers and not gone(site) for site in awaited)
 
 
 def _sentence(error: Exception) -> str:

@@ -38,6 +38,7 @@ from fedefm.train.telling import (
 from fedefm.train.verdict import pooled_metrics
 from nvflare_jobs.parties.accuracy import pooled, tell_global, tell_own
 from nvflare_jobs.parties.deadlines import deadlines_of
+from nvflare_jobs.parties.gathering import Answers, Patience, no_patience
 from nvflare_jobs.parties.heads import HEADS_FILE, KNOWN_HEADS, KnownHeads
 from nvflare_jobs.parties.messages import DISMISS, MEASURE, PUBLISH, READY, ROUND, outcome_of
 from nvflare_jobs.parties.party import Party
@@ -46,15 +47,6 @@ from nvflare_jobs.parties.terms import Terms
 START_S = 600.0  # how long sites may take to start and to decode their images
 GRACE_S = 10.0  # fetching a task, sending its result
 SIMULATOR = "simulator"  # all sites are folders of one machine
-Answers = Mapping[str, Mapping[str, Any]]
-
-
-Patience = Callable[[Answers], float]
-
-
-def no_patience(answers: Answers) -> float:
-    """Nobody is waited for once enough have answered."""
-    return 0.0
 
 
 class Asking(Protocol):

@@ -74,10 +74,11 @@ class SecureSum:
         if own is not None and own.members:
             sessions[self._party] = self._receive(occasion, own)
         ended = yield from _carried(together(sessions), occasion.what, self._tell)
-        for outcome in ended.values():
-            if outcome.error is not None:
-                self._tell(str(outcome.error))
-        return _total(occasion, ended[self._party].result if self._party in ended else None)
+        lost = frozenset(place for place, outcome in ended.items() if outcome.error is not None)
+        for place in sorted(lost):
+            self._tell(str(ended[place].error))
+        opened = ended[self._party].result if self._party in ended else None
+        return _total(occasion, opened, lost)
 
     def _give(self, occasion: Occasion, cohort: Cohort, part: Tensor) -> Session:
         ring = self._ring(occasion, cohort)
@@ -124,11 +125,11 @@ def ring_for(settings: SecaggConfig, parties: int, counts: bool = False) -> Ring
     return Ring.default(parties, settings.bound, settings.compact, settings.value_bits)
 
 
-def _total(occasion: Occasion, result: Contribution | Opened | None) -> Total:
+def _total(occasion: Occasion, result: Contribution | Opened | None, lost: frozenset[str]) -> Total:
     """What follows goes on with the clock of the sum, in which receivers wait for the silent."""
     if isinstance(result, Opened):
-        return Total(torch.from_numpy(result.total), result.members, len(PHASES))
-    return Total(torch.zeros(occasion.length), (), len(PHASES))
+        return Total(torch.from_numpy(result.total), result.members, len(PHASES), lost)
+    return Total(torch.zeros(occasion.length), (), len(PHASES), lost)
 
 
 def _carried(sessions: Protocol[Result], what: str, tell: Callable[[str], None]) -> Steps[Result]:

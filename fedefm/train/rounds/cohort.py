@@ -65,6 +65,8 @@ def _contribute(
 ) -> Steps[Weights | None]:
     """The mean that we have a part in, as the collector hands it out; None if it did not."""
     given = yield from site.sum(Occasion(round_index, "sum", part.numel()), {cohort: part}, None)
+    if cohort.receiver in given.lost:
+        return None
     shapes = {**site.shapes, PRESENT: torch.Size([len(cohort.members) + 1])}
     collector = frozenset({cohort.receiver})
     inbox = yield Exchange("mean", {}, collector, shapes, given.next_step)

@@ -1,0 +1,217 @@
+"""A whole job with secure sums, without FLARE: each party has its certificate and its thread."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from fedefm.config import RunConfig
+from fedefm.errors import PolicyRefused, QuorumLost
+from fedefm.events import read_events
+from fedefm.train.message import Header, Message
+from fedefm.train.run import run_in_process
+from fedefm.train.simulate import Faults
+from nvflare_jobs.parties import places
+from nvflare_jobs.parties.phases import check_hidden
+from nvflare_jobs.secure import BySecureSums
+
+FEDAVG = {"scenario": "client_server", "algorithm": "fedavg"}
+GRID = {"schedule": "grid", "expert_every": 2}
+GOSSIP = {"algorithm": "gossip", "schedule": "neighbors", "topology": "complete"}
+SERVER, LOST = "server", "hosp-d"
+
+
+@pytest.fixture(scope="module")
+def four(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One hospital more, so that a sum still hides its members when one is lost."""
+    folder = tmp_path_factory.mktemp("four") / "sites"
+    shutil.copytree(hospitals, folder)
+    shutil.copytree(folder / "hosp-a", folder / LOST)
+    manifest = folder / LOST / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("hosp-a-", f"{LOST}-"))
+    return folder
+
+
+def secure(run: RunConfig, **secagg: Any) -> RunConfig:
+    settings = {"largest_site": 100, **secagg}
+    return RunConfig.model_validate({**run.model_dump(), "privacy": {"secagg": settings}})
+
+
+def in_process(run: RunConfig, sites: Path, out: Path, faults: Faults | None = None) -> Path:
+    hide = BySecureSums(out / "state" / "secure_sums")
+    return run_in_process(run, sites, out, faults=faults, hide=hide)
+
+
+def events(folder: Path, kind: str) -> list[dict]:
+    return [event for event in read_events(folder / "events.jsonl") if event["event"] == kind]
+
+
+def assert_same_model(one: Path, other: Path) -> None:
+    """But for the rounding of each site's part, which is random."""
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, other))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=1e-4)
+
+
+class Dies:
+    """``LOST`` is gone from the moment in which it would send this phase of this round."""
+
+    def __init__(self, round_index: int, phase: str) -> None:
+        self._at = (round_index, phase, LOST)
+        self.gone = False
+
+    def __call__(self, header: Header) -> bool:
+        self.gone |= (header.round, header.phase, header.sender) == self._at
+        return self.gone and LOST in (header.sender, header.receiver)
+
+    def of(self, job: Any) -> Any:
+        def lose(message: Message) -> bool:
+            lost = self(message.header)
+            job.dead |= {LOST} if self.gone else set()
+            return lost
+
+        return lose
+
+
+@pytest.mark.parametrize("federation", [FEDAVG, GRID, GOSSIP], ids=["fedavg", "grid", "gossip"])
+def test_gives_the_model_and_figures_of_a_secure_run_in_one_process(
+    job_of, make_run, hospitals, tmp_path, federation
+) -> None:
+    run = secure(make_run(**federation))
+    job = job_of(run)
+    job.conduct()
+    one = in_process(run, hospitals, tmp_path / "process")
+    assert_same_model(job.folder, one)
+    ours, theirs = (json.loads((f / "result.json").read_text()) for f in (job.folder, one))
+    assert ours["metrics"] == pytest.approx(theirs["metrics"], abs=0.1)
+    assert ours["metrics"]["test_images"] == theirs["metrics"]["test_images"] > 0
+    assert ours["protection"] == theirs["protection"]
+    assert ours["participation"] == theirs["participation"]
+    assert not events(job.folder, "rejected")
+
+
+@pytest.mark.parametrize("federation", [FEDAVG, GRID, GOSSIP], ids=["fedavg", "grid", "gossip"])
+def test_every_message_of_a_site_may_leave_and_every_one_is_signed(
+    job_of, make_run, federation
+) -> None:
+    run = secure(make_run(**federation))
+    job = job_of(run)
+    job.conduct()
+    of_sites = [message for message in job.sent if message.header.sender != SERVER]
+    assert {message.header.phase.partition("/")[0] for message in of_sites} >= {"sum", "metrics"}
+    assert all(message.seal for message in job.sent)
+    for message in of_sites:
+        check_hidden(message, run)
+
+
+def test_tells_what_the_sites_measured_as_sums_alone(job_of, make_run, hospitals, tmp_path) -> None:
+    run = secure(make_run(**FEDAVG))
+    job = job_of(run)
+    job.conduct()
+    for kind in ("evaluated", "similarity", "corpora"):
+        assert not events(job.folder, kind)
+    assert {event["loss"] for event in events(job.folder, "round")} == {None}
+    ours = events(job.folder, "metrics")
+    theirs = events(in_process(run, hospitals, tmp_path / "process"), "metrics")
+    assert [(e["round"], e["model"], e["split"]) for e in ours] == [
+        (e["round"], e["model"], e["split"]) for e in theirs
+    ]
+    for one, other in zip(ours, theirs, strict=True):
+        for name in ("sites", "images", "trained_on"):
+            assert one[name] == other[name]
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-3)
+
+
+@pytest.mark.parametrize("phase", ["advertise", "share", "masked", "consent", "unmask"])
+def test_a_site_that_dies_in_a_sum_leaves_the_exact_sum_of_the_others(
+    job_of, make_run, four, tmp_path, phase
+) -> None:
+    run = secure(make_run(**FEDAVG, rounds=2, deadline_s=1, evaluate_every=9))
+    job = job_of(run, at=four)
+    job.lose = Dies(0, f"sum/{phase}").of(job)
+    job.conduct()
+    faults = Faults(lose=Dies(0, f"sum/{phase}"))
+    assert_same_model(job.folder, in_process(run, four, tmp_path / "process", faults))
+    first, second = events(job.folder, "round_finished")
+    assert set(first["missing"]) == set(second["missing"]) == {LOST}
+    assert 0.9 < first["seconds"] < 1.9
+    assert second["seconds"] < 0.9
+
+
+def test_a_collector_that_dies_costs_its_cohort_a_mean_and_no_more(
+    job_of, make_run, four, tmp_path
+) -> None:
+    run = secure(make_run(schedule="grid", expert_every=9, rounds=5, deadline_s=1, cohort=4))
+    job = job_of(run, at=four)
+    job.lose = Dies(3, "sum/deal").of(job)  # the fourth round is collected by the fourth site
+    job.conduct()
+    *before, third, fourth = events(job.folder, "round_finished")
+    assert not any(event["missing"] for event in before)
+    assert set(third["missing"]) == set(fourth["missing"]) == {LOST}
+    assert third["seconds"] < 2.9
+    assert fourth["seconds"] < 0.9
+    assert len(load_file(job.folder / "model.safetensors")) > 0
+
+
+def test_a_site_that_hangs_is_given_up_when_those_who_missed_it_are_done(
+    job_of, make_run, four, monkeypatch
+) -> None:
+    """FLARE takes it for alive, so only the patience of the coordinator ends the round."""
+    monkeypatch.setattr("nvflare_jobs.parties.conductor.GRACE_S", 0.2)
+    run = secure(make_run(**FEDAVG, rounds=2, deadline_s=1, evaluate_every=9))
+    job = job_of(run, at=four)
+    job.known_dead = set()
+    job.lose = Dies(0, "sum/share").of(job)
+    job.conduct()
+    first, second = events(job.folder, "round_finished")
+    assert set(first["missing"]) == set(second["missing"]) == {LOST}
+    assert first["seconds"] < 2.9
+
+
+def test_a_site_of_another_root_takes_no_part_and_is_named(job_of, make_run, four) -> None:
+    run = secure(make_run(**FEDAVG, rounds=2, deadline_s=1, evaluate_every=9))
+    job, other = job_of(run, at=four), job_of(run, at=four)
+    stranger = other.credentials[LOST]
+    job.credentials[LOST] = stranger
+    job.parties[LOST] = other._party(LOST)
+    job.parties[LOST]._send = job._send
+    job.conduct()
+    assert all(LOST in event["missing"] for event in events(job.folder, "round_finished"))
+    refused = [event["reason"] for event in events(job.folder, "rejected")]
+    assert any(LOST in why and "not issued by this project's root" in why for why in refused)
+
+
+def test_a_site_that_wants_more_company_is_refused_before_it_trains(
+    job_of, make_run, four, tmp_path
+) -> None:
+    sites = tmp_path / "sites"
+    shutil.copytree(four, sites)
+    file = sites / "hosp-b" / "fedefm_site.yaml"
+    settings = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**settings, "policy": {"min_cohort": 4}}))
+    job = job_of(secure(make_run(**FEDAVG, quorum=1.0)), at=sites)
+    with pytest.raises(QuorumLost, match=r"hosp-b .*policy\.min_cohort"):
+        job.conduct()
+    assert not job.sent
+
+
+def test_a_topology_that_hides_nobody_is_refused_before_a_site_is_asked(job_of, make_run) -> None:
+    run = secure(make_run(algorithm="gossip", schedule="neighbors", topology="star"))
+    job = job_of(run)
+    with pytest.raises(PolicyRefused):
+        job.conduct()
+    assert not job.works
+
+
+def test_what_must_not_be_forgotten_outlives_a_run_that_begins_again(job_of, make_run) -> None:
+    run = secure(make_run(**FEDAVG, rounds=1))
+    for folder in ("first", "again"):
+        job = job_of(run, folder)
+        job.conduct()
+    for party in (*job.terms.sites, SERVER):
+        assert (job.states / party / places.SUMS_MEMORY).is_file()
