@@ -43,8 +43,11 @@ def tell_rejected(log: EventLog, round_index: int, receiver: str, outcome: Outco
 
 
 def unheard(server: Outcome[Any]) -> dict[str, str]:
-    """Whom the server expected and did not hear, with the reason."""
-    return dict.fromkeys(sorted(server.missing), "the server did not hear from it in time")
+    """Whom the server expected and did not hear, or heard in vain, with the reason."""
+    left_out = server.result.left_out if isinstance(server.result, RoundStats) else ()
+    in_vain = dict.fromkeys(left_out, "its part is not in the server's sum")
+    silent = dict.fromkeys(sorted(server.missing), "the server did not hear from it in time")
+    return {**in_vain, **silent}
 
 
 def close_round(

@@ -46,4 +46,5 @@ def fedavg_server_round(server: Server, round_index: int) -> Steps[RoundStats]:
     if total.members:
         server.load(unflatten(total.vector[:-1] / total.vector[-1], server.weights))
     server.finish_round()
-    return RoundStats()
+    left_out = everyone - set(total.members) if total.members else frozenset()
+    return RoundStats(left_out=tuple(sorted(left_out)))
