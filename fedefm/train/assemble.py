@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import networkx as nx
@@ -46,6 +47,21 @@ class Plan:
     schedule: Schedule
     mixing: Mapping[str, Mapping[str, float]]
     cohorts: Grid | None = None
+
+    def links(self, run: RunConfig) -> list[tuple[str, str]]:
+        """Between whom models may go directly: those of the graph, but for means in cohorts.
+
+        In a cohort everybody is its collector in turn.
+        """
+        if self.cohorts is None:
+            return list(self.graph.edges)
+        rounds = range(run.federation.rounds)
+        together = {
+            pair for k in rounds for c in self.cohorts.cohorts(k) for pair in combinations(c, 2)
+        }
+        if run.federation.algorithm == "fedefm":  # experts go along the graph
+            together |= {(min(link), max(link)) for link in self.graph.edges}
+        return sorted(together)
 
 
 def find_manifest(site_file: Path, dataset: str) -> Manifest:

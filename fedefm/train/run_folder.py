@@ -113,7 +113,7 @@ def tell_start(
         schedule=federation.schedule,
         rounds=federation.rounds,
         sites=list(plan.sites),
-        edges=[list(edge) for edge in plan.graph.edges] if linked else [],
+        edges=[list(link) for link in plan.links(run)] if linked else [],
         single_releases=list(single_releases(run)),
         where=where,
         parameters=numbers,

@@ -262,3 +262,23 @@ def test_a_ring_has_no_shared_sum_and_mixed_rounds_send_weights_singly(world):
     for federation in (ring, mixed):
         run = world.settings(federation=federation, privacy=secret)
         assert world.plan(run).cohorts is None
+
+
+def test_the_links_of_a_grid_are_those_that_messages_take(world):
+    names = names_of(9)
+    run = world.settings(federation={**GRID, "topology": "ring"})
+    sites, plan = world.pulled_sites(run, names), world.plan(run, names)
+    used = set()
+
+    def watched(sender, receiver):
+        used.add((min(sender, receiver), max(sender, receiver)))
+        return False
+
+    for round_index in range(plan.cohorts.period):
+        average(world, plan.cohorts, sites, round_index, watched)
+    assert set(plan.links(run)) == used
+    assert len(used) == 2 * 9  # two neighbors a row, in rows along two axes
+
+    swap = world.settings(federation={"schedule": "grid", "topology": "ring"})
+    ring = {(min(link), max(link)) for link in plan.graph.edges}
+    assert set(world.plan(swap, names).links(swap)) == used | ring
