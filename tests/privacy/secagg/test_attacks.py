@@ -167,7 +167,7 @@ def test_a_member_that_crashed_and_starts_again_masks_anew(tmp_path: Path, secre
     stages = []
     for seed in (1, 2):
         memories = {name: Memory(paths[name]) for name in paths}
-        stage = cast(4, length=50, seed=seed, memories=memories)
+        stage = cast(4, length=200, seed=seed, memories=memories)
         if secrets == "cloned":  # a machine that was copied together with its random numbers
             stage.secrets = {name: replace(kept[name], held={}) for name in kept}
         stages.append((stage, up_to_its_vector(stage)))
@@ -175,7 +175,7 @@ def test_a_member_that_crashed_and_starts_again_masks_anew(tmp_path: Path, secre
     changed = stage.parts[VICTIM] - second_stage.parts[VICTIM]
     found = difference(first, second, stage.ring)
     assert not near(found, changed, stage.ring, 2**16)
-    assert np.abs(np.corrcoef(found, changed)[0, 1]) < 0.6
+    assert np.abs(np.corrcoef(found, changed)[0, 1]) < 0.5
     attempts = [one.adverts[VICTIM]["attempt"] for one in (first, second)]
     assert attempts == [1, 2]
 

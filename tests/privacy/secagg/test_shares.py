@@ -159,7 +159,7 @@ def test_a_share_is_any_number_of_the_field_whatever_the_secret(secret: bytes) -
     drawn = [number(one) for _ in range(300) for one in split(secret, 3, 5)]
     upper = sum(value > PRIME // 2 for value in drawn) / len(drawn)
     odd = sum(value % 2 for value in drawn) / len(drawn)
-    assert abs(upper - 0.5) < 0.08  # more than 5 standard deviations, of 300 independent drawings
+    assert abs(upper - 0.5) < 0.08  # 6 standard deviations: any two shares are independent
     assert abs(odd - 0.5) < 0.08
     assert len(set(drawn)) == len(drawn)
 
