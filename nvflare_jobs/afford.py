@@ -11,6 +11,7 @@ from fedefm.config import RunConfig, SiteConfig, read_site
 from fedefm.train.assemble import check_promises, find_manifest
 from fedefm.train.effort import Effort, steps_of
 from nvflare_jobs.protect import dp_of, spent_by, units_of
+from nvflare_jobs.shared_noise import honest_shares
 from privacy.calibrate import noise_for, sampling_for
 from privacy.ledger import Ledger
 from privacy.ledger.budget import refuse_overspending
@@ -49,7 +50,7 @@ def refuse_unaffordable(
         steps,
         counts.by_run,
     )
-    wanted = {sampling.mechanism(noise): steps}
+    wanted = {sampling.mechanism(noise, honest_shares(run)): steps}
     refuse_overspending(pledge.dataset, counts.spent, counts.reserved, wanted, pledge.budget)
 
 

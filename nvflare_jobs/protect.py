@@ -17,17 +17,20 @@ from fedefm.errors import PolicyRefused, PrivacyError
 from fedefm.train.assemble import transform_of
 from fedefm.train.effort import Effort, steps_of
 from fedefm.train.protection import Protection
+from nvflare_jobs.shared_noise import honest_shares, no_mean, shares_of_model
 from privacy.accountant import ACCOUNTANT, epsilon
 from privacy.calibrate import Sampling, noise_for, sampling_for
 from privacy.costs import costs
 from privacy.dp.automatic import ChosenGradients
 from privacy.dp.gradients import Clip, Gradients
 from privacy.dp.mean import PrivateMean
+from privacy.dp.sharing import SharingTrainer
 from privacy.dp.trainer import PrivateTrainer
-from privacy.gate import Facts, Gate
+from privacy.gate import Facts, Gate, shared_noise
 from privacy.ledger import Account, Head, Ledger, RunLabel
 from privacy.mechanism import Spend, together
 from privacy.policy import Promise, promise
+from privacy.secagg.noise_shares import NoiseShares
 
 
 class ByLedger:
@@ -65,7 +68,8 @@ class ByLedger:
             label = RunLabel(run_id, run.name, self._job)
             if len(efforts) < run.federation.rounds:
                 refuse_unknown(ledger, pledge, run_id, run.federation.rounds - len(efforts))
-            account = open_plan(ledger, label, pledge, dp, steps_of(efforts))
+            shares, honest = shares_of_model(run), honest_shares(run)
+            account = open_plan(ledger, label, pledge, dp, steps_of(efforts), honest)
             planned = _planned(dp, efforts, run.federation.host_steps, pledge, account)
             facts = Facts(dp.clip_norm, dp.frames_per_patient, dp.epsilon)
             gate = Gate(site, run_id, ledger, account, pledge, facts, planned)
@@ -79,6 +83,7 @@ class ByLedger:
                 run.training.momentum,
                 transform_of(run.training),
                 run.model.classes if labels is None else labels,  # undeclared: it may hold any
+                shares,
             )
 
 
@@ -142,17 +147,18 @@ def refuse_unknown(ledger: Ledger, pledge: Promise, run_id: str, finished: int) 
 
 
 def open_plan(
-    ledger: Ledger, label: RunLabel, pledge: Promise, dp: DpConfig, steps: int
+    ledger: Ledger, label: RunLabel, pledge: Promise, dp: DpConfig, steps: int, shares: int = 1
 ) -> Account:
     """The run's account with ``steps`` left in it.
 
     A resumed run goes on with its plan. Where a fit that died took steps from it, a plan with a
-    little more noise takes its place, so that the whole run keeps its epsilon.
+    little more noise takes its place, so that the whole run keeps its epsilon. ``shares`` above 1
+    says that the noise is made by so many honest sites, and more.
     Raises BudgetExhausted, with nothing changed, where the dataset has too little left.
     """
     sampling = sampling_for(dp, pledge.units)
     account = ledger.account(pledge.dataset, label.run_id)
-    if account is not None and account.remaining >= steps and _is_of(account, sampling):
+    if account is not None and account.remaining >= steps and _is_of(account, sampling, shares):
         return account
     steps = max(steps, 1)  # stopped after its last step, a run needs an account all the same
     noise = dp.noise_multiplier or noise_for(
@@ -165,7 +171,7 @@ def open_plan(
         steps,
         spent_by(ledger, pledge, label.run_id),
     )
-    mechanism = sampling.mechanism(noise)
+    mechanism = sampling.mechanism(noise, shares)
     return ledger.plan(pledge.dataset, label, mechanism, steps, pledge.budget)
 
 
@@ -175,8 +181,8 @@ def spent_by(ledger: Ledger, pledge: Promise, run_id: str) -> Spend:
     return together(*(run.spent for run in runs))
 
 
-def _is_of(account: Account, sampling: Sampling) -> bool:
-    return sampling.mechanism(account.mechanism.noise_multiplier) == account.mechanism
+def _is_of(account: Account, sampling: Sampling, shares: int) -> bool:
+    return sampling.mechanism(account.mechanism.noise_multiplier, shares) == account.mechanism
 
 
 def protection(
@@ -188,14 +194,30 @@ def protection(
     momentum: float,
     transform: Transform | None,
     labels: tuple[str, ...],
+    shares: NoiseShares | None = None,
 ) -> Protection:
     """The private trainer, the private mean and the gate over ``account``, in one."""
     noise, sampling = account.mechanism.noise_multiplier, sampling_for(dp, pledge.units)
+    clip = Clip(dp.clip_norm, per_layer=dp.clipping == "per_layer")
+    gradients = _gradients(dp, sampling, data)
+    if shares is not None:
+        sharing = SharingTrainer(
+            data,
+            sampling,
+            clip,
+            gradients,
+            shares,
+            account,
+            dp.frames_per_patient,
+            dp.unit,
+            transform,
+        )
+        return Protection(sharing, no_mean, gate, False, labels, pledge.units, sharing.give)
     trainer = PrivateTrainer(
         data,
         sampling,
-        Clip(dp.clip_norm, per_layer=dp.clipping == "per_layer"),
-        _gradients(dp, sampling, data),
+        clip,
+        gradients,
         noise,
         account,
         dp.frames_per_patient,
@@ -247,4 +269,5 @@ def whole_plan(dp: DpConfig, steps: int, pledge: Promise, account: Account) -> d
         "units": pledge.units,
         "batch_cap": mechanism.batch_cap,
         "steps": steps,
+        **shared_noise(whole, pledge.delta, pledge.adjacency),
     }

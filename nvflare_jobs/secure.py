@@ -14,6 +14,7 @@ from fedefm.train.assemble import Plan
 from fedefm.train.secrecy import Secrecy
 from nvflare_jobs.planned_sums import planned_sums
 from nvflare_jobs.safe_topology import refuse_unsafe_sums
+from nvflare_jobs.shared_noise import refuse_too_few, shares_by_length
 from privacy.identity import Identity, MessageSeal, ThrowAwayRoot
 from privacy.project_root import ProjectRoot
 from privacy.secagg.memory import Memory
@@ -77,6 +78,7 @@ def hidden(
         secagg_of(run),
         1 if site_file is None else read_site(site_file).policy.min_cohort,
         tell,
+        shares_by_length(run),
     )
     return Secrecy(total, MessageSeal(identity, root))
 
@@ -96,9 +98,10 @@ def refuse_unhidden(site_files: Mapping[str, Path], run: RunConfig, plan: Plan) 
     Raises:
         PolicyRefused: a cohort is smaller than a site's file demands, or the sums taken together
             would show what a site gave.
-        ConfigError: a sum of so many could overflow.
+        ConfigError: a sum of so many could overflow, or has too few to share their noise.
     """
     settings, planned = secagg_of(run), planned_sums(run, plan)
+    refuse_too_few(run, len(plan.sites))
     for size in sorted({len(_parties(total)) for total in _sums(planned)}):
         ring_for(settings, size)
     problems = [

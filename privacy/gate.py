@@ -11,10 +11,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from fedefm.config import Adjacency
 from fedefm.errors import PolicyRefused
 from fedefm.train.message import Header
 from privacy.accountant import ACCOUNTANT, epsilon
 from privacy.ledger import Account, Head, Ledger
+from privacy.mechanism import Spend, own_noise
 from privacy.policy import Promise
 
 PREFIX = "dp:"
@@ -27,6 +29,21 @@ class Facts:
     clip_norm: float
     frames_per_patient: int
     target: float | None  # the epsilon that the noise was calibrated to
+
+
+def shared_noise(spend: Spend, delta: float, adjacency: Adjacency) -> dict[str, Any]:
+    """On how many honest sites' noise an epsilon rests, and what it is with the site's own alone.
+
+    Empty where all noise is the site's own. None stands for an epsilon without bound.
+    """
+    shares = max((mechanism.shares for mechanism in spend), default=1)
+    if shares == 1:
+        return {}
+    alone = epsilon(own_noise(spend), delta, adjacency)
+    return {
+        "noise_shares": shares,
+        "epsilon_own_noise": alone if math.isfinite(alone) else None,
+    }
 
 
 class Gate:
@@ -91,6 +108,7 @@ class Gate:
             "frames_per_patient": self._facts.frames_per_patient,
             "dataset": promise.dataset.name,
             "mechanisms": [{**one.to_json(), "steps": steps} for one, steps in spent.items()],
+            **shared_noise(spent, promise.delta, promise.adjacency),
         }
 
     def head(self) -> Head:

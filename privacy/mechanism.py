@@ -117,6 +117,14 @@ class Mechanism:
 Spend = Mapping[Mechanism, int]  # steps taken, by mechanism
 
 
+def own_noise(spend: Spend) -> Counter[Mechanism]:
+    """The same steps with a site's own noise alone, as if no other site's share were honest."""
+    total: Counter[Mechanism] = Counter()
+    for mechanism, steps in spend.items():
+        total[mechanism.own_noise] += steps
+    return total
+
+
 def together(*spends: Spend) -> Counter[Mechanism]:
     """All steps of several spends."""
     total: Counter[Mechanism] = Counter()

@@ -20,11 +20,15 @@ Settings = Mapping[str, float | None]  # of a run file, by dotted name
 
 @dataclass(frozen=True)
 class Planned:
-    """A run at one site: noisy steps of each round, and those of one hosted neighbor in all."""
+    """A run at one site: noisy steps of each round, and those of one hosted neighbor in all.
+
+    ``shares`` above 1: the noise is made by so many honest sites and more.
+    """
 
     dp: DpConfig
     rounds: Sequence[int]
     guest_steps: int
+    shares: int = 1
 
     @property
     def steps(self) -> int:
@@ -72,7 +76,7 @@ def answer(planned: Planned, pledge: Promise, counted: Spend) -> Answer:
     budget's. Raises PrivacyError where no noise keeps the run's own promise.
     """
     question = _Question(planned, pledge, counted, sampling_for(planned.dp, pledge.units))
-    mechanism = question.sampling.mechanism(question.noise())
+    mechanism = question.sampling.mechanism(question.noise(), planned.shares)
     own = costs(
         mechanism,
         planned.steps,

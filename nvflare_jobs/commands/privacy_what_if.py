@@ -16,6 +16,7 @@ from fedefm.train.effort import Effort, efforts
 from fedefm.train.workshop import plan_of
 from nvflare_jobs.commands.privacy_site import AsJson, Site, site_of
 from nvflare_jobs.protect import dp_of, units_of
+from nvflare_jobs.shared_noise import honest_shares
 from privacy.accountant import ACCOUNTANT
 from privacy.mechanism import Spend, together
 from privacy.policy import Promise, promise
@@ -115,7 +116,8 @@ def _star(neighbors: int) -> Schedule:
 def _planned(run: RunConfig, efforts: Sequence[Effort]) -> Planned:
     hosting = sum(one.guests > 0 for one in efforts)
     steps = [one.steps for one in efforts]
-    return Planned(dp_of(run), steps, hosting * run.federation.host_steps)
+    hosted = hosting * run.federation.host_steps
+    return Planned(dp_of(run), steps, hosted, honest_shares(run))
 
 
 def _counted(site: Site, pledge: Promise) -> Spend:
@@ -137,6 +139,7 @@ def _told(found: Answer, pledge: Promise, efforts: Sequence[Effort]) -> list[str
         f"  a step                noise multiplier {mechanism.noise_multiplier:g}, sampling rate "
         f"{mechanism.sampling_rate:.4g} of {mechanism.dataset_size} {unit}s, at most "
         f"{mechanism.batch_cap} drawn",
+        *_shared(found),
         f"  one step alone        {epsilon(costs.step)}",
         f"  the fullest round     {epsilon(costs.round)}",
         f"  one more neighbor     {epsilon(costs.guest)} on top of the run",
@@ -144,6 +147,15 @@ def _told(found: Answer, pledge: Promise, efforts: Sequence[Effort]) -> list[str
         f"  spent and reserved    {epsilon(found.before)}",
         f"  with this run         {epsilon(costs.total)}{_limit(found)}",
         *_ways(found),
+    ]
+
+
+def _shared(found: Answer) -> list[str]:
+    if found.mechanism.shares == 1:
+        return []
+    return [
+        f"  its noise             made by at least {found.mechanism.shares} honest sites together; "
+        "the epsilons rest on them"
     ]
 
 

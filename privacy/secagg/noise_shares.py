@@ -173,15 +173,14 @@ class NoiseShares:
         return whole
 
 
-def noise_shares(dp: DpConfig, secagg: SecaggConfig, numbers: int) -> NoiseShares | None:
-    """The shares that a run file asks for on ``numbers`` trained numbers; None where it does not.
+def noise_shares(dp: DpConfig, secagg: SecaggConfig, numbers: int) -> NoiseShares:
+    """The shares that a run file asks for on ``numbers`` trained numbers.
 
-    From the run file alone, so that every member and the receiver come to the same.
+    From the run file alone, so that every member and the receiver come to the same. Raises
+    ConfigError where it does not ask for any, or they cannot be had.
     """
-    if secagg.noise_shares is None:
-        return None
-    if dp.noise_multiplier is None:
-        raise ConfigError("privacy.secagg.noise_shares needs privacy.dp.noise_multiplier")
+    if secagg.noise_shares is None or dp.noise_multiplier is None:
+        raise ConfigError("no privacy.secagg.noise_shares of a privacy.dp.noise_multiplier is set")
     honest = secagg.noise_shares.honest
     return NoiseShares(dp.clip_norm, dp.noise_multiplier, honest, largest_step(dp), numbers)
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from fedefm.errors import MessageRejected, SumAborted
 from privacy.secagg.context import Context
-from privacy.secagg.payload import resignation
+from privacy.secagg.payload import Resigned, resignation
 from privacy.secagg.plan import PHASES, require_enough
 from privacy.secagg.steps import Packet, Protocol, Step
 
@@ -18,6 +18,7 @@ class Seat:
 
     def __init__(self, receiver: str) -> None:
         self._receiver, self._step = receiver, 0
+        self._is_alone = False
 
     @property
     def phase(self) -> str:
@@ -37,11 +38,12 @@ class Seat:
         try:
             return read(_packet(inbox, self._receiver).payload)
         except MessageRejected as error:
+            self._is_alone = isinstance(error, Resigned)
             raise SumAborted(f"{self._receiver} in phase {self.phase!r}: {error}") from None
 
     def resign(self, reason: str) -> Protocol[None]:
         """Say so in place of the next packet, lest the receiver wait for it."""
-        if self._step < len(PHASES):
+        if self._step < len(PHASES) and not self._is_alone:
             yield self._next({self._receiver: resignation(reason)}, NOBODY)
 
     def _next(self, outgoing: Mapping[str, Packet], expect: frozenset[str]) -> Step:

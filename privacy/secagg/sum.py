@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedefm.config import SecaggConfig
+from fedefm.errors import PolicyRefused
 from fedefm.train.exchange import Cohort, Exchange, Occasion, Result, Steps, Total
 from fedefm.train.message import ANY_LENGTH, Tensors
 from privacy.identity import Identity
@@ -19,6 +20,7 @@ from privacy.project_root import ProjectRoot
 from privacy.secagg.context import Context
 from privacy.secagg.member import Contribution, member
 from privacy.secagg.memory import Memory
+from privacy.secagg.noise_shares import NoiseShares, least_others
 from privacy.secagg.plan import PHASES
 from privacy.secagg.receiver import Opened, receiver
 from privacy.secagg.ring import Ring
@@ -41,6 +43,7 @@ class SecureSum:
         settings: of the run file.
         min_cohort: how many others must contribute where we do.
         tell: gets a sentence for each trouble, and for each sum of ours that did not come about.
+        shares: by the length of a noisy sum, what each of its members adds; None: there are none.
     """
 
     def __init__(
@@ -54,10 +57,12 @@ class SecureSum:
         settings: SecaggConfig,
         min_cohort: int,
         tell: Callable[[str], None],
+        shares: Callable[[int], NoiseShares] | None = None,
     ) -> None:
         self._party, self._identity, self._root, self._memory = party, identity, root, memory
         self._job, self._run_id = job, run_id
         self._settings, self._min_cohort, self._tell = settings, min_cohort, tell
+        self._shares = shares
 
     def __call__(
         self, occasion: Occasion, parts: Mapping[Cohort, Tensor], own: Cohort | None
@@ -91,7 +96,7 @@ class SecureSum:
             self._identity,
             self._root,
             self._memory,
-            self._min_cohort,
+            self._others(occasion),
             self._tell,
         )
 
@@ -100,8 +105,21 @@ class SecureSum:
         context = self._context(occasion, own, ring)
         return receiver(context, ring, occasion.length, self._root, self._tell)
 
+    def _others(self, occasion: Occasion) -> int:
+        """How many others must contribute where we do."""
+        needed = least_others(self._settings) if occasion.noisy else 0
+        return max(self._min_cohort, needed)
+
     def _ring(self, occasion: Occasion, cohort: Cohort) -> Ring:
-        return ring_for(self._settings, len(cohort.members) + cohort.joins, occasion.counts)
+        parties = len(cohort.members) + cohort.joins
+        if not occasion.noisy:
+            return ring_for(self._settings, parties, occasion.counts)
+        if self._shares is None:
+            raise PolicyRefused(
+                f"the sum {occasion.what!r} is of shares of noise, and this run's sites add all of "
+                "their noise themselves"
+            )
+        return self._shares(occasion.length).ring(parties)
 
     def _context(self, occasion: Occasion, cohort: Cohort, ring: Ring) -> Context:
         return Context(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedefm.errors import PrivacyError
-from privacy.mechanism import Mechanism, together
+from privacy.mechanism import Mechanism, own_noise, together
 
 MECHANISM = Mechanism(1.0, 0.1, 100, 26)
 mechanisms = st.builds(
@@ -112,3 +112,8 @@ def test_shared_noise_is_another_mechanism_and_says_of_how_many() -> None:
 def test_where_nobody_else_is_honest_the_own_share_of_the_noise_is_left() -> None:
     assert Mechanism(2.0, 0.1, 100, 26, shares=4).own_noise == MECHANISM
     assert MECHANISM.own_noise == MECHANISM
+
+
+def test_own_noise_adds_up_the_steps_of_what_becomes_the_same() -> None:
+    shared = Mechanism(2.0, 0.1, 100, 26, shares=4)
+    assert own_noise({shared: 3, MECHANISM: 4}) == {MECHANISM: 7}

@@ -257,7 +257,10 @@ def test_the_run_file_says_it_all():
     for units in (16, 17, 40, 10**6):  # no site takes more, however large
         assert sampling_for(dp, units).cap <= 36
     assert least_others(secagg) == 6
-    assert noise_shares(dp, SecaggConfig(), 1234) is None
+    with pytest.raises(ConfigError, match="noise_shares"):
+        noise_shares(dp, SecaggConfig(), 1234)
+    with pytest.raises(ConfigError, match="noise_multiplier"):
+        noise_shares(DpConfig(epsilon=3), secagg, 1234)
     assert least_others(SecaggConfig()) == 0
 
 
