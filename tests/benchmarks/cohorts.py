@@ -175,6 +175,7 @@ def main() -> None:
     load_task(options.data, work / "task.pt", most_images=16 if options.quick else MOST_IMAGES)
     tables = {count: jobs_of(scope, count) for count in scope["site_counts"]}
     jobs = list(dict.fromkeys(j for t in tables.values() for group in t.values() for j in group))
+    jobs.sort(key=lambda job: job.seed)  # an interrupted benchmark has something of every table
     with ProcessPoolExecutor(options.workers) as pool:
         found = pool.map(run_job, jobs, repeat(options.data), repeat(work), repeat(rows))
         done = dict(zip(jobs, found, strict=True))
