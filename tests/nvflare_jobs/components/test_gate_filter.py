@@ -11,6 +11,7 @@ from nvflare.apis.impl.task_controller import TaskController
 from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.private.privacy_manager import Scope
 
+from fedefm.config import RunConfig
 from fedefm.errors import PolicyRefused
 from fedefm.train.exchange import RoundStats
 from fedefm.train.message import Message, Postbox
@@ -118,6 +119,39 @@ def test_answers_leave_with_what_the_site_allows(kit, tiny_run) -> None:
     assert_leaves(kit, pack_numbers(quiet))
     measured = {"validation": {"own": (1, 2)}}
     assert_stays(kit, pack_numbers({**quiet, "measured": measured}), "the site keeps images")
+
+
+@pytest.fixture
+def hiding_kit(kit, make_run):
+    """A site at which a run with secure sums was deployed."""
+    run = make_run(scenario="client_server", algorithm="fedavg")
+    kit.deploy(RunConfig.model_validate({**run.model_dump(), "privacy": {"secagg": {}}}))
+    return kit
+
+
+def test_a_site_with_secure_sums_lets_out_their_packets_and_not_its_part(hiding_kit) -> None:
+    postbox = Postbox(hiding_kit.site, "tiny", hiding_kit.job)
+    some = torch.zeros(8, dtype=torch.uint8)
+    packet = postbox.seal(0, "sum/masked", "server", {"payload": some, "vector": some + 1})
+    assert_leaves(hiding_kit, pack_message(packet))
+    for phase, part in (("sum", torch.ones(8)), ("sum/masked", torch.ones(8)), ("sum", some)):
+        sealed = postbox.seal(0, phase, "server", {"vector": part})
+        assert_stays(hiding_kit, pack_message(sealed), "nothing leaves")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"loss": 1.5},
+        {"similarity": {"hosp-b": 0.5}},
+        {"measured": {"validation": {"own": (1, 2)}}},
+        {"holdings": {"bars": {"train": 4}}},
+    ],
+)
+def test_a_site_with_secure_sums_tells_no_number_of_its_own(hiding_kit, told) -> None:
+    quiet = answer(loss=None, similarity={})
+    assert_leaves(hiding_kit, pack_numbers(quiet))
+    assert_stays(hiding_kit, pack_numbers({**quiet, **told}), next(iter(told)))
 
 
 @pytest.mark.parametrize(
