@@ -1,8 +1,8 @@
 """The mean of a cohort: a mean among enough sites to hide in, where that of a pair hides nobody.
 
 One of the cohort, in turn, is its collector: it receives the sum of the others, adds its own part,
-and hands the mean out. Weights travel as ``[share * theta, share]``, so that the mean is over the
-shares of those who are in it.
+and hands the mean out. Weights travel scaled by their share, which all know from the grid; the mean
+is divided by the shares of those who are in it.
 
 Who is not in the mean keeps its own weights, also when it could have the mean of the others: so the
 sites' mean stays where it was (in a full grid the step stays doubly stochastic), and what the site
@@ -12,6 +12,8 @@ counts at the others and at itself.
 A collector that hands out different means could read more out of the next sums than a mean
 (Pasquini et al., CCS 2022), so the members tell each other the digest of what they got.
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -34,25 +36,26 @@ def average_with_cohort(grid: Grid, site: Site, round_index: int) -> Steps[None]
     collector = grid.collector(site.name, round_index)
     members = grid.cohort(site.name, round_index)
     cohort = Cohort(collector, frozenset(members) - {collector}, joins=True)
-    own, share = site.weights(), grid.weight(site.name, round_index)
-    part = torch.cat([flatten(own), torch.ones(1)]) * share
+    shares = {member: grid.weight(member, round_index) for member in members}
+    own = site.weights()
+    part = flatten(own) * shares[site.name]
     if collector == site.name:
-        mean = yield from _collect(cohort, part, own, round_index, site)
+        mean = yield from _collect(cohort, part, shares, round_index, site)
     else:
         mean = yield from _contribute(cohort, part, round_index, site)
     site.load(own if mean is None else mean)
 
 
 def _collect(
-    cohort: Cohort, part: Tensor, own: Weights, round_index: int, site: Site
+    cohort: Cohort, part: Tensor, shares: Mapping[str, float], round_index: int, site: Site
 ) -> Steps[Weights | None]:
     """The mean of our part and those that came, handed out to who gave one; None if none came."""
     total = yield from site.sum(Occasion(round_index, "sum", part.numel()), {}, cohort)
     if not total.members:
         return None
-    together = total.vector + part
-    mean = unflatten(together[:-1] / together[-1], own)
     present = {site.name, *total.members}
+    share = sum(shares[name] for name in sorted(present))
+    mean = unflatten((total.vector + part) / share, site.weights())
     marks = torch.tensor([name in present for name in _sorted(cohort)], dtype=torch.uint8)
     handed_out: Tensors = {**mean, PRESENT: marks}
     receivers = dict.fromkeys(total.members, handed_out)
