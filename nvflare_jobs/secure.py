@@ -26,11 +26,11 @@ class BySecureSums:
     """Hides every party of a run in one process; a ``fedefm.train.secrecy.Hide``.
 
     ``folder`` is where the parties keep their memories, one file each; it must outlive a run that
-    is to be resumed. The certificates are thrown away with this object, and whoever holds it could
-    speak for every site: for simulations only.
+    is to be resumed. None: they last as long as the process. The certificates are thrown away with
+    this object, and whoever holds it could speak for every site: for simulations only.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._issuer = ThrowAwayRoot()
 
@@ -49,7 +49,8 @@ class BySecureSums:
     ) -> Secrecy:
         """The secrecy of ``party``, with a certificate issued for it."""
         identity = self._issuer.issue(party)
-        memory = Memory(self._folder / f"{quote(party, safe='')}.sqlite")
+        name = f"{quote(party, safe='')}.sqlite"
+        memory = Memory(None if self._folder is None else self._folder / name)
         return hidden(identity, self._issuer.root, memory, site_file, run, run.name, run_id, tell)
 
 
@@ -104,26 +105,28 @@ def refuse_unhidden(site_files: Mapping[str, Path], run: RunConfig, plan: Plan) 
     refuse_too_few(run, len(plan.sites))
     for size in sorted({len(_parties(total)) for total in _sums(planned)}):
         ring_for(settings, size)
-    problems = [
-        problem
-        for site, file in site_files.items()
-        for problem in _too_small(site, read_site(file).policy.min_cohort, planned)
-    ]
+    problems = _too_small(
+        {site: read_site(file).policy.min_cohort for site, file in site_files.items()}, planned
+    )
     if problems:
-        raise PolicyRefused(all_problems("the planned secure sums", problems))
+        raise PolicyRefused(all_problems("the plan of secure sums", problems))
     refuse_unsafe_sums(run, plan)
 
 
-def _too_small(site: str, min_cohort: int, planned: SumPlan) -> Iterator[str]:
-    """Why ``site`` would not give its part, once for each size that is too small."""
-    mine = [total for total in _sums(planned) if site in total.senders]
-    for others in sorted({len(_parties(total)) - 1 for total in mine}):
-        if others < min_cohort:
-            yield (
-                f"site {site!r} would be hidden among {others} others, and its file demands "
-                f"{min_cohort} (policy.min_cohort); plan larger cohorts, with federation.cohort "
-                f"{min_cohort + 1} or more in a grid, or with more sites or links"
-            )
+def _too_small(min_cohorts: Mapping[str, int], planned: SumPlan) -> list[str]:
+    """Who would not give its part, by how small the cohort is and how large it must be."""
+    unwilling: dict[tuple[int, int], set[str]] = {}
+    for total in _sums(planned):
+        others = len(_parties(total)) - 1
+        for site in total.senders & min_cohorts.keys():
+            if others < min_cohorts[site]:
+                unwilling.setdefault((others, min_cohorts[site]), set()).add(site)
+    return [
+        f"{', '.join(sorted(sites))} would be hidden among {others} others, and the site file "
+        f"demands {demanded} (policy.min_cohort); plan larger cohorts: schedule 'grid' with "
+        f"federation.cohort {demanded + 1} or more, or more sites or links"
+        for (others, demanded), sites in sorted(unwilling.items())
+    ]
 
 
 def _parties(total: PlannedSum) -> frozenset[str]:
@@ -132,4 +135,4 @@ def _parties(total: PlannedSum) -> frozenset[str]:
 
 
 def _sums(planned: SumPlan) -> Iterator[PlannedSum]:
-    return (total for one in planned.rounds for total in one.sums)
+    return iter(planned.sums)

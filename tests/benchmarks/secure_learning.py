@@ -1,0 +1,146 @@
+"""What secure sums change in learning: nothing but rounding, also where sites fall silent.
+
+FedAvg, and FedEFM's ``swap`` over a 3 x 3 grid, on the real corpora (``_corpora_task``) at nine
+sites, with plain and with secure sums and the same seeds; and again with one and with two sites
+that fall silent in the middle of the sum in every fifth round, by turns: before their masked vector
+left (then the plain run loses the same parts), or after it (then they count).
+
+    python tests/benchmarks/secure_learning.py [--data FOLDER] [--quick] [--json PATH]
+
+Every finished run is kept in ``--work``: an interrupted benchmark goes on where it stopped.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _corpora_task import MOST_IMAGES, load_task
+from _secure_runs import METHODS, SITES, SUMS, Job, model_of, run_job
+
+SEEDS, ROUNDS = (0, 1, 2), 60
+LOSSES = {  # how many fall silent, and whether before their masked vector left
+    "nobody silent": (0, True),
+    "one silent before": (1, True),
+    "two silent before": (2, True),
+    "two silent after": (2, False),
+}
+Results = dict[Job, dict[str, Any]]
+
+
+def jobs_of(seeds: tuple[int, ...], rounds: int) -> list[Job]:
+    """Every run; plain sums end with the parts, so nobody can fall silent after them."""
+    return [
+        Job(method, sums, silent, before, seed, rounds)
+        for method in METHODS
+        for silent, before in LOSSES.values()
+        for sums in SUMS
+        for seed in seeds
+        if before or sums == "secure"
+    ]
+
+
+def tables(results: Results, work: Path) -> dict[str, Any]:
+    """Per method and loss: both accuracies, and how far apart the models are."""
+    return {
+        method: {
+            name: _row([job for job in results if _fits(job, method, *loss)], results, work)
+            for name, loss in LOSSES.items()
+        }
+        for method in METHODS
+    }
+
+
+def _fits(job: Job, method: str, silent: int, before: bool) -> bool:
+    return (job.method, job.silent, job.before, job.sums) == (method, silent, before, "secure")
+
+
+def _row(secure: list[Job], results: Results, work: Path) -> dict[str, Any]:
+    """Secure runs beside the plain ones that lost the same parts."""
+    plain = [_counterpart(job) for job in secure]
+    differences = [_difference(a, b, work) for a, b in zip(secure, plain, strict=True)]
+    return {
+        "plain": _figures([results[job] for job in plain]),
+        "secure": _figures([results[job] for job in secure]),
+        "largest_difference_of_a_weight": max(differences),
+        "differing_accuracy": max(
+            abs(results[a]["accuracy"] - results[b]["accuracy"])
+            for a, b in zip(secure, plain, strict=True)
+        ),
+    }
+
+
+def _counterpart(job: Job) -> Job:
+    lost = job.silent if job.before else 0
+    return replace(job, sums="plain", silent=lost, before=True)
+
+
+def _difference(one: Job, other: Job, work: Path) -> float:
+    a, b = (torch.load(model_of(job, work)) for job in (one, other))
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
+
+
+def _figures(results: list[dict[str, Any]]) -> dict[str, Any]:
+    accuracies = [result["accuracy"] for result in results]
+    return {
+        "accuracy_mean": round(statistics.mean(accuracies), 4),
+        "accuracies": [round(value, 4) for value in accuracies],
+        "bytes": round(statistics.mean(result["bytes"] for result in results)),
+        "cpu_seconds": round(statistics.mean(result["cpu_seconds"] for result in results), 1),
+        "troubles": sum(result["troubles"] for result in results),
+    }
+
+
+def print_table(method: str, rows: dict[str, Any]) -> None:
+    """One table for a terminal."""
+    print(f"\n{method}, {SITES} sites")
+    print(f"{'':20}{'plain':>8}{'secure':>8}{'apart by':>11}{'MB plain':>10}{'secure':>8}")
+    for name, row in rows.items():
+        plain, secure = row["plain"], row["secure"]
+        accuracies = f"{plain['accuracy_mean']:8.4f}{secure['accuracy_mean']:8.4f}"
+        cost = f"{plain['bytes'] / 1e6:10.1f}{secure['bytes'] / 1e6:8.1f}"
+        print(f"{name:20}{accuracies}{row['largest_difference_of_a_weight']:11.1e}{cost}")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="sample sets")
+    parser.add_argument("--quick", action="store_true", help="a taste, within a minute")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--work", type=Path, default=Path("build/secure_learning"))
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    seeds, rounds = ((0,), 5) if options.quick else (SEEDS, ROUNDS)
+    work = options.work / ("quick" if options.quick else "full")
+    load_task(options.data, work / "task.pt", most_images=16 if options.quick else MOST_IMAGES)
+    jobs = jobs_of(seeds, rounds)
+    with ProcessPoolExecutor(options.workers) as pool:
+        done = pool.map(run_job, jobs, [options.data] * len(jobs), [work] * len(jobs))
+        results = dict(zip(jobs, done, strict=True))
+    found = tables(results, work)
+    for method, rows in found.items():
+        print_table(method, rows)
+    if options.json:
+        record = {
+            **found,
+            "sites": SITES,
+            "rounds": rounds,
+            "seeds": len(seeds),
+            "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
+        }
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
