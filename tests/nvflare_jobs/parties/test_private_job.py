@@ -11,6 +11,7 @@ from fedefm.config import RunConfig
 from fedefm.events import read_events
 from fedefm.train.assemble import plan_exchanges
 from fedefm.train.effort import efforts, steps_of
+from nvflare_jobs.parties import places
 from privacy.ledger import Dataset, Ledger
 
 SITES = ("hosp-a", "hosp-b", "hosp-c")
@@ -89,3 +90,30 @@ def test_a_resumed_job_goes_on_with_the_same_account(
         (record,) = spent(hospitals, site)
         assert sum(record.spent.values()) == steps_of(efforts(run, schedule, site))
         assert record.lost == 0
+
+
+SHARED = {"scenario": "client_server", "algorithm": "fedavg"}
+
+
+@pytest.mark.parametrize("federation", [SHARED, {"schedule": "grid"}], ids=["fedavg", "grid"])
+def test_packets_of_secure_sums_carry_an_entry_too(
+    job_of: Any, make_run: Any, hospitals: Path, federation: dict[str, str]
+) -> None:
+    run = private(make_run(**federation))
+    hidden = {**run.privacy.model_dump(), "secagg": {}}
+    run = RunConfig.model_validate({**run.model_dump(), "privacy": hidden})
+    job = job_of(run)
+    job.conduct()
+    from_sites = [message for message in job.sent if message.header.sender in SITES]
+    assert {m.header.phase for m in from_sites} >= {"sum/advertise", "metrics/masked"}
+    assert all(message.header.mechanism.startswith("dp:") for message in from_sites)
+    assert all(event["status"] == "ok" for event in events_of(job, "round"))
+    told = events_of(job, "metrics")
+    assert {event["loss"] for event in told} == {None}
+    for site in SITES:
+        job.works[site].close()
+        assert (hospitals / site / places.SUMS_MEMORY).is_file()
+
+
+def events_of(job: Any, kind: str) -> list[dict[str, Any]]:
+    return [e for e in read_events(job.folder / "events.jsonl") if e["event"] == kind]
