@@ -15,18 +15,13 @@ _LARGEST_DENOMINATOR = 10**6  # weights are fractions of a few sites, which floa
 
 
 def planned_sums(run: RunConfig, plan: Plan) -> SumPlan:
-    """Every round of the run and the global model at its end; no rounds where nothing is sent.
-
-    The last sum is of the sites' last values, though it may be of their averages over the rounds:
-    both have everybody in them.
-    """
+    """Every round of the run, and the sum for its global model; nothing where nothing is sent."""
     federation = run.federation
     if federation.algorithm == "none":
         return SumPlan(plan.sites, ())
-    rounds = [_round(run, plan, k) for k in range(federation.rounds)]
-    if federation.scenario == "decentralized":
-        rounds.append(PlannedRound((_by_the_server(plan.sites),)))
-    return SumPlan(plan.sites, tuple(rounds))
+    rounds = tuple(_round(run, plan, k) for k in range(federation.rounds))
+    final = _by_the_server(plan.sites) if federation.scenario == "decentralized" else None
+    return SumPlan(plan.sites, rounds, final, _exact(run.training.average_decay))
 
 
 def _round(run: RunConfig, plan: Plan, k: int) -> PlannedRound:
@@ -52,10 +47,8 @@ def _averaging(plan: Plan, k: int) -> PlannedRound:
     if plan.cohorts is not None:
         return _cohorts(plan.cohorts, k)
     rows = {site: _neighborhood(plan, site, k) for site in plan.sites}
-    sums = [PlannedSum(site, row) for site, row in rows.items() if row]
-    own = {site: Fraction(1) - sum(row.values()) for site, row in rows.items()}
-    mixing = {site: {site: own[site], **row} for site, row in rows.items()}
-    return PlannedRound(tuple(sums), mixing)
+    sums = tuple(PlannedSum(site, row) for site, row in rows.items() if len(row) > 1)
+    return PlannedRound(sums, rows)
 
 
 def _cohorts(grid: Grid, k: int) -> PlannedRound:
@@ -71,8 +64,9 @@ def _cohorts(grid: Grid, k: int) -> PlannedRound:
 
 
 def _neighborhood(plan: Plan, site: str, k: int) -> dict[str, Fraction]:
-    """The weights of those who send to ``site``."""
-    return {j: _exact(plan.mixing[site][j]) for j in plan.schedule.sources(site, k)}
+    """The weights of those who send to ``site``, and the rest, which is its own."""
+    others = {j: _exact(plan.mixing[site][j]) for j in plan.schedule.sources(site, k)}
+    return {site: 1 - sum(others.values(), Fraction(0)), **others}
 
 
 def _partners(plan: Plan, k: int) -> Iterable[Pair]:

@@ -64,8 +64,8 @@ def way_out(run: RunConfig, plan: Plan, colluders: int) -> str:
         return f"set {found}"
     if colluders > len(plan.sites) - 2:
         return (
-            f"no sum can hide one site from all {colluders} others; let at least {colluders + 2} "
-            "sites take part, or expect fewer to collude"
+            f"of {len(plan.sites)} sites, {colluders} know all parts of any sum but one; let at "
+            f"least {colluders + 2} sites take part, or expect fewer to collude"
         )
     return "no other topology of these sites would hide all; expect fewer to collude"
 

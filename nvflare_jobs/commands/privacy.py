@@ -8,7 +8,13 @@ import typer
 from rich.console import Console
 
 from fedefm.errors import ConfigError, LedgerCorrupt, PrivacyError, all_problems
-from nvflare_jobs.commands import privacy_page, privacy_probe, privacy_tables, privacy_what_if
+from nvflare_jobs.commands import (
+    privacy_page,
+    privacy_probe,
+    privacy_tables,
+    privacy_topology,
+    privacy_what_if,
+)
 from nvflare_jobs.commands.privacy_site import (
     AsJson,
     SiteFile,
@@ -28,6 +34,7 @@ app = typer.Typer(
 privacy_what_if.register(app)
 privacy_page.register(app)
 privacy_probe.register(app)
+privacy_topology.register(app)
 
 
 @app.command()

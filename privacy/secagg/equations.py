@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from privacy.secagg.solving import PRIME, Equation, residue
-from privacy.secagg.sum_plan import PlannedRound, SumPlan
+from privacy.secagg.sum_plan import PlannedSum, SumPlan
+
+Values = Mapping[str, Equation]  # what each site has, as a combination of all inputs
 
 
 @dataclass(frozen=True)
@@ -39,41 +41,46 @@ def seen_by_party(plan: SumPlan, drift: Drift) -> dict[str, list[Equation]]:
     seen: dict[str, dict[Equation, None]] = {party: {} for party in plan.parties}
     for site in plan.sites:
         seen[site][inputs[site]] = None
-    values = inputs
-    for one in plan.rounds:
+
+    def see(total: PlannedSum, values: Values) -> None:
+        equation = _combined(total.weights, values)
+        for receiver in total.seen_by:
+            seen[receiver][equation] = None
+
+    values, averages = inputs, inputs
+    for number, one in enumerate(plan.rounds):
+        trained = inputs if number == 0 else _trained(values, inputs, drift)
         for total in one.sums:
-            equation = _combined(total.weights, values)
-            for receiver in total.seen_by:
-                seen[receiver][equation] = None
-        values = _next(one, values, inputs, drift)
+            see(total, trained)
+        values = {**trained} | {site: _combined(row, trained) for site, row in one.mixing.items()}
+        averages = values if number == 0 else _averaged(averages, values, plan.decay)
+    if plan.final is not None:
+        see(plan.final, averages)
     return {party: list(equations) for party, equations in seen.items()}
 
 
-def _unit_equations(sites: Sequence[str]) -> dict[str, Equation]:
+def _unit_equations(sites: Sequence[str]) -> Values:
     return {
         site: tuple(int(place == here) for place in range(len(sites)))
         for here, site in enumerate(sites)
     }
 
 
-def _next(
-    one: PlannedRound,
-    values: Mapping[str, Equation],
-    inputs: Mapping[str, Equation],
-    drift: Drift,
-) -> dict[str, Equation]:
-    """What each site holds after the round and the training that follows."""
-    after = {}
-    for site, value in values.items():
-        mixed = _combined(one.mixing[site], values) if site in one.mixing else value
-        kept = mixed if drift.keeps else (0,) * len(mixed)
-        added = inputs[site] if drift.adds else (0,) * len(mixed)
-        after[site] = tuple((a + b) % PRIME for a, b in zip(kept, added, strict=True))
-    return after
+def _trained(values: Values, inputs: Values, drift: Drift) -> Values:
+    """What each site has after training: ``drift`` says how little that may be."""
+    kept, added = Fraction(int(drift.keeps)), Fraction(int(drift.adds))
+    return {site: _sum((kept, values[site]), (added, inputs[site])) for site in values}
 
 
-def _combined(weights: Mapping[str, Fraction], values: Mapping[str, Equation]) -> Equation:
-    parts = [(residue(weight), values[site]) for site, weight in weights.items()]
-    columns = zip(*(value for _, value in parts), strict=True)
-    factors = [factor for factor, _ in parts]
+def _averaged(averages: Values, values: Values, decay: Fraction) -> Values:
+    return {site: _sum((decay, averages[site]), (1 - decay, values[site])) for site in values}
+
+
+def _combined(weights: Mapping[str, Fraction], values: Values) -> Equation:
+    return _sum(*((weight, values[site]) for site, weight in weights.items()))
+
+
+def _sum(*parts: tuple[Fraction, Equation]) -> Equation:
+    factors = [residue(weight) for weight, _ in parts]
+    columns = zip(*(equation for _, equation in parts), strict=True)
     return tuple(sum(map(int.__mul__, factors, column)) % PRIME for column in columns)

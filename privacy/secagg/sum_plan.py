@@ -48,26 +48,38 @@ class PlannedRound:
 
 @dataclass(frozen=True)
 class SumPlan:
-    """All rounds of a run, in order. A receiver that is no site, as the server, has no input."""
+    """All rounds of a run, in order. A receiver that is no site, as the server, has no input.
+
+    Sites train before each round's sums. ``final`` is one more sum at the end, of the sites'
+    averages over the rounds, into which each round's value enters with 1 - ``decay``.
+    """
 
     sites: tuple[str, ...]
     rounds: tuple[PlannedRound, ...]
+    final: PlannedSum | None = None
+    decay: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
-        for one in self.rounds:
-            rows = [*(total.weights for total in one.sums), *one.mixing.values()]
-            if any(not row or not row.keys() <= set(self.sites) for row in rows):
-                raise ValueError("a planned sum is of nobody, or of somebody who is no site")
+        rows = [total.weights for total in self.sums]
+        rows += [row for one in self.rounds for row in one.mixing.values()]
+        if any(not row or not row.keys() <= set(self.sites) for row in rows):
+            raise ValueError("a planned sum is of nobody, or of somebody who is no site")
+
+    @property
+    def sums(self) -> list[PlannedSum]:
+        """Every sum of the run."""
+        last = [] if self.final is None else [self.final]
+        return [total for one in self.rounds for total in one.sums] + last
 
     @property
     def parties(self) -> tuple[str, ...]:
         """The sites and, after them, whoever else sees a sum."""
-        seen = {name for one in self.rounds for total in one.sums for name in total.seen_by}
+        seen = {name for total in self.sums for name in total.seen_by}
         return (*self.sites, *sorted(seen - set(self.sites)))
 
     @property
     def releases(self) -> dict[Pair, int]:
-        """In how many rounds who shows whole models to whom."""
+        """How many whole models who shows to whom."""
         return dict(Counter(pair for one in self.rounds for pair in one.releases))
 
 
@@ -94,6 +106,6 @@ def sent(plan: SumPlan, one: PlannedRound) -> dict[str, Sent]:
 
 
 def mean_messages(plan: SumPlan) -> float:
-    """Per site and round."""
+    """Per site and round; the sum at the end is left out."""
     total = sum(each.messages for one in plan.rounds for each in sent(plan, one).values())
-    return total / len(plan.rounds) / len(plan.sites)
+    return total / max(1, len(plan.rounds)) / len(plan.sites)

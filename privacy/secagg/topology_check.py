@@ -117,7 +117,9 @@ def _known(plan: SumPlan, drift: Drift) -> Known:
 def _exposed_at_once(plan: SumPlan, who: Sites) -> set[str]:
     """Whom ``who`` expose by what they see in some round, whatever the others bring."""
     exposed: set[str] = set()
-    for one in {_what_is_seen(one): one for one in plan.rounds}.values():  # many are the same
+    last = [] if plan.final is None else [PlannedRound((plan.final,))]
+    rounds = {_what_is_seen(one): one for one in [*plan.rounds, *last]}  # many are the same
+    for one in rounds.values():
         alone = SumPlan(plan.sites, (one,))
         seen = seen_by_party(alone, DRIFTS[0])
         pooled = [party for party in seen if party in who or party not in plan.sites]

@@ -6,7 +6,9 @@ never read as markup: matplotlib's formula syntax is off and the SVG is built by
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -60,13 +62,25 @@ def drawn(
     ``description`` is what a screen reader says.
     """
     buffer = io.StringIO()
+    with _painted(size, paint) as figure:
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    return _inline(buffer.getvalue(), name, description)
+
+
+def saved(path: Path, size: tuple[float, float], paint: Callable[[Figure], None]) -> None:
+    """Write what ``paint`` puts on a figure of ``size`` (inches) to ``path``, by its ending."""
+    with _painted(size, paint) as figure:
+        figure.savefig(path, dpi=150, facecolor="white")
+
+
+@contextmanager
+def _painted(size: tuple[float, float], paint: Callable[[Figure], None]) -> Iterator[Figure]:
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # the browser has the missing letters
         figure = Figure(figsize=size, layout="constrained")
         paint(figure)
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
-    return _inline(buffer.getvalue(), name, description)
+        yield figure
 
 
 def shortened(name: str, length: int = 22) -> str:
