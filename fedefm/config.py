@@ -301,7 +301,8 @@ class PolicyConfig(Section):
     """What the site allows; no job can relax it."""
 
     require_dp: bool = False
-    min_cohort: int = Field(2, ge=1)
+    min_cohort: int = Field(2, ge=1)  # so many others must be in a secure sum beside this site
+    colluders: int = Field(1, ge=0)  # so many of them, pooling what they see, must learn nothing
     require_encryption: bool = True
     allowed_metrics: tuple[str, ...] = ("loss", "accuracy", "images", "seconds", "similarity")
     epsilon_cap: float | None = Field(None, gt=0)  # of a dataset's patients, over all jobs, ever

@@ -105,9 +105,11 @@ def refuse_unhidden(site_files: Mapping[str, Path], run: RunConfig, plan: Plan) 
     refuse_too_few(run, len(plan.sites))
     for size in sorted({len(_parties(total)) for total in _sums(planned)}):
         ring_for(settings, size)
-    problems = _too_small(
-        {site: read_site(file).policy.min_cohort for site, file in site_files.items()}, planned
-    )
+    policies = {site: read_site(file).policy for site, file in site_files.items()}
+    problems = [
+        *_too_small({site: policy.min_cohort for site, policy in policies.items()}, planned),
+        *_too_trusting({site: policy.colluders for site, policy in policies.items()}, settings),
+    ]
     if problems:
         raise PolicyRefused(all_problems("the plan of secure sums", problems))
     refuse_unsafe_sums(run, plan)
@@ -126,6 +128,16 @@ def _too_small(min_cohorts: Mapping[str, int], planned: SumPlan) -> list[str]:
         f"demands {demanded} (policy.min_cohort); plan larger cohorts: schedule 'grid' with "
         f"federation.cohort {demanded + 1} or more, or more sites or links"
         for (others, demanded), sites in sorted(unwilling.items())
+    ]
+
+
+def _too_trusting(colluders: Mapping[str, int], settings: SecaggConfig) -> list[str]:
+    """Who reckons with more colluders than the run's thresholds and its check of the topology."""
+    return [
+        f"site {site!r} reckons with {demanded} colluding sites (policy.colluders), and the run "
+        f"with {settings.colluders}; set privacy.secagg.colluders to {demanded} or more"
+        for site, demanded in sorted(colluders.items())
+        if demanded > settings.colluders
     ]
 
 

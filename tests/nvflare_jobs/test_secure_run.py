@@ -344,6 +344,8 @@ def test_secure_sums_that_nobody_can_make_are_refused(
             {"min_cohort": 3},
             "weights and experts to single sites.*privacy.dp",
         ),
+        (FEDAVG, {}, {"colluders": 2}, "'hosp-e' reckons with 2 colluding .* and the run with 1"),
+        (FEDAVG, {"colluders": 0}, {}, "reckons with 1 colluding .* and the run with 0"),
         (FEDAVG, {}, {"min_cohort": 3, "require_dp": True}, "requires differential privacy"),
         (NEIGHBORS, {}, {"min_cohort": 3}, "hosp-e would be hidden among 2 others"),
         (NEIGHBORS, {"colluders": 2}, {}, "would not hide .*hosp-.* could solve for"),
