@@ -294,3 +294,16 @@ def test_the_signature_binds_the_content(sealed: Any) -> None:
             Message(forged, other, message.seal),
             Postbox("east", "job", "run-1", seal=sealed("east")),
         )
+
+
+def test_the_size_counts_the_signature_too(sealed: Any) -> None:
+    message = signed(sealed)
+    assert message.size == sent().size + len(message.seal)
+    assert sent().size == 7 * 4
+
+
+def test_whole_numbers_are_never_infinite() -> None:
+    whole = {"x": torch.tensor([255], dtype=torch.uint8), "y": torch.tensor([2**62])}
+    message = Postbox("north", "job", "run-1").seal(3, "weights", "east", whole)
+    postbox = Postbox("east", "job", "run-1")
+    assert postbox.open(message, 3, "weights", frozenset({"north"}), shapes_of(whole)) == whole
