@@ -97,7 +97,7 @@ def _ways(run: RunConfig, plan: Plan, colluders: int) -> Iterator[_Way]:
             words = f"federation.schedule to 'grid' and federation.cohort to {row}"
             yield _Way(words, settings, plan.graph)
     elif federation.expert == "aggregated":
-        for reach in range(2, (count - 1) // 2 + 1):
+        for reach in range(2, count // 2):  # at most so far apart, all are linked
             yield _Way(*_neighbors_within(reach), _circle(plan.sites, reach))
         everybody = nx.complete_graph(list(plan.sites))
         yield _Way("federation.topology to 'complete'", {"topology": "complete"}, everybody)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from privacy.secagg.solving import PRIME, Equation, residue
-from privacy.secagg.sum_plan import PlannedSum, SumPlan
+from privacy.secagg.sum_plan import PlannedRound, PlannedSum, SumPlan
 
 Values = Mapping[str, Equation]  # what each site has, as a combination of all inputs
 
@@ -52,7 +52,7 @@ def seen_by_party(plan: SumPlan, drift: Drift) -> dict[str, list[Equation]]:
         trained = inputs if number == 0 else _trained(values, inputs, drift)
         for total in one.sums:
             see(total, trained)
-        values = {**trained} | {site: _combined(row, trained) for site, row in one.mixing.items()}
+        values = _mixed(one, trained)
         averages = values if number == 0 else _averaged(averages, values, plan.decay)
     if plan.final is not None:
         see(plan.final, averages)
@@ -70,6 +70,13 @@ def _trained(values: Values, inputs: Values, drift: Drift) -> Values:
     """What each site has after training: ``drift`` says how little that may be."""
     kept, added = Fraction(int(drift.keeps)), Fraction(int(drift.adds))
     return {site: _sum((kept, values[site]), (added, inputs[site])) for site in values}
+
+
+def _mixed(one: PlannedRound, values: Values) -> Values:
+    """What each site has after the round's sums; the members of a cohort share their row."""
+    rows = {id(row): row for row in one.mixing.values()}
+    means = {key: _combined(row, values) for key, row in rows.items()}
+    return {**values, **{site: means[id(row)] for site, row in one.mixing.items()}}
 
 
 def _averaged(averages: Values, values: Values, decay: Fraction) -> Values:

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import combinations
+from operator import mul
 
 import networkx as nx
 import pytest
@@ -159,6 +160,20 @@ def test_all_sites_have_nobody_left_to_expose_so_all_but_one_are_asked():
     assert single == Exposure(0, 1, 1, ("server",), ("s00",), "in a single round", ("s00",))
 
 
+def test_the_sum_at_the_end_is_of_the_averages_and_counts():
+    """Half of the first round's value and half of the last one's, which is somebody else's."""
+    swapped = {"s00": {"s01": Fraction(1)}, "s01": {"s00": Fraction(1)}}
+    quiet, swap = PlannedRound(), PlannedRound(mixing=swapped)
+    of_one = PlannedSum("server", {"s00": Fraction(1)})
+    last = SumPlan(names(2), (quiet, swap), of_one)
+    assert exposure(last, 0, ONLY_MIXED).exposed == ("s01",)
+    first = SumPlan(names(2), (quiet, swap), of_one, decay=Fraction(1))
+    assert exposure(first, 0, ONLY_MIXED).exposed == ("s00",)
+    both = SumPlan(names(2), (quiet, swap), of_one, decay=Fraction(1, 2))
+    assert exposure(both, 0, ONLY_MIXED).exposing == 0
+    assert exposure(both, 1, ONLY_MIXED).exposing == 2
+
+
 def test_a_receiver_that_is_no_site_helps_every_set():
     """What only the server sees must not be safe because the server is no site."""
     kept = PlannedSum("server", {"s00": Fraction(1, 3), "s01": Fraction(2, 3)})
@@ -195,36 +210,41 @@ def plans(draw):
         ]
         mixing = {site: row(draw(some)) for site in draw(st.sets(st.sampled_from(sites)))}
         rounds.append(PlannedRound(tuple(sums), mixing))
-    return SumPlan(sites, tuple(rounds))
+    final = PlannedSum("server", row(draw(some))) if draw(st.booleans()) else None
+    return SumPlan(sites, tuple(rounds), final, draw(st.fractions(0, 1, max_denominator=9)))
 
 
 def solvable(plan, who, drift):
     """sympy's rank over the rationals: whose unit vector adds nothing to what ``who`` see."""
     count = len(plan.sites)
     inputs = {s: [Fraction(i == j) for j in range(count)] for i, s in enumerate(plan.sites)}
-    values, seen = inputs, [inputs[site] for site in who]
+    seen = [inputs[site] for site in who]
 
-    def combined(row):
+    def combined(row, values):
         return [sum(w * values[s][j] for s, w in row.items()) for j in range(count)]
+
+    def between(one, other, *weights):
+        return {
+            s: [sum(map(mul, weights, pair)) for pair in zip(one[s], other[s], strict=True)]
+            for s in plan.sites
+        }
 
     def rank(rows):
         exact = [[QQ(x.numerator, x.denominator) for x in row] for row in rows]
         return DomainMatrix(exact, (len(rows), count), QQ).rank()
 
+    values, averages = inputs, None
     for one in plan.rounds:
         seen = seen + [
-            combined(total.weights)
+            combined(total.weights, values)
             for total in one.sums
             if {total.receiver, *total.handed_to} & {*who, "server"}
         ]
-        mixed = {s: combined(one.mixing[s]) if s in one.mixing else values[s] for s in plan.sites}
-        values = {
-            s: [
-                drift.keeps * kept + drift.adds * added
-                for kept, added in zip(mixed[s], inputs[s], strict=True)
-            ]
-            for s in plan.sites
-        }
+        mixed = {s: combined(one.mixing.get(s, {s: 1}), values) for s in plan.sites}
+        averages = between(averages or mixed, mixed, plan.decay, 1 - plan.decay)
+        values = between(mixed, inputs, drift.keeps, drift.adds)
+    if plan.final is not None:
+        seen = [*seen, combined(plan.final.weights, averages)]
     others = set(plan.sites) - set(who)
     return {site for site in others if rank([*seen, inputs[site]]) == rank(seen)}
 
@@ -308,6 +328,7 @@ def test_more_sets_than_can_be_gone_through_are_refused_with_their_number():
         PlannedRound((PlannedSum("s00", {"zoe": Fraction(1)}),)),
         PlannedRound(mixing={"s00": {}}),
     ],
+    ids=["nobody", "zoe", "nothing"],
 )
 def test_a_plan_with_sums_of_nobody_or_of_strangers_is_a_defect(one):
     with pytest.raises(ValueError, match="no site"):
