@@ -12,6 +12,7 @@ from nvflare_jobs.parties.terms import Terms, read_terms
 
 EXECUTOR = "nvflare_jobs.components.site_executor.SiteExecutor"
 CONFIG = "config/config_fed_client.json"  # in an app, as FLARE lays it out
+LOG_STREAMER = "nvflare.app_common.logging.job_log_streamer.JobLogStreamer"
 BROUGHT = ("components", "task_data_filters", "task_result_filters")  # would act behind the gate
 
 
@@ -35,6 +36,12 @@ def terms_in(text: str) -> Terms:
         raise _stranger("its configuration does not name one executor and its terms") from None
     if path != EXECUTOR or not isinstance(terms, str):
         raise _stranger("it wants to run something else at the sites")
+    if LOG_STREAMER in text:
+        raise ConfigError(
+            "FLARE has put its log streamer into this job, which sends the site's error log to the "
+            'server past the gate; set "allow_log_streaming": false in the site\'s '
+            "local/resources.json, and restart the site"
+        )
     if brought:
         raise _stranger(f"it brings {', '.join(brought)} of its own")
     return read_terms(terms)

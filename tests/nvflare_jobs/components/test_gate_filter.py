@@ -1,5 +1,6 @@
 """The site's filter lets out this protocol under the site's own terms, and nothing else at all."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -245,6 +246,17 @@ def test_nothing_leaves_a_job_that_is_not_of_this_project(kit, tiny_run) -> None
         assert changed != config.read_text()
         config.write_text(changed)
         assert_stays(kit, make_reply(ReturnCode.OK), "no job of this project")
+
+
+def test_nothing_leaves_beside_a_stream_of_the_sites_log(kit, tiny_run) -> None:
+    """FLARE adds it to each job of a site whose resources do not forbid it."""
+    kit.deploy(tiny_run)
+    config = next(kit.root.rglob("config_fed_client.json"))
+    settings = json.loads(config.read_text())
+    path = "nvflare.app_common.logging.job_log_streamer.JobLogStreamer"
+    settings["components"] = [{"id": "auto_log_streamer", "path": path, "args": {}}]
+    config.write_text(json.dumps(settings))
+    assert_stays(kit, make_reply(ReturnCode.OK), '"allow_log_streaming": false')
 
 
 class Engine:
