@@ -26,6 +26,13 @@ NOT_COVERED = (
 )
 
 
+RESTS_ON = (
+    "**These epsilons rest on the sites together.** They hold where at least {shares} sites in "
+    "each sum, the patient's own among them, added their share of the noise and kept it to "
+    "themselves; with k honest ones the noise is sqrt(k/{shares}) of what is counted."
+)
+
+
 def guarantee(spent: Mapping[str, Mapping[str, Any]]) -> str:
     """What was promised at each site, in words; ``spent`` is ``privacy`` of ``result.json``."""
     units = sorted({told["unit"] for told in spent.values()})
@@ -37,7 +44,12 @@ def guarantee(spent: Mapping[str, Mapping[str, Any]]) -> str:
         for site, told in spent.items()
     ]
     covered = NOT_COVERED.format(unit=" or ".join(units))
-    return "\n".join(["**Trained with differential privacy.**", "", *lines, "", covered])
+    rests = [RESTS_ON.format(shares=most), ""] if (most := _shares(spent)) > 1 else []
+    return "\n".join(["**Trained with differential privacy.**", "", *lines, "", *rests, covered])
+
+
+def _shares(spent: Mapping[str, Mapping[str, Any]]) -> int:
+    return max((int(told.get("noise_shares", 1)) for told in spent.values()), default=1)
 
 
 def _epsilon(value: float | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from fedefm.report.numbers import listed
 from fedefm.report.record import RunRecord
 from fedefm.report.sentences import scenario_of
+from fedefm.report.shared_noise import trust_needed
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ def findings(record: RunRecord) -> list[Finding]:
     told = _protection(record)
     scenario, private = scenario_of(record), is_private(record)
     found = [_privacy(private), *([_OUTSIDE_EPSILON] if private else [])]
+    if trust := trust_needed(dict(privacy_rows(record))):
+        found.append(Finding("The noise rests on other sites", trust))
     if scenario == "centralized":
         found.append(_POOLED)
     elif scenario != "local":
@@ -96,7 +99,7 @@ def _privacy(on: bool) -> Finding:
     if on:
         return Finding(
             "Differential privacy",
-            "Every site added noise while it trained, its own model and the ones that it hosted. "
+            "Sites added noise while they trained, their own model and the ones that they hosted. "
             "The table below says how strongly this limits what the exchanged models, and the "
             "final one, can reveal about one patient; an epsilon says nothing without its unit, "
             "adjacency, sampling and accountant.",

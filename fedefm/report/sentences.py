@@ -95,6 +95,8 @@ def planned_spend(event: Mapping[str, Any]) -> str:
         f"{count(event['steps'], 'step')} with noise multiplier {event['noise_multiplier']:.4g} "
         f"and sampling rate {event['sampling_rate']:.4g}"
     )
+    if event.get("noise_shares", 1) > 1:
+        text += f", made by at least {event['noise_shares']} honest sites together"
     costs = event.get("costs") or {}
     if not costs:
         return text

@@ -52,7 +52,16 @@ def headline(facts: DatasetFacts) -> str:
     return (
         f"{facts.name}: epsilon spent {epsilon(facts.spent.record)}, reserved "
         f"{epsilon(facts.reserved)}{left} ({limit}; per {facts.unit}, delta {exact(facts.delta)}, "
-        f"{ADJACENCY[facts.adjacency]} {facts.unit})"
+        f"{ADJACENCY[facts.adjacency]} {facts.unit}{_rests_on(facts)})"
+    )
+
+
+def _rests_on(facts: DatasetFacts) -> str:
+    if facts.own_noise is None:
+        return ""
+    return (
+        f"; counts on noise of up to {facts.shares} honest sites together, and with this site's "
+        f"own alone epsilon is {epsilon(facts.own_noise)}"
     )
 
 
@@ -81,6 +90,8 @@ def dataset_json(facts: DatasetFacts) -> dict[str, Any]:
         "spent": _finite(facts.spent.record),
         "reserved": _finite(facts.reserved),
         "left": facts.left,
+        "noise_shares": facts.shares,
+        "spent_own_noise": None if facts.own_noise is None else _finite(facts.own_noise),
         "jobs": [_job_json(job) for job in facts.jobs],
     }
 
@@ -131,5 +142,10 @@ def _entry_cells(entry: Entry) -> tuple[str, ...]:
         entry.run.name if entry.run else "",
         str(entry.steps) if entry.run else "",
         str(entry.refers or ""),
-        " ".join(entry.reason.split()),
+        " ".join(entry.reason.split()) or _shared(entry),
     )
+
+
+def _shared(entry: Entry) -> str:
+    shares = 1 if entry.mechanism is None else entry.mechanism.shares
+    return "" if shares == 1 else f"noise made by at least {shares} honest sites"

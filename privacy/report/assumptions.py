@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from privacy.report.facts import DatasetFacts
+from privacy.report.numbers import epsilon
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ def assumptions(datasets: Sequence[DatasetFacts]) -> Sequence[Assumption]:
     """What must hold first, then what is not covered."""
     units = sorted({dataset.unit for dataset in datasets}, reverse=True) or ["patient"]
     held = [_unit(unit) for unit in units] + [_number(dataset) for dataset in datasets]
-    return [*held, _sampling(" or ".join(units)), _NOISE, _PUBLIC_START, *_NOT_COVERED]
+    trusted = [_trust(dataset) for dataset in datasets if dataset.shares > 1]
+    return [*held, _sampling(" or ".join(units)), _NOISE, *trusted, _PUBLIC_START, *_NOT_COVERED]
 
 
 def _unit(unit: str) -> Assumption:
@@ -59,6 +61,20 @@ def _sampling(unit: str) -> Assumption:
         "others and with randomness from the operating system that nobody outside can repeat; "
         f"where too many are drawn, a random part of them stays. Each {unit} drawn adds a gradient "
         "of bounded length. The account counts exactly this sampling, not a shuffled list.",
+        True,
+    )
+
+
+def _trust(dataset: DatasetFacts) -> Assumption:
+    shares, alone = dataset.shares, dataset.own_noise
+    left = "" if alone is None else f" If nobody else is, epsilon is {epsilon(alone)}."
+    return Assumption(
+        f"Honest noise of other sites, for “{dataset.name}”",
+        f"In some runs this site added a share of the noise only, as its policy allows "
+        f"(noise_shares). Their epsilon counts on up to {shares} sites, this one among them, that "
+        "are in each sum and honest: they add their share and keep it to themselves. With k of "
+        f"them the noise is sqrt(k/{shares}) of what is counted.{left} Members open no sum of "
+        "fewer; whether the others are honest, this ledger cannot see.",
         True,
     )
 

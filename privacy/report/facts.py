@@ -74,7 +74,11 @@ class Epsilons:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """One dataset's account against its cap."""
+    """One dataset's account against its cap.
+
+    ``own_noise`` is the epsilon of what is spent if no other site's share of the noise were honest;
+    None where all noise was this site's own.
+    """
 
     name: str
     unit: Unit
@@ -87,6 +91,12 @@ class DatasetFacts:
     uses: tuple[Use, ...]
     refunds: tuple[Refund, ...]
     moments: tuple[Moment, ...]
+    own_noise: float | None = None
+
+    @property
+    def shares(self) -> int:
+        """The most honest sites on whose noise a step's epsilon rests; 1: on this site's alone."""
+        return max((use.mechanism.shares for use in self.uses), default=1)
 
     @property
     def left(self) -> float | None:

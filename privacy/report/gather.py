@@ -6,7 +6,7 @@ from datetime import datetime
 
 from privacy.accountant import INTERVAL, epsilon, epsilon_prv, epsilon_rdp
 from privacy.ledger import Budget, Dataset, Entry, RunRecord
-from privacy.mechanism import Mechanism, Spend, together
+from privacy.mechanism import Mechanism, Spend, own_noise, together
 from privacy.report.facts import DatasetFacts, Epsilons, Job, Moment, Use
 from privacy.report.history import History, State, histories
 
@@ -59,7 +59,14 @@ def _facts(history: History, budget: Budget, interval: float, drawn: bool) -> Da
         uses=_uses(history),
         refunds=tuple(history.refunds),
         moments=_moments(history, budget, spent.record, committed) if drawn else (),
+        own_noise=_with_own_noise(history.spent, budget, interval),
     )
+
+
+def _with_own_noise(spent: Spend, budget: Budget, interval: float) -> float | None:
+    if all(mechanism.shares == 1 for mechanism in spent):
+        return None
+    return epsilon(own_noise(spent), budget.delta, budget.adjacency, interval)
 
 
 def _epsilons(spent: Spend, budget: Budget, interval: float) -> Epsilons:

@@ -116,7 +116,7 @@ class Section:
         most = sorted(self.facts.uses, key=lambda use: use.spent + use.reserved, reverse=True)
         return [
             [
-                f"{use.mechanism.noise_multiplier:.5g}",
+                _noise(use.mechanism),
                 f"{use.mechanism.sampling_rate:.4g}",
                 f"{use.mechanism.dataset_size:,}",
                 f"{use.mechanism.batch_cap:,}",
@@ -245,6 +245,11 @@ def _job_row(job: Job) -> list[str]:
     steps = [sum(job.spent.values()), sum(job.reserved.values()), job.unsettled, job.given_back]
     told = [job.name, _short(job.job) or "–", to_the_minute(job.first), to_the_minute(job.last)]
     return [*told, *(f"{number:,}" for number in steps), epsilon(job.epsilon)]
+
+
+def _noise(mechanism: Mechanism) -> str:
+    noise, shares = f"{mechanism.noise_multiplier:.5g}", mechanism.shares
+    return noise if shares == 1 else f"{noise}, made by {shares} sites"
 
 
 def _short(job: str) -> str:

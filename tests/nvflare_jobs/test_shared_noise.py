@@ -9,16 +9,19 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from fedefm.config import RunConfig
 from fedefm.errors import BudgetExhausted, ConfigError, PolicyRefused
 from fedefm.events import read_events
 from fedefm.model.weights import weights_of
+from fedefm.report.run_report import write_report
 from fedefm.train.assemble import build_model
 from fedefm.train.effort import Effort
 from fedefm.train.message import Header
 from fedefm.train.run import run_in_process
 from fedefm.train.simulate import Faults
+from nvflare_jobs import cli
 from nvflare_jobs.afford import refuse_unaffordable
 from nvflare_jobs.protect import ByLedger
 from nvflare_jobs.secure import BySecureSums
@@ -36,7 +39,7 @@ def sites(tmp_path: Path, hospitals: Path) -> Path:
     """Three hospitals that keep a ledger each and trust each other's noise."""
     folder = Path(shutil.copytree(hospitals, tmp_path / "sites"))
     for site in SITES:
-        allow(folder, site, noise_shares=True)
+        allow(folder, site, noise_shares=True, colluders=0)
     return folder
 
 
@@ -116,7 +119,8 @@ def test_where_too_few_remain_nobody_helps_and_the_model_stays(
     def silent(header: Header) -> bool:
         return header.sender == "hosp-c" and header.phase == "sum/masked"
 
-    # two could open a sum without colluders, but three shares make up the noise
+    for site in SITES:  # two could open another sum, but three shares make up the noise
+        allow(sites, site, noise_shares=True, colluders=0)
     run = sharing(
         make_run(rounds=1, evaluate_every=1, deadline_s=0.2),
         noise_shares={"honest": 3},
@@ -178,3 +182,22 @@ def test_the_cap_counts_shared_noise_as_what_it_is(make_run: Any, sites: Path) -
     allow(sites, "hosp-a", noise_shares=True, epsilon_cap=0.99 * reached)
     with pytest.raises(BudgetExhausted):
         refuse_unaffordable("hosp-a", file, run, efforts)
+
+
+def test_officer_and_reader_are_told_on_whom_it_rests(
+    make_run: Any, sites: Path, tmp_path: Path
+) -> None:
+    def said(*arguments: str) -> str:
+        site_file = str(sites / "hosp-a" / "fedefm_site.yaml")
+        ended = CliRunner().invoke(cli.app, ["privacy", *arguments, site_file])
+        assert ended.exit_code == 0, ended.output
+        return ended.output
+
+    play(sharing(make_run()), sites, tmp_path / "run")
+    assert "counts on noise of up to 2 honest sites together" in said("status")
+    assert "noise made by at least 2 honest sites" in said("ledger")
+    assert json.loads(said("status", "--json"))["datasets"][0]["noise_shares"] == 2
+    said("verify")
+    assert "rest on the sites together" in (tmp_path / "run" / "model_card.md").read_text()
+    write_report(tmp_path / "run")
+    assert "The noise rests on other sites" in (tmp_path / "run" / "report.html").read_text()

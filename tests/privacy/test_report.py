@@ -414,3 +414,34 @@ def test_almost_no_noise_is_counted_without_cross_checks_that_cannot_hold_it():
     assert spent.record > 1e5
     assert spent.prv is spent.rdp is None
     assert "too much for a bound" in Page(page_of(facts_of(book))).words
+
+
+SHARED = replace(STRONG, shares=4)
+
+
+def test_epsilon_without_any_other_honest_site_stands_beside_shared_noise():
+    book = Book()
+    book.run("first", SHARED, fits=20)
+    book.run("second", WEAK, fits=2)
+    facts = facts_of(book)
+    alone = together({replace(STRONG, noise_multiplier=1.0): 100}, {WEAK: 10})
+    assert facts.own_noise == epsilon(alone, BUDGET.delta)
+    assert facts.own_noise > facts.spent.record == epsilon({STRONG: 100, WEAK: 10}, BUDGET.delta)
+    assert facts.shares == 4
+
+
+def test_a_site_that_shared_nothing_rests_on_nobody():
+    book = Book()
+    book.run("first", STRONG, fits=2)
+    assert facts_of(book).own_noise is None
+    assert "Honest noise" not in page_of(facts_of(book))
+
+
+def test_the_page_says_on_whom_shared_noise_rests():
+    book = Book()
+    book.run("first", SHARED, fits=20)
+    text = page_of(facts_of(book))
+    assert "Honest noise of other sites" in text
+    assert "up to 4 sites, this one among them" in text
+    assert shown(facts_of(book).own_noise) in text
+    assert "2, made by 4 sites" in text
