@@ -85,7 +85,7 @@ def test_the_weights_of_a_cohort_sum_to_one(drawn, k):
 def test_there_are_as_many_axes_as_rows_allow_so_cohorts_stay_small(drawn, k):
     sites, row, grid = drawn
     assert row**grid.period <= len(sites) < row ** (grid.period + 1)
-    assert max(sizes(grid, k)) < row**2
+    assert max(sizes(grid, k)) <= row**2  # of rows of two; longer ones stay below it
     assert all(grid.cohorts(k + grid.period) == grid.cohorts(k) for k in range(3))
 
 
