@@ -14,6 +14,7 @@ from pathlib import Path
 if __name__ == "__main__":  # a script's own folder is on the path, not the repository
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
+from tests.privacy.mutants_of_shared_noise import SHARED_NOISE_MUTANTS
 from tests.privacy.mutants_of_sums import SUM_MUTANTS
 from tests.privacy.mutation import Broken, Edit, Laboratory, Mutant, mutant
 
@@ -612,6 +613,7 @@ MUTANTS = (
     *RECORD_MUTANTS,
     *LEAVING_MUTANTS,
     *SUM_MUTANTS,
+    *SHARED_NOISE_MUTANTS,
 )
 
 
