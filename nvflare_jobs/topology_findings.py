@@ -89,7 +89,8 @@ class Findings:
 def findings(run: RunConfig, plan: Plan, colluders: int) -> Findings:
     """Raises ConfigError where so many colluders are too many to go through."""
     sums = planned_sums(run, plan)
-    exposures = tuple(exposure(sums, each) for each in range(1, colluders + 1))
+    most_first = [exposure(sums, each) for each in range(colluders, 0, -1)]  # too many: refused
+    exposures = tuple(reversed(most_first))
     exposed = any(one.exposing for one in exposures)
     proposal = nearest_safe(run, plan, colluders) if exposed else None
     return Findings(run, plan, sums, exposures, proposal)

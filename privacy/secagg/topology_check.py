@@ -19,7 +19,7 @@ from privacy.secagg.equations import DRIFTS, Drift, seen_by_party
 from privacy.secagg.solving import Span
 from privacy.secagg.sum_plan import PlannedRound, SumPlan
 
-MOST_SETS = 50_000  # of colluders that are gone through; less than a minute
+MOST_SETS = 10_000  # of colluders that are gone through; some ten seconds among 32 sites
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def exposure(plan: SumPlan, colluders: int, drifts: Sequence[Drift] = DRIFTS) ->
     if sets > MOST_SETS:
         raise ConfigError(
             f"{colluders} of {len(plan.sites)} sites can collude in {sets:,} ways, and no more "
-            f"than {MOST_SETS:,} are gone through; set privacy.secagg.colluders lower"
+            f"than {MOST_SETS:,} are gone through; ask for fewer colluders"
         )
     found: dict[Sites, dict[str, Drift]] = {}  # by colluders: whom they expose, and under what
     for drift, known in _unlike_each_other(plan, drifts):
