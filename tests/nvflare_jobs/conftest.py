@@ -74,7 +74,7 @@ def run_of(**federation: Any) -> RunConfig:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run() -> Any:
     return run_of
 
