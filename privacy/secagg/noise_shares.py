@@ -28,14 +28,16 @@ ones, as their sum is almost a rounded Gaussian again. All lengths below are in 
 4. Colluding members know their own noise and take it off; k counts the honest ones *in the opened
    sum*. A member therefore helps to open none of fewer than h members and the colluders that the
    run allows for. Whom the receiver leaves out it chooses when all it has seen are masked vectors.
+   An honest member adds what its run file says, and the digest of that is in all that it signs.
 
 It rests on others: with k honest members in the sum the noise multiplier is ``sigma sqrt(k / h)``,
 and ``sigma / sqrt(h)`` where nobody else is honest. It holds against whom the masks hold against.
 As for all noise here, the distance of float64 Box-Muller draws from ideal ones is not covered.
 """
 
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -46,6 +48,7 @@ from fedefm.config import DpConfig, SecaggConfig
 from fedefm.errors import ConfigError, PrivacyError
 from privacy.calibrate import largest_step
 from privacy.secagg.ring import VALUE_BITS, Ring
+from privacy.secagg.steps import canonical
 
 TAIL = 10.0  # deviations that no draw of a SecretStream reaches
 LEAST_DEVIATION = 100.0  # of a share, in quanta
@@ -126,6 +129,13 @@ class NoiseShares:
     def ring(self, parties: int) -> Ring:
         """Where the shares of ``parties`` members are added, exactly, with the same quantum."""
         return Ring(32, VALUE_BITS, TOP * self.quantum, parties)
+
+    def agreed(self, model: str) -> str:
+        """The digest of this noise and of the ``model`` whose digest is given, for the context.
+
+        Members whose run files differ in it would each count on noise that the others do not add.
+        """
+        return hashlib.sha256(canonical([model, asdict(self)])).hexdigest()
 
     def add(self, total: Floats, stream: Normals) -> Floats:
         """``total``, a member's sum of clipped gradients, rounded and with a fresh share of noise.

@@ -110,16 +110,25 @@ class SecureSum:
         needed = least_others(self._settings) if occasion.noisy else 0
         return max(self._min_cohort, needed)
 
+    def _agreed(self, occasion: Occasion) -> str:
+        """In noisy sums also what each member adds: who was told of less noise is no company."""
+        if not occasion.noisy:
+            return occasion.agreed
+        return self._shares_of(occasion).agreed(occasion.agreed)
+
     def _ring(self, occasion: Occasion, cohort: Cohort) -> Ring:
         parties = len(cohort.members) + cohort.joins
-        if not occasion.noisy:
-            return ring_for(self._settings, parties, occasion.counts)
+        if occasion.noisy:
+            return self._shares_of(occasion).ring(parties)
+        return ring_for(self._settings, parties, occasion.counts)
+
+    def _shares_of(self, occasion: Occasion) -> NoiseShares:
         if self._shares is None:
             raise PolicyRefused(
                 f"the sum {occasion.what!r} is of shares of noise, and this run's sites add all of "
                 "their noise themselves"
             )
-        return self._shares(occasion.length).ring(parties)
+        return self._shares(occasion.length)
 
     def _context(self, occasion: Occasion, cohort: Cohort, ring: Ring) -> Context:
         return Context(
@@ -131,7 +140,7 @@ class SecureSum:
             members=tuple(sorted(cohort.members)),
             joins=cohort.joins,
             ring=ring.describe(),
-            agreed=occasion.agreed,
+            agreed=self._agreed(occasion),
             colluders=self._settings.colluders,
         )
 

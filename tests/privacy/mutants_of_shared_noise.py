@@ -95,6 +95,13 @@ SHARED_NOISE_MUTANTS = (
         f"{NOISY_SUM}it_is_the_members_who_refuse_though_enough_for_other_sums_are_left",
     ),
     mutant(
+        "members who were told of other noise",
+        "secagg/sum.py",
+        "        if not occasion.noisy:\n            return occasion.agreed\n",
+        "        if True:\n            return occasion.agreed\n",
+        f"{NOISY_SUM}members_who_were_told_of_other_noise_open_nothing_together",
+    ),
+    mutant(
         "a model that moved by one share of the noise",
         "dp/sharing.py",
         "        self._found = {name: noisy[name] for name in parameters}\n",

@@ -1,6 +1,7 @@
 """A sum whose parts bring shares of the noise is opened with enough of them, or not at all."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ def play(
     min_cohort: int = 1,
     noisy: bool = True,
     shared: Any = shares,
+    others: Mapping[str, Any] | None = None,
 ) -> tuple[Any, list[str]]:
     """The server's outcome where the masked inputs of ``lost`` do not come, and what all told."""
     settings = SecaggConfig(
@@ -59,7 +61,7 @@ def play(
             settings,
             min_cohort,
             told.append,
-            shared,
+            (others or {}).get(name, shared),
         )(
             occasion,
             {} if name == SERVER else {cohort: part_of(name)},
@@ -110,6 +112,17 @@ def test_the_policy_s_cohort_counts_where_it_is_the_larger() -> None:
     outcome, told = play("b", honest=2, colluders=0, min_cohort=5)
     assert outcome.result.members == ()
     assert any("demands 5 others" in sentence for sentence in told)
+
+
+@pytest.mark.parametrize("change", [{"noise_multiplier": 0.9}, {"honest": 5}, {"most": 7}])
+def test_members_who_were_told_of_other_noise_open_nothing_together(change: Any) -> None:
+    def other(length: int) -> NoiseShares:
+        return replace(shares(length), **change)
+
+    assert other(LENGTH).quantum == shares(LENGTH).quantum  # so that the ring does not tell
+    outcome, told = play(others={"c": other})
+    assert "c" not in outcome.result.members
+    assert told
 
 
 def test_a_run_that_shares_no_noise_opens_no_sum_of_shares() -> None:
