@@ -1,6 +1,8 @@
 """A receiver and its members together: sums that come out, and how each single fault ends."""
 
+import json
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -8,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedefm.errors import PrivacyError, ProtocolError, SumAborted
+from privacy.secagg import sealing
 from privacy.secagg.memory import Memory
 from privacy.secagg.plan import PHASES
-from privacy.secagg.steps import Packet
+from privacy.secagg.steps import Packet, canonical
 from tests.privacy.secagg.driver import NAMES, RECEIVER, Cast, Network, cast, exact_sum
-from tests.privacy.secagg.faults import CHANGES, FaultyNetwork, earlier_attempt
+from tests.privacy.secagg.faults import CHANGES, FalseDealers, FaultyNetwork, earlier_attempt
 
 FIRST, SECOND, THIRD = NAMES[:3]
 
@@ -141,6 +144,34 @@ def test_a_seal_that_does_not_open_is_told_and_the_sum_goes_on() -> None:
     require_sum_over(plan, FaultyNetwork({(2, SECOND): "wrong seal"}), NAMES[:5])
     assert [told for told in plan.told if "sealed share does not open" in told]
     assert plan.told[0].startswith(f"{SECOND} in phase 'deal', or {RECEIVER}: ")
+
+
+def test_a_share_that_does_not_fit_its_commitment_is_told_and_not_used() -> None:
+    plan = cast(5)
+    false = FalseDealers({id(plan.secrets[SECOND]): "other sealed"})
+    with patch.object(sealing, "_seal", false.seal):
+        ended = plan.run()
+    told = [sentence for sentence in plan.told if "does not fit the commitment" in sentence]
+    assert len(told) == 4
+    assert f"1 good shares of {SECOND} were released, and opening takes 4" in ended.why
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_member_whose_own_words_come_back_otherwise_gives_no_vector(step: int) -> None:
+    def without_first(at: int, sender: str, addressee: str, packet: Packet) -> Packet:
+        if (at, addressee) != (step, FIRST):
+            return packet
+        content = json.loads(packet.payload)
+        del content["adverts" if step == 1 else "dealings"][FIRST]
+        return Packet(canonical(content))
+
+    ended = cast(5).run(without_first)
+    reason = {
+        1: f"the roster does not hold the advert that {FIRST} sent",
+        3: f"the dealing of {FIRST} is not among them as it was sent",
+    }
+    assert reason[step] in str(ended.errors[FIRST])
+    assert vectors(ended.sent, FIRST) == []
 
 
 @pytest.mark.parametrize("step", [0, 2, 4])
