@@ -128,14 +128,15 @@ def _sent(found: Findings, kind: KindOfRound) -> str:
 def _releases(found: Findings) -> list[str]:
     if not found.sums.releases:
         return []
-    by_sender: dict[str, dict[str, int]] = {}
+    by_sender: dict[str, dict[str, int]] = {site: {} for site in found.plan.sites}
     for (sender, receiver), models in found.sums.releases.items():
-        by_sender.setdefault(sender, {})[receiver] = models
+        by_sender[sender][receiver] = models
+    senders = [(sender, models) for sender, models in by_sender.items() if models]
     bound = "protected by differential privacy only"
     if found.run.privacy.dp is None:
         bound = "protected by nothing, since privacy.dp is not set"
-    shown = list(by_sender.items())[:_MOST_LINES]
-    more = len(by_sender) - len(shown)
+    shown = senders[:_MOST_LINES]
+    more = len(senders) - len(shown)
     return [
         "",
         f"whole models that one receiver sees as they are, {bound}:",

@@ -245,8 +245,8 @@ def test_the_picture_says_who_exposes_whom_and_names_every_site(run, run_file, t
     run(run_file(GOSSIP), "--count", 9, "--colluders", 2, "--draw", path)
     drawn = path.read_text(encoding="utf-8")
     assert "site-1 and site-2 (squares) can solve for the red ones, in a single round" in drawn
-    for k in range(1, 10):
-        assert f">site-{k}<" in drawn
+    for name in ("server", *(f"site-{k}" for k in range(1, 10))):
+        assert f">{name}<" in drawn
     assert "3 rounds: 3 sums" in drawn
     assert "at the end: 1 sum" in drawn
 

@@ -105,6 +105,10 @@ def test_two_in_a_ring_expose_their_outer_neighbors_in_a_single_round():
 
 
 def test_what_takes_several_rounds_is_said_so():
+    """Two of the twelve fall in the first one, the others do not."""
+    ring = exposure(gossip(nx.cycle_graph(16), 6), 2)
+    assert len(ring.exposed) == 12
+    assert ring.words == "if nothing is trained after the first round"
     found = exposure(gossip(TORUS, 6), 1)
     assert len(found.exposed) == 1
     assert found.words == "if nothing is trained after the first round"
@@ -172,6 +176,11 @@ def test_the_sum_at_the_end_is_of_the_averages_and_counts():
     both = SumPlan(names(2), (quiet, swap), of_one, decay=Fraction(1, 2))
     assert exposure(both, 0, ONLY_MIXED).exposing == 0
     assert exposure(both, 1, ONLY_MIXED).exposing == 2
+
+
+def test_what_the_sum_at_the_end_exposes_by_itself_is_said_so():
+    both = PlannedSum("server", dict.fromkeys(names(2), Fraction(1, 2)))
+    assert exposure(SumPlan(names(2), (), both), 1).words == "in a single round"
 
 
 def test_a_receiver_that_is_no_site_helps_every_set():
