@@ -59,9 +59,11 @@ def sharing(run: RunConfig, **changed: Any) -> RunConfig:
     return RunConfig.model_validate(settings)
 
 
-def play(run: RunConfig, sites: Path, out: Path, faults: Faults | None = None) -> dict[str, Any]:
+def play(
+    run: RunConfig, sites: Path, out: Path, faults: Faults | None = None, **more: Any
+) -> dict[str, Any]:
     hide = BySecureSums(out / "state" / "secure_sums")
-    run_in_process(run, sites, out, faults=faults, protect=ByLedger(), hide=hide)
+    run_in_process(run, sites, out, faults=faults, protect=ByLedger(), hide=hide, **more)
     return json.loads((out / "result.json").read_text())
 
 
@@ -201,3 +203,20 @@ def test_officer_and_reader_are_told_on_whom_it_rests(
     assert "rest on the sites together" in (tmp_path / "run" / "model_card.md").read_text()
     write_report(tmp_path / "run")
     assert "The noise rests on other sites" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_round_that_is_done_again_is_paid_again_and_its_noise_stays_equal_at_all_sites(
+    make_run: Any, sites: Path, tmp_path: Path
+) -> None:
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "round" and event["round"] == 1:  # its sum was opened
+            raise KeyboardInterrupt
+
+    run = sharing(make_run())
+    with pytest.raises(KeyboardInterrupt):
+        play(run, sites, tmp_path / "run", listeners=(stop,))
+    result = play(run, sites, tmp_path / "run", resume=True)
+    for site in SITES:
+        (mechanism,) = result["privacy"][site]["mechanisms"]
+        assert (mechanism["noise_multiplier"], mechanism["shares"]) == (SIGMA, HONEST)
+        assert mechanism["steps"] == 4
