@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedefm.config import SecaggConfig
-from fedefm.errors import PolicyRefused
+from fedefm.errors import PolicyRefused, ProtocolError
 from fedefm.train.exchange import Cohort, Exchange, Occasion, Result, Steps, Total
 from fedefm.train.message import ANY_LENGTH, Tensors
 from privacy.identity import Identity
@@ -73,12 +73,18 @@ class SecureSum:
         anything is sent, for a part with NaN, infinite values or values beyond the bound, and
         ConfigError for settings with which a sum of so many could overflow.
         """
+        receivers = [cohort.receiver for cohort in parts]
+        if len({self._party, *receivers}) != 1 + len(receivers):
+            raise ProtocolError(
+                f"{self._party} would give two parts to one receiver, or one to itself, in the sum "
+                f"{occasion.what!r} of round {occasion.round}: {', '.join(sorted(receivers))}"
+            )
         sessions = {
             cohort.receiver: self._give(occasion, cohort, part) for cohort, part in parts.items()
         }
         if own is not None and own.members:
             sessions[self._party] = self._receive(occasion, own)
-        ended = yield from _carried(together(sessions), occasion.what, self._tell)
+        ended = yield from _carried(together(sessions), occasion.what)
         lost = frozenset(place for place, outcome in ended.items() if outcome.error is not None)
         for place in sorted(lost):
             self._tell(str(ended[place].error))
@@ -159,19 +165,13 @@ def _total(occasion: Occasion, result: Contribution | Opened | None, lost: froze
     return Total(torch.zeros(occasion.length), (), len(PHASES), lost)
 
 
-def _carried(sessions: Protocol[Result], what: str, tell: Callable[[str], None]) -> Steps[Result]:
-    """A protocol of packets as one of tensors. What is no packet counts as not arrived."""
+def _carried(sessions: Protocol[Result], what: str) -> Steps[Result]:
+    """A protocol of packets as one of tensors; sessions check themselves what they are given."""
     try:
         step = next(sessions)
         while True:
             inbox = yield _exchange(step, what)
-            packets = {}
-            for sender, tensors in inbox.items():
-                if all(tensor.dtype == torch.uint8 for tensor in tensors.values()):
-                    packets[sender] = _packet(tensors)
-                else:
-                    tell(f"{sender} in phase {step.phase!r}: it sent other numbers than bytes")
-            step = sessions.send(packets)
+            step = sessions.send({sender: _packet(inbox[sender]) for sender in inbox})
     except StopIteration as finished:
         result: Result = finished.value
         return result

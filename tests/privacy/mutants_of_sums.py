@@ -5,6 +5,7 @@ from tests.privacy.mutation import Edit, Mutant, mutant
 IDENTITY, ADVERT = "test_identity.py::test_", "secagg/test_advert.py::test_"
 KEYS, SHARES = "secagg/test_keys.py::test_", "secagg/test_shares.py::test_"
 ATTACKS = "secagg/test_attacks.py::test_"
+SUM = "secagg/test_sum.py::test_"
 RING, MASKS = "secagg/test_ring.py::test_", "secagg/test_masks.py::test_"
 ROOT, SITE, SIGNATURES = "project_root.py", "identity.py", "signatures.py"
 KEY_FILE, ADVERT_FILE, SHARE_FILE = "secagg/keys.py", "secagg/advert.py", "secagg/shares.py"
@@ -572,10 +573,49 @@ RING_MUTANTS = (
     ),
 )
 
+COMPOSITION_MUTANTS = (
+    mutant(
+        "a bad part noticed only once others have left",
+        "secagg/sum.py",
+        "        ring.check(x)\n",
+        "",
+        f"{SUM}one_bad_part_of_several_stops_the_others_of_its_site_too",
+    ),
+    mutant(
+        "parts trained on any model",
+        "secagg/sum.py",
+        "            agreed=self._agreed(occasion),\n",
+        "",
+        f"{SUM}who_was_handed_another_model_keeps_its_part_to_itself",
+    ),
+    mutant(
+        "a site's own min_cohort forgotten",
+        "secagg/sum.py",
+        "        return max(self._min_cohort, needed)\n",
+        "        return needed\n",
+        f"{SUM}nothing_is_given_to_a_cohort_that_is_too_small_and_the_other_sums_go_on",
+    ),
+    mutant(
+        "one colluder at the most",
+        "secagg/sum.py",
+        "            colluders=self._settings.colluders,\n",
+        "",
+        f"{SUM}as_many_must_help_as_the_colluders_demand",
+    ),
+    mutant(
+        "numbers of any type as masked vectors",
+        "secagg/receiver.py",
+        "vector is None or vector.dtype != np.uint8 or",
+        "vector is None or",
+        f"{SUM}what_is_no_row_of_bytes_is_not_taken_for_a_masked_vector",
+    ),
+)
+
 SUM_MUTANTS = (
     *CERTIFICATE_MUTANTS,
     *KEY_MUTANTS,
     *SHARE_MUTANTS,
     *SESSION_MUTANTS,
     *RING_MUTANTS,
+    *COMPOSITION_MUTANTS,
 )

@@ -305,3 +305,26 @@ def test_what_follows_a_sum_is_waited_for_as_long_as_its_receiver_may_take() -> 
     lose = Faults(lose=lambda h: h.sender == "a" and h.phase in ("sum/unmask", "model"))
     Network("job", "run", 10.0, lose).run_round(steps, 0)
     assert all(heard[name] for name in NAMES)
+
+
+def test_as_many_must_help_as_the_colluders_demand() -> None:
+    """Against three who help a receiver that lies, all five must be there."""
+    lose = Faults(lose=lambda h: h.sender == "a" and h.phase == "sum/masked")
+    opened = Team(SecaggConfig(colluders=1)).play(to_server(), lose)[SERVER].result
+    assert opened.members == tuple("bcde")
+    team = Team(SecaggConfig(colluders=3))
+    assert team.play(to_server(), lose)[SERVER].result.members == ()
+    assert any("5 of 5 must help" in told for told in team.told[SERVER])
+
+
+@pytest.mark.parametrize("receivers", [("server", "server"), ("a",)])
+def test_two_parts_for_one_receiver_or_one_for_oneself_are_refused(
+    receivers: tuple[str, ...],
+) -> None:
+    parts = {
+        Cohort(receiver, frozenset("abcde"[: 5 - k]) - {receiver}): part_of("a")
+        for k, receiver in enumerate(receivers)
+    }
+    outcome = Team().play({"a": (OCCASION, parts, None)})["a"]
+    assert isinstance(outcome.error, ProtocolError)
+    assert outcome.sent_bytes == 0
