@@ -71,7 +71,8 @@ def _marks(found: Findings, left_out: int) -> Marks:
     more = f"; {left_out} more patterns of rounds are not drawn" if left_out else ""
     worst = found.exposures[-1]
     if not worst.exposing:
-        return Marks(sentence=f"no site exposes another one{more}")
+        shown = "; single models are seen as they are" if found.sums.releases else ""
+        return Marks(sentence=f"the sums expose nobody{shown}{more}")
     shape = "square" if len(worst.worst) == 1 else "squares"
     sentence = f"{listed(worst.worst)} ({shape}) can solve for the red ones, {worst.words}{more}"
     return Marks(frozenset(worst.worst), frozenset(worst.exposed), sentence)
