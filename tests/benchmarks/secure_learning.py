@@ -40,10 +40,10 @@ def jobs_of(losses: tuple[str, ...], seeds: tuple[int, ...], rounds: int) -> lis
     """Every run; plain sums end with the parts, so nobody can fall silent after them."""
     return [
         Job(method, sums, silent, before, seed, rounds)
+        for seed in seeds
         for method in METHODS
         for silent, before in (LOSSES[name] for name in losses)
         for sums in SUMS
-        for seed in seeds
         if before or sums == "secure"
     ]
 
