@@ -53,7 +53,8 @@ def seen_by_party(plan: SumPlan, drift: Drift) -> dict[str, list[Equation]]:
         for total in one.sums:
             see(total, trained)
         values = _mixed(one, trained)
-        averages = values if number == 0 else _averaged(averages, values, plan.decay)
+        if plan.final is not None:
+            averages = values if number == 0 else _averaged(averages, values, plan.decay)
     if plan.final is not None:
         see(plan.final, averages)
     return {party: list(equations) for party, equations in seen.items()}
@@ -68,8 +69,12 @@ def _unit_equations(sites: Sequence[str]) -> Values:
 
 def _trained(values: Values, inputs: Values, drift: Drift) -> Values:
     """What each site has after training: ``drift`` says how little that may be."""
-    kept, added = Fraction(int(drift.keeps)), Fraction(int(drift.adds))
-    return {site: _sum((kept, values[site]), (added, inputs[site])) for site in values}
+    if not drift.adds:
+        return values
+    if not drift.keeps:
+        return inputs
+    one = Fraction(1)
+    return {site: _sum((one, values[site]), (one, inputs[site])) for site in values}
 
 
 def _mixed(one: PlannedRound, values: Values) -> Values:
