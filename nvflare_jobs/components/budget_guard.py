@@ -1,4 +1,5 @@
-"""The site's own word on a job before it runs there: refused where the budget does not cover it.
+"""The site's own word on a job before it runs there: refused where the budget does not cover it,
+or where its secure sums would not hide the site as its file demands.
 
 It stands in the site's resources for the parent process, under the id with which FLARE looks for
 what deploys jobs. So it sees the job itself, and what it refuses ends: the server counts the site
@@ -25,6 +26,7 @@ from nvflare_jobs.parties.deployed import CONFIG, terms_in
 from nvflare_jobs.parties.saved_run import SavedRun
 from nvflare_jobs.parties.site_work import tell_reason
 from nvflare_jobs.parties.terms import Terms
+from nvflare_jobs.secure import refuse_unhidden
 
 
 class BudgetGuard(AppDeployer, FLComponent):
@@ -60,6 +62,8 @@ class BudgetGuard(AppDeployer, FLComponent):
         begin = max(saved.rounds(), default=0) if terms.resume else 0
         ahead = efforts(run, terms.plan().schedule, site, begin)
         refuse_unaffordable(site, site_file, run, ahead, saved.run_id)
+        if run.privacy.secagg is not None:
+            refuse_unhidden({site: site_file}, run, terms.plan())
 
 
 def _terms(app_data: bytes) -> Terms:

@@ -244,9 +244,9 @@ class Conductor:
         awaited = frozenset(self.terms.sites) - frozenset(absent)
 
         def patience_s(answers: Answers) -> float:
-            missed = _missed_by(answers, played)
-            known = awaited - set(answers) <= missed  # whoever is missing was missed in the round
-            return (1 if known else self._deadlines.lateness) * deadline_s + GRACE_S
+            known = awaited - set(answers) <= _missed_by(answers, played)
+            deadlines = self._deadlines.missed if known else self._deadlines.lateness
+            return deadlines * deadline_s + GRACE_S
 
         answers = self._ask(
             task,

@@ -19,13 +19,16 @@ MODEL = 1  # from the server to all
 class Deadlines:
     """Exchanges in a round, in the last exchange with the server, and in telling metrics, at most.
 
-    ``lateness`` is by how many deadlines one site that answers can be later than another.
+    ``lateness`` is by how many deadlines one site that answers can be later than another, and
+    ``missed`` how many of them a site gets whom all others have missed in the round: with plain
+    sums it may still be hosting, with secure ones it is out of the sum.
     """
 
     round: int
     publish: int
     metrics: int
     lateness: int
+    missed: int
 
 
 def deadlines_of(run: RunConfig, plan: Plan) -> Deadlines:
@@ -39,10 +42,10 @@ def deadlines_of(run: RunConfig, plan: Plan) -> Deadlines:
         experts = 1 + total if federation.expert == "aggregated" else SINGLE
         most = max(averaging, experts)
     if run.privacy.secagg is None:
-        return Deadlines(most, publish, metrics, lateness=1)
+        return Deadlines(most, publish, metrics, lateness=1, missed=1)
     alone = federation.scenario == "client_server" or plan.cohorts is not None
     # a member waits two deadlines for its receiver; in several sums at once, for all of them
-    return Deadlines(most, publish + metrics, metrics, lateness=2 if alone else most)
+    return Deadlines(most, publish + metrics, metrics, lateness=2 if alone else most, missed=0)
 
 
 def _exchanges_of_a_sum(run: RunConfig) -> int:

@@ -49,7 +49,11 @@ class Terms(Section):
 def terms_for(
     run: RunConfig, sites: Sequence[str], resume: bool = False, recorded: int | None = None
 ) -> Terms:
-    """The terms of a job for ``run``. Raises ConfigError where it cannot be a job."""
+    """The terms of a job for ``run``.
+
+    Raises ConfigError where it cannot be a job, and PolicyRefused where its secure sums would not
+    hide its sites.
+    """
     if run.federation.scenario == "centralized":
         raise ConfigError(
             "federation.scenario 'centralized' puts all images in one place, which no federation "
@@ -80,7 +84,11 @@ def terms_for(
         resume=resume,
         recorded=recorded,
     )
-    terms.plan()  # a schedule that does not fit is found here, not at the sites
+    plan = terms.plan()  # what does not fit is found here, not at the sites
+    if run.privacy.secagg is not None:
+        from nvflare_jobs.secure import refuse_unhidden  # the privacy packages load slowly
+
+        refuse_unhidden({}, run, plan)
     return terms
 
 

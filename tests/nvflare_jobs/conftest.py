@@ -1,5 +1,6 @@
 """Three tiny hospitals on disk, and a run that they finish in a second."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_manifest(folder / site / "manifest.csv", rows)
         settings = {"datasets": {"pretraining": {"manifest": "manifest.csv"}}}
         (folder / site / "fedefm_site.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def four_hospitals(hospitals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One more, ``hosp-d``, so that a secure sum still hides its members when one is lost."""
+    folder = Path(shutil.copytree(hospitals, tmp_path_factory.mktemp("four") / "sites"))
+    shutil.copytree(folder / "hosp-a", folder / "hosp-d")
+    manifest = folder / "hosp-d" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("hosp-a-", "hosp-d-"))
     return folder
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fedefm.config import dump
+from fedefm.config import RunConfig, dump
 from fedefm.errors import ConfigError, ProtocolError
 from fedefm.events import EventLog, read_events
 from fedefm.train.run import run_in_process
@@ -113,6 +113,32 @@ def test_an_exported_job_holds_no_code_and_runs(
         told = json.loads((process.server_folder / STATUS_FILE).read_text())
         assert told == {"status": "finished", "error": "", "sentence": ""}
         assert (process.server_folder / "model.safetensors").exists()
+
+
+@flare
+def test_secure_sums_go_on_without_a_site_that_is_killed_in_one(
+    make_run, four_hospitals, tmp_path
+) -> None:
+    fedavg = {"scenario": "client_server", "algorithm": "fedavg"}
+    run = make_run(**fedavg, rounds=3, deadline_s=10, evaluate_every=3)
+    run = RunConfig.model_validate({**run.model_dump(), "privacy": {"secagg": {}}})
+
+    def kill_one(event: dict) -> None:
+        if event["event"] == "round_started" and event["round"] == 1:
+            client_process("hosp-d").kill()
+
+    out = run_in_simulator(run, four_hospitals, tmp_path / "run", listeners=(kill_one,))
+    result = json.loads((out / "result.json").read_text())
+    assert result["protection"]["secure_sums"]
+    assert result["participation"]["hosp-d"] in ([0], [0, 1])
+    assert all(result["participation"][site] == [0, 1, 2] for site in ("hosp-a", "hosp-b"))
+    measured = [(e["model"], e["split"], e["sites"]) for e in events(out, "metrics")]
+    assert ("own", "validation", 3) in measured
+    assert ("global", "test", 3) in measured
+    assert result["metrics"]["test_images"] == 18
+    for kind in ("evaluated", "corpora"):
+        assert not events(out, kind)
+    assert not list(tmp_path.rglob("*.key"))
 
 
 def test_refuses_before_it_writes_anything(make_run, hospitals, tmp_path) -> None:

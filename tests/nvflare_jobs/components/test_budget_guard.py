@@ -5,6 +5,7 @@ import shutil
 import pytest
 from nvflare.private.fed.utils.app_authz import AppAuthzService
 
+from fedefm.config import RunConfig
 from nvflare_jobs.components.budget_guard import BudgetGuard
 from privacy.accountant import epsilon
 from privacy.ledger import Budget, RunLabel
@@ -86,6 +87,14 @@ def test_the_sites_policy_speaks_before_anything_runs(kit, tiny_run) -> None:
     kit.set(ledger=None)
     assert "no epsilon ledger" in deploy(kit, kit.private(tiny_run))
     assert deploy(kit, tiny_run) == ""
+
+
+def test_a_job_in_which_the_site_would_not_be_hidden_is_refused(kit, make_run) -> None:
+    run = make_run(scenario="client_server", algorithm="fedavg")
+    run = RunConfig.model_validate({**run.model_dump(), "privacy": {"secagg": {}}})
+    assert deploy(kit, run) == ""
+    kit.set(policy={"min_cohort": 3})
+    assert "policy.min_cohort" in deploy(kit, run)
 
 
 def test_a_ledger_in_doubt_refuses(kit, tiny_run) -> None:
