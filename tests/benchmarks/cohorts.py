@@ -40,8 +40,9 @@ RATE = 0.03  # what ``learning.py`` chose for gossip and for FedEFM
 COHORT = 3
 CYCLE = FederationConfig().expert_every  # rounds, of which the last exchanges experts
 CLASSES = tuple(f"class {k}" for k in range(16))
-FULL: dict[str, Any] = {"site_counts": (8, 9, 16), "seeds": (0, 1), "rounds": 80}
-QUICK: dict[str, Any] = {"site_counts": (9,), "seeds": (0,), "rounds": 5}
+Scope = tuple[dict[int, tuple[int, ...]], int]  # seeds by number of sites, rounds
+FULL: Scope = ({8: (0, 1), 9: (0, 1), 16: (0,)}, 80)  # 16 sites cost what the others do together
+QUICK: Scope = ({9: (0,)}, 5)
 WAYS = {
     "matchings": {"schedule": "matchings"},
     "hypercube": {"schedule": "hypercube"},
@@ -75,17 +76,17 @@ def transfers(sites: int, algorithm: str, way: str) -> float:
     return mean if algorithm == "gossip" else (mean * (CYCLE - 1) + 2 * pairs) / CYCLE
 
 
-def jobs_of(scope: dict[str, Any], sites: int) -> dict[str, list[Job]]:
+def jobs_of(sites: int, seeds: tuple[int, ...], rounds: int) -> dict[str, list[Job]]:
     """One job a seed for each row of the table of so many sites."""
     methods = rows(sites)
-    table = {name: (name, scope["rounds"]) for name in methods}
+    table = {name: (name, rounds) for name in methods}
     for algorithm in ALGORITHMS:
         pairs, grid = methods[f"{algorithm}, matchings"], methods[f"{algorithm}, grid"]
-        fewer = scope["rounds"] * pairs.transfers / grid.transfers
+        fewer = rounds * pairs.transfers / grid.transfers
         table[f"{algorithm}, {AS_MANY_BYTES}"] = (grid.name, CYCLE * max(1, round(fewer / CYCLE)))
     return {
-        row: [Job(name, sites, seed, RATE, rounds) for seed in scope["seeds"]]
-        for row, (name, rounds) in table.items()
+        row: [Job(name, sites, seed, RATE, count) for seed in seeds]
+        for row, (name, count) in table.items()
     }
 
 
@@ -101,6 +102,7 @@ def _row(job: Job, results: list[dict[str, Any]]) -> dict[str, Any]:
         "accuracies": [round(result["test"], 4) for result in results],
         "local_models_mean": round(statistics.mean(result["local"] for result in results), 4),
         "rounds": job.rounds,
+        "seeds": len(results),
         "bytes": round(statistics.mean(result["bytes"] for result in results)),
         "bytes_secure": cycle_bytes(job) * job.rounds // CYCLE if hidden else None,
         "steps_per_site": round(job.rounds * LOCAL_STEPS * _phases(job.method)),
@@ -172,8 +174,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     scope, work = (QUICK, options.work / "quick") if options.quick else (FULL, options.work)
+    seeds, rounds = scope
     load_task(options.data, work / "task.pt", most_images=16 if options.quick else MOST_IMAGES)
-    tables = {count: jobs_of(scope, count) for count in scope["site_counts"]}
+    tables = {count: jobs_of(count, seeds[count], rounds) for count in seeds}
     jobs = list(dict.fromkeys(j for t in tables.values() for group in t.values() for j in group))
     jobs.sort(key=lambda job: job.seed)  # an interrupted benchmark has something of every table
     with ProcessPoolExecutor(options.workers) as pool:
