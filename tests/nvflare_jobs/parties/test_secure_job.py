@@ -208,8 +208,21 @@ def test_a_topology_that_hides_nobody_is_refused_before_a_site_is_asked(job_of, 
 
 def test_what_must_not_be_forgotten_outlives_a_run_that_begins_again(job_of, make_run) -> None:
     run = secure(make_run(**FEDAVG, rounds=1))
-    for folder in ("first", "again"):
+    for folder in ("first", "second", "third"):  # of the same members, the same sums may be seen
         job = job_of(run, folder)
         job.conduct()
+        assert not events(job.folder, "rejected")
     for party in (*job.terms.sites, SERVER):
         assert (job.states / party / places.SUMS_MEMORY).is_file()
+
+
+def test_a_run_with_less_company_does_not_open_what_more_has_opened(
+    job_of, make_run, four_hospitals
+) -> None:
+    run = secure(make_run(**FEDAVG, rounds=1, deadline_s=1, evaluate_every=9, quorum=0.1))
+    job_of(run, "first", at=four_hospitals).conduct()
+    job = job_of(run, "second", at=four_hospitals)
+    job.lose = Dies(0, "sum/advertise").of(job)
+    job.conduct()
+    told = " ".join(event["reason"] for event in events(job.folder, "rejected"))
+    assert "would show what ['hosp-d'] alone gave" in told
