@@ -27,7 +27,9 @@ METHODS = {
     "fedefm": {"schedule": "grid", "cohort": 3},
 }
 SUMS = ("plain", "secure")
-EVERY = 5  # rounds; in the last of so many somebody falls silent
+NUDGED = "nudged"  # plain sums, and a first model that is off by as much as one rounding
+EVERY = 5  # rounds; in one of so many somebody falls silent
+IN_ROUND = {"fedavg": 4, "fedefm": 2}  # of FedEFM's five the last exchanges experts, and no sum
 PHASES = ("masked", "consent", "unmask")
 
 
@@ -52,7 +54,7 @@ class Job:
     def gone(self, sites: tuple[str, ...], round_index: int) -> frozenset[str]:
         """Who falls silent in this round."""
         turn, rest = divmod(round_index, EVERY)
-        if rest != EVERY - 1 or not self.silent:
+        if rest != IN_ROUND[self.method] or not self.silent:
             return frozenset()
         return frozenset(sites[(turn + 4 * k) % len(sites)] for k in range(self.silent))
 
@@ -79,6 +81,8 @@ def run_job(job: Job, data: Path, work: Path) -> dict[str, Any]:
     held = task.sites(SITES, 1.0, job.seed)
     run = _run_config(job, task, held)
     federation = _federation(job, run, held, EventLog(listeners=(told.append,)))
+    if job.sums == NUDGED:
+        _nudge(federation, job.seed)
     federation.train()
     weights = federation.publish()
     assert weights is not None
@@ -122,6 +126,17 @@ def _federation(
     }
     server = build_server(run, plan, secrecy=secrecy_of.get(SERVER))
     return Federation(run, plan, sites, server, log, job.faults(names), hidden=hidden)
+
+
+def _nudge(federation: Federation, seed: int) -> None:
+    """Move each weight that training begins with by up to half a quantum, the same at all sites."""
+    half, rng = 2.0**-21, torch.Generator().manual_seed(seed)
+    moved = {
+        name: value + half * (2 * torch.rand(value.shape, generator=rng) - 1)
+        for name, value in federation.server.weights.items()
+    }
+    for party in (federation.server, *federation.sites.values()):
+        party.load(moved)
 
 
 def _run_config(job: Job, task: Task, held: dict[str, FrameDataset]) -> RunConfig:
