@@ -85,6 +85,7 @@ class SiteWork:
         self._data = load_data(manifest, terms.run)
         self._algorithm = algorithm_for(terms.run, terms.plan())
         self._saved = SavedRun(name, state_folder, terms)
+        self._next_round = 0  # of which none before is played, or played again
         self._started = False
         self._measured = RoundStats()  # in the round that is over
 
@@ -143,6 +144,7 @@ class SiteWork:
         ConfigError where it has none, and BudgetExhausted where a private site cannot afford all
         rounds from here on. Gives what a private site may tell of its plan.
         """
+        self._next_round = rounds
         if rounds == 0:
             self._saved.begin()
             self._build(0)
@@ -153,7 +155,12 @@ class SiteWork:
         return self._planned()
 
     def play(self, party: Party, round_index: int, silent: Iterable[str] = ()) -> dict[str, Any]:
-        """One round. A site that fails is put back to where the round began."""
+        """One round. A site that fails is put back to where the round began.
+
+        Raises ProtocolError for a round that was played in this job, or lies before it: two sums of
+        one round could differ by a single site's part.
+        """
+        self._play_no_more(round_index)
         party.guard(self._site.release)
         before = self._site.state()
         steps = self._algorithm.site_round(self._site, round_index)
@@ -184,12 +191,16 @@ class SiteWork:
         return self._allowed(report_of(outcome, reason)) | self._of_ledger()
 
     def publish(self, party: Party, silent: Iterable[str] = ()) -> dict[str, Any]:
-        """The last exchange, how the global model does on the own images, and what was spent."""
+        """The last exchange, how the global model does on the own images, and what was spent.
+
+        Once: raises ProtocolError where it is asked for again.
+        """
+        last = self.terms.run.federation.rounds
+        self._play_no_more(last)
         publication = self._algorithm.publication
         if publication is None:
             return report_of(Outcome(), None) | self._spent()
         party.guard(self._site.release)
-        last = self.terms.run.federation.rounds
         weights: list[Weights] = []
 
         def steps() -> Steps[RoundStats]:
@@ -204,6 +215,15 @@ class SiteWork:
             models = {"global": self._shared(weights[0])}
             report["measured"] = self._measure(models, ("validation", "test"))
         return report | self._spent()
+
+    def _play_no_more(self, round_index: int) -> None:
+        """This round and none before it, once it is begun."""
+        if round_index < self._next_round:
+            raise ProtocolError(
+                f"round {round_index} is over at site {self.name!r}, which goes on with round "
+                f"{self._next_round} and plays none twice; start a new job, or resume this one"
+            )
+        self._next_round = round_index + 1
 
     def _played(
         self, party: Party, steps: Steps[RoundStats], round_index: int, silent: Iterable[str]

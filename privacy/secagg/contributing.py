@@ -114,15 +114,22 @@ class Side:
         )
         require_enough(self.context, transcript.summed, self.min_cohort)
         try:  # from our consent on, the sum may come to be opened
-            fingerprint = self.memory.fingerprint(x)
-            receiver = self.context.receiver
-            self.memory.open(fingerprint, receiver, transcript.summed, self.min_cohort)
+            self._note(x, transcript)
         except PolicyRefused as error:
             raise SumAborted(str(error)) from None
         yield from seat.send(Packet(transcript.sign(self.identity)))
         signatures = yield from seat.listen(lambda payload: read_consents(payload, transcript))
         self._require_consents(signatures, transcript)
         return transcript
+
+    def _note(self, x: NDArray[np.float32], transcript: Transcript) -> None:
+        self.memory.open(
+            self.context.key,
+            self.memory.fingerprint(x),
+            self.context.receiver,
+            transcript.summed,
+            self.min_cohort,
+        )
 
     def _require_consents(self, signatures: dict[str, bytes], transcript: Transcript) -> None:
         agreeing = {self.identity.name}

@@ -28,6 +28,7 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS attempts (context, attempt, PRIMARY KEY (context, attempt))",
     "CREATE TABLE IF NOT EXISTS opened (fingerprint, receiver, members,"
     " PRIMARY KEY (fingerprint, receiver, members))",
+    "CREATE TABLE IF NOT EXISTS shown (context, members, PRIMARY KEY (context, members))",
 )
 
 
@@ -80,27 +81,41 @@ class Memory:
         return digest.digest()
 
     def open(
-        self, fingerprint: bytes, receiver: str, members: Collection[str], min_cohort: int
+        self,
+        context_key: str,
+        fingerprint: bytes,
+        receiver: str,
+        members: Collection[str],
+        min_cohort: int,
     ) -> None:
         """Note that ``receiver`` may now learn the sum over ``members`` with this input in it.
 
-        Raises PolicyRefused, having noted nothing, where the same input was in a sum for the same
-        receiver before and the two sets of members differ in 1 to ``min_cohort`` sites: the
-        difference of the two sums would show what these few gave. Of three sets or more other
-        combinations can be as telling, though no two of them are; hence there are two at most.
+        Compared are sums for this receiver that had the same input, and all earlier attempts at the
+        sum ``context_key`` whatever the input: what a receiver that asks again changes in its last
+        digits is as good as the same. Raises PolicyRefused, having noted nothing, where the members
+        of one of them and these differ in 1 to ``min_cohort`` sites: the difference of the two sums
+        would show what these few gave. Of three sets or more other combinations can be as telling,
+        though no two of them are; hence there are two at most.
         """
         with self._changing() as book:
-            query = "SELECT members FROM opened WHERE fingerprint = ? AND receiver = ?"
-            earlier = [set(_names(row[0])) for row in book.execute(query, [fingerprint, receiver])]
+            query = (
+                "SELECT members FROM opened WHERE fingerprint = ? AND receiver = ?"
+                " UNION SELECT members FROM shown WHERE context = ?"
+            )
+            found = book.execute(query, [fingerprint, receiver, context_key])
+            earlier = [set(_names(row[0])) for row in found]
             for before in earlier:
                 _refuse_difference(before, set(members), receiver, min_cohort)
             if len(earlier) > 1 and set(members) not in earlier:
                 raise PolicyRefused(
-                    f"this input was in sums for {receiver!r} over two different sets of members "
-                    f"before; from a third, over {sorted(members)}, single parts could be solved"
+                    f"this input, or another in this sum, went to {receiver!r} over two different "
+                    f"sets of members before; from a third, over {sorted(members)}, single parts "
+                    "could be solved"
                 )
-            row = [fingerprint, receiver, canonical(sorted(members)).decode()]
+            names = canonical(sorted(members)).decode()
+            row = [fingerprint, receiver, names]
             book.execute("INSERT OR IGNORE INTO opened VALUES (?, ?, ?)", row)
+            book.execute("INSERT OR IGNORE INTO shown VALUES (?, ?)", [context_key, names])
 
     @contextmanager
     def _changing(self, create: bool = False) -> Iterator[sqlite3.Connection]:
@@ -132,9 +147,9 @@ def _refuse_difference(before: set[str], now: set[str], receiver: str, min_cohor
     differing = sorted(before ^ now)
     if 0 < len(differing) <= min_cohort:
         raise PolicyRefused(
-            f"this input was in a sum for {receiver!r} before, with {sorted(before)}; the sum with "
-            f"{sorted(now)} would show what {differing} alone gave, and the policy's min_cohort "
-            f"{min_cohort} demands more than that many"
+            f"this input, or another in this sum, went to {receiver!r} before, with "
+            f"{sorted(before)}; the sum with {sorted(now)} would show what {differing} alone gave, "
+            f"and the policy's min_cohort {min_cohort} demands more than that many"
         )
 
 

@@ -435,9 +435,16 @@ SESSION_MUTANTS = (
     mutant(
         "sums not remembered",
         MEMBER,
-        "            self.memory.open(fingerprint, receiver, transcript.summed, self.min_cohort)\n",
+        "            self._note(x, transcript)\n",
         "            pass\n",
         f"{ATTACKS}no_second_sum_without_one_site_is_opened",
+    ),
+    mutant(
+        "a sum asked for again with another input",
+        MEMORY,
+        '" UNION SELECT members FROM shown WHERE context = ?"',
+        '" UNION SELECT members FROM shown WHERE context = ? AND 0"',
+        f"{ATTACKS}no_second_sum_of_a_round_is_opened_though_the_input_has_changed",
     ),
     mutant(
         "sums that differ in one site",

@@ -17,6 +17,7 @@ from fedefm.train.message import Header, Message
 from fedefm.train.run import run_in_process
 from fedefm.train.simulate import Faults
 from nvflare_jobs.parties import places
+from nvflare_jobs.parties.messages import PUBLISH, ROUND
 from nvflare_jobs.parties.phases import check_hidden
 from nvflare_jobs.secure import BySecureSums
 
@@ -24,6 +25,13 @@ FEDAVG = {"scenario": "client_server", "algorithm": "fedavg"}
 GRID = {"schedule": "grid", "expert_every": 2}
 GOSSIP = {"algorithm": "gossip", "schedule": "neighbors", "topology": "complete"}
 SERVER, LOST = "server", "hosp-d"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def warm(hospitals: Path, make_run: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The first steps of a process take seconds, which no deadline here allows for."""
+    run = secure(make_run(**FEDAVG, rounds=1))
+    in_process(run, hospitals, tmp_path_factory.mktemp("warm") / "run")
 
 
 def secure(run: RunConfig, **secagg: Any) -> RunConfig:
@@ -68,6 +76,17 @@ class Dies:
             return lost
 
         return lose
+
+
+def test_a_round_that_was_played_is_not_played_again_in_the_same_job(job_of, make_run) -> None:
+    job = job_of(secure(make_run(**FEDAVG, rounds=2)))
+    job.conduct()
+    alone = {"begin_at": 0, "silent": [SERVER, "hosp-b", "hosp-c"]}
+    for task, index in ((ROUND, 0), (ROUND, 1), (PUBLISH, 2)):
+        sent = len(job.sent)
+        answer = job._answer("hosp-a", task, {**alone, "round": index})
+        assert f"round {index} is over at site 'hosp-a'" in answer["refused"]
+        assert len(job.sent) == sent
 
 
 @pytest.mark.parametrize("federation", [FEDAVG, GRID, GOSSIP], ids=["fedavg", "grid", "gossip"])
@@ -123,7 +142,7 @@ def test_tells_what_the_sites_measured_as_sums_alone(job_of, make_run, hospitals
 def test_a_site_that_dies_in_a_sum_leaves_the_exact_sum_of_the_others(
     job_of, make_run, four_hospitals, tmp_path, phase
 ) -> None:
-    run = secure(make_run(**FEDAVG, rounds=2, deadline_s=1, evaluate_every=9))
+    run = secure(make_run(**FEDAVG, rounds=2, deadline_s=2, evaluate_every=9))
     job = job_of(run, at=four_hospitals)
     job.lose = Dies(0, f"sum/{phase}").of(job)
     job.conduct()
@@ -131,22 +150,22 @@ def test_a_site_that_dies_in_a_sum_leaves_the_exact_sum_of_the_others(
     assert_same_model(job.folder, in_process(run, four_hospitals, tmp_path / "process", faults))
     first, second = events(job.folder, "round_finished")
     assert set(first["missing"]) == set(second["missing"]) == {LOST}
-    assert 0.9 < first["seconds"] < 2.5
-    assert second["seconds"] < 0.9
+    assert 1.9 < first["seconds"] < 4.5
+    assert second["seconds"] < 1.9
 
 
 def test_a_collector_that_dies_costs_its_cohort_a_mean_and_no_more(
     job_of, make_run, four_hospitals, tmp_path
 ) -> None:
-    run = secure(make_run(schedule="grid", expert_every=9, rounds=5, deadline_s=1, cohort=4))
+    run = secure(make_run(schedule="grid", expert_every=9, rounds=5, deadline_s=2, cohort=4))
     job = job_of(run, at=four_hospitals)
     job.lose = Dies(3, "sum/deal").of(job)  # the fourth round is collected by the fourth site
     job.conduct()
     *before, third, fourth = events(job.folder, "round_finished")
     assert not any(event["missing"] for event in before)
     assert set(third["missing"]) == set(fourth["missing"]) == {LOST}
-    assert third["seconds"] < 2.9
-    assert fourth["seconds"] < 0.9
+    assert third["seconds"] < 5.5
+    assert fourth["seconds"] < 1.9
     assert len(load_file(job.folder / "model.safetensors")) > 0
 
 
@@ -155,20 +174,20 @@ def test_a_site_that_hangs_is_given_up_when_those_who_missed_it_are_done(
 ) -> None:
     """FLARE takes it for alive, so only the patience of the coordinator ends the round."""
     monkeypatch.setattr("nvflare_jobs.parties.conductor.GRACE_S", 0.2)
-    run = secure(make_run(**FEDAVG, rounds=2, deadline_s=1, evaluate_every=9))
+    run = secure(make_run(**FEDAVG, rounds=2, deadline_s=2, evaluate_every=9))
     job = job_of(run, at=four_hospitals)
     job.known_dead = set()
     job.lose = Dies(0, "sum/share").of(job)
     job.conduct()
     first, second = events(job.folder, "round_finished")
     assert set(first["missing"]) == set(second["missing"]) == {LOST}
-    assert first["seconds"] < 2.5
+    assert first["seconds"] < 4.5
 
 
 def test_a_site_of_another_root_takes_no_part_and_is_named(
     job_of, make_run, four_hospitals
 ) -> None:
-    run = secure(make_run(**FEDAVG, rounds=2, deadline_s=1, evaluate_every=9))
+    run = secure(make_run(**FEDAVG, rounds=2, deadline_s=2, evaluate_every=9))
     job, other = job_of(run, at=four_hospitals), job_of(run, at=four_hospitals)
     stranger = other.credentials[LOST]
     job.credentials[LOST] = stranger
@@ -219,10 +238,35 @@ def test_what_must_not_be_forgotten_outlives_a_run_that_begins_again(job_of, mak
 def test_a_run_with_less_company_does_not_open_what_more_has_opened(
     job_of, make_run, four_hospitals
 ) -> None:
-    run = secure(make_run(**FEDAVG, rounds=1, deadline_s=1, evaluate_every=9, quorum=0.1))
+    run = secure(make_run(**FEDAVG, rounds=1, deadline_s=2, evaluate_every=9, quorum=0.1))
     job_of(run, "first", at=four_hospitals).conduct()
     job = job_of(run, "second", at=four_hospitals)
     job.lose = Dies(0, "sum/advertise").of(job)
     job.conduct()
     told = " ".join(event["reason"] for event in events(job.folder, "rejected"))
     assert "would show what ['hosp-d'] alone gave" in told
+
+
+class _Killed(BaseException):
+    """What a signal does to a thread."""
+
+
+def test_a_killed_job_goes_on_with_secure_sums_of_the_same_numbers(job_of, make_run) -> None:
+    run = secure(make_run(**FEDAVG, rounds=4, deadline_s=2))
+    whole = job_of(run, "whole")
+    whole.conduct()
+    killed = job_of(run, "killed")
+
+    def stop_in_round_two(site, task, numbers) -> None:
+        if numbers.get("round") == 2 and task == ROUND and site == "hosp-a":
+            killed.dead.update(killed.terms.sites)
+            raise _Killed
+
+    killed.before = stop_in_round_two
+    with pytest.raises((_Killed, QuorumLost)):
+        killed.conduct()
+    resumed = job_of(run, "resumed", resume=True)
+    resumed.conduct()
+    assert events(resumed.folder, "run_started")[0]["resumed_from"] == 2
+    assert not events(resumed.folder, "rejected")
+    assert_same_model(whole.folder, resumed.folder)

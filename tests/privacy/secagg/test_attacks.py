@@ -616,6 +616,22 @@ def test_no_second_sum_without_one_site_is_opened(how: str) -> None:
     assert all(step < 8 for step, sender, *_ in ended.sent if sender in NAMES)
 
 
+def test_no_second_sum_of_a_round_is_opened_though_the_input_has_changed() -> None:
+    stage = cast(5)
+    stage.run()
+    nearly = {name: np.nextafter(x, np.float32(9)) for name, x in stage.parts.items()}
+    secrets = {name: SessionSecrets.fresh() for name in NAMES[:5]}
+    again = replace(stage, secrets=secrets, parts=nearly)
+
+    def network(step: int, sender: str, addressee: str, packet: Any) -> Any:
+        return None if (step, sender) == (4, VICTIM) else packet
+
+    ended = run_sessions(again.sessions(), network)
+    assert f"would show what ['{VICTIM}'] alone gave" in str(ended.errors[NAMES[1]])
+    assert RECEIVER in ended.errors
+    assert all(step < 8 for step, sender, *_ in ended.sent if sender in NAMES)
+
+
 def test_the_same_sum_may_be_opened_again() -> None:
     stage = cast(5)
     totals = [stage.run().opened.total]
@@ -647,12 +663,13 @@ def test_no_more_than_two_sums_of_one_input_are_opened_for_one_receiver() -> Non
     memory = Memory(None)
     mark = memory.fingerprint(np.ones(3, np.float32))
     for members in FOUR_SETS[:2] * 2:  # the same again is no new one
-        memory.open(mark, RECEIVER, members, min_cohort=1)
+        memory.open("sum", mark, RECEIVER, members, min_cohort=1)
     for members in FOUR_SETS[2:]:
         with pytest.raises(PolicyRefused, match=r"over two different sets .* could be solved"):
-            memory.open(mark, RECEIVER, members, min_cohort=1)
-    memory.open(memory.fingerprint(np.zeros(3, np.float32)), RECEIVER, FOUR_SETS[2], min_cohort=1)
-    memory.open(mark, "another", FOUR_SETS[2], min_cohort=1)
+            memory.open("next", mark, RECEIVER, members, min_cohort=1)
+    zeros = memory.fingerprint(np.zeros(3, np.float32))
+    memory.open("next", zeros, RECEIVER, FOUR_SETS[2], min_cohort=1)
+    memory.open("other", mark, "another", FOUR_SETS[2], min_cohort=1)
 
 
 def smallest_difference(sets: list[tuple[str, ...]]) -> int:
@@ -677,7 +694,7 @@ def test_whatever_sums_the_memory_allows_no_few_sites_can_be_solved_out_of_them(
                 size = int(rng.integers(4, 7))
                 members = tuple(sorted(rng.choice(NAMES[:6], size, replace=False).tolist()))
                 try:
-                    memory.open(mark, RECEIVER, members, min_cohort)
+                    memory.open("sum", mark, RECEIVER, members, min_cohort)
                 except PolicyRefused:
                     continue
                 allowed.append(members)

@@ -1,6 +1,7 @@
 """What a site must not forget, through crashes and with two processes at once."""
 
 import os
+import secrets
 import signal
 import sqlite3
 import stat
@@ -202,9 +203,13 @@ def test_a_fingerprint_looks_at_a_bounded_number_of_values_from_all_over(length:
 # ---------------------------------------------------------------- sums opened
 
 
-def opened(path: Path, members: str, x: np.ndarray = ONES, receiver: str = "server") -> None:
+def opened(
+    path: Path, members: str, x: np.ndarray = ONES, receiver: str = "server", key: str | None = None
+) -> None:
+    """In a sum of its own, but where its ``key`` is given."""
     memory = Memory(path)
-    memory.open(memory.fingerprint(x), receiver, members.split(), min_cohort=2)
+    key = secrets.token_hex() if key is None else key
+    memory.open(key, memory.fingerprint(x), receiver, members.split(), min_cohort=2)
 
 
 @pytest.mark.parametrize("second", ["a b c d", "a b c d e f", "a b c", "a b c d e g", "c d e"])
@@ -226,6 +231,25 @@ def test_another_input_or_another_receiver_is_another_matter(path: Path) -> None
     opened(path, "a b c d e")
     opened(path, "a b c d", x=2 * ONES)
     opened(path, "a b c d", receiver="another")
+
+
+@pytest.mark.parametrize("second", ["a b c d", "a b c d e f", "c d e"])
+def test_in_the_same_sum_another_input_is_no_excuse(path: Path, second: str) -> None:
+    opened(path, "a b c d e", key=SUM)
+    with pytest.raises(PolicyRefused, match=r"would show what .* alone gave"):
+        opened(path, second, x=np.nextafter(ONES, 2 * ONES), key=SUM)
+    opened(path, "a b", x=2 * ONES, key=SUM)
+    with pytest.raises(PolicyRefused, match="two different sets"):
+        opened(path, "a f g h i j k", x=3 * ONES, key=SUM)
+    opened(path, "a b c d e", x=4 * ONES, key=SUM)
+
+
+def test_a_memory_of_before_sums_were_noted_is_read_on(path: Path) -> None:
+    opened(path, "a b c d e")
+    with sqlite3.connect(path) as book:
+        book.execute("DROP TABLE shown")
+    with pytest.raises(PolicyRefused, match="would show"):
+        opened(path, "a b c d")
 
 
 def test_what_was_refused_leaves_no_trace(path: Path) -> None:
