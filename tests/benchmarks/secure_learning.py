@@ -4,7 +4,7 @@ FedAvg, and FedEFM's ``swap`` over a 3 x 3 grid, on the real corpora (``_corpora
 sites, with plain and with secure sums and the same seeds; and again with one and with two sites
 that fall silent in the middle of the sum in every fifth round, by turns: before their masked vector
 left (then the plain run loses the same parts), or after it (then they count). In a row of three no
-sum is left then, and its sites keep their own models.
+sum is left either way, and its sites keep their own models.
 
 Training carries any rounding on, and far. How far is seen from a plain run whose first model is off
 by half a quantum (``nudged``); secure and plain runs should be no further apart.
