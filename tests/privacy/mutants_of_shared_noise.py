@@ -97,8 +97,8 @@ SHARED_NOISE_MUTANTS = (
     mutant(
         "members who were told of other noise",
         "secagg/sum.py",
-        "        if not occasion.noisy:\n            return occasion.agreed\n",
-        "        if True:\n            return occasion.agreed\n",
+        "        if not occasion.noisy:\n",
+        "        if True:\n",
         f"{NOISY_SUM}members_who_were_told_of_other_noise_open_nothing_together",
     ),
     mutant(
