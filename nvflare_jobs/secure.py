@@ -80,6 +80,7 @@ def hidden(
         1 if site_file is None else read_site(site_file).policy.min_cohort,
         tell,
         shares_by_length(run),
+        whole=_depends_on_all(run),
     )
     return Secrecy(total, MessageSeal(identity, root))
 
@@ -89,6 +90,18 @@ def secagg_of(run: RunConfig) -> SecaggConfig:
     if run.privacy.secagg is None:
         raise PolicyRefused("privacy.secagg is not set in the run file, so nothing can be hidden")
     return run.privacy.secagg
+
+
+def _depends_on_all(run: RunConfig) -> bool:
+    """Whether one missing member could undo what the check of the topology found.
+
+    Colluding neighbors compare their neighborhoods, and each that lost a member is another equation
+    than the planned one. Rows, and one sum of all, leave too few to compare.
+    """
+    federation = run.federation
+    overlapping = federation.schedule == "neighbors" and federation.topology != "complete"
+    gossip = federation.scenario == "decentralized" and overlapping
+    return gossip and secagg_of(run).colluders > 1
 
 
 def refuse_unhidden(site_files: Mapping[str, Path], run: RunConfig, plan: Plan) -> None:

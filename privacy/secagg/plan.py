@@ -44,7 +44,7 @@ def check_policy(context: Context, min_cohort: int) -> None:
         raise PolicyRefused(
             f"{what(context)} is over {len(context.members)} members, and the site's min_cohort "
             f"demands {min_cohort} others besides itself (the site's own, or what shared noise "
-            "takes): plan a larger cohort"
+            "or colluding neighbors take): plan a larger cohort"
         )
 
 
@@ -58,7 +58,8 @@ def require_enough(context: Context, members: Collection[str], min_cohort: int =
     if others(context, members) < min_cohort:
         raise SumAborted(
             f"only {sorted(members)} are left, and the site's min_cohort demands {min_cohort} "
-            "others besides itself (the site's own, or what shared noise takes)"
+            "others besides itself (the site's own, or what shared noise or colluding neighbors "
+            "take)"
         )
 
 

@@ -44,6 +44,7 @@ class SecureSum:
         min_cohort: how many others must contribute where we do.
         tell: gets a sentence for each trouble, and for each sum of ours that did not come about.
         shares: by the length of a noisy sum, what each of its members adds; None: there are none.
+        whole: help to open no sum of parts, counts aside, in which a planned member is missing.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class SecureSum:
         min_cohort: int,
         tell: Callable[[str], None],
         shares: Callable[[int], NoiseShares] | None = None,
+        whole: bool = False,
     ) -> None:
         self._party, self._identity, self._root, self._memory = party, identity, root, memory
         self._job, self._run_id = job, run_id
         self._settings, self._min_cohort, self._tell = settings, min_cohort, tell
-        self._shares = shares
+        self._shares, self._whole = shares, whole
 
     def __call__(
         self, occasion: Occasion, parts: Mapping[Cohort, Tensor], own: Cohort | None
@@ -102,7 +104,7 @@ class SecureSum:
             self._identity,
             self._root,
             self._memory,
-            self._others(occasion),
+            self._others(occasion, cohort),
             self._tell,
         )
 
@@ -111,8 +113,10 @@ class SecureSum:
         context = self._context(occasion, own, ring)
         return receiver(context, ring, occasion.length, self._root, self._tell)
 
-    def _others(self, occasion: Occasion) -> int:
+    def _others(self, occasion: Occasion, cohort: Cohort) -> int:
         """How many others must contribute where we do."""
+        if self._whole and not occasion.counts:
+            return max(self._min_cohort, len(cohort.members) - 1 + cohort.joins)
         needed = least_others(self._settings) if occasion.noisy else 0
         return max(self._min_cohort, needed)
 

@@ -13,7 +13,7 @@ from fedefm.errors import PolicyRefused
 from fedefm.train.assemble import plan_exchanges
 from fedefm.train.exchange import SERVER, Cohort, Occasion
 from fedefm.train.secrecy import Secrecy
-from fedefm.train.simulate import Network
+from fedefm.train.simulate import Faults, Network
 from nvflare_jobs.secure import BySecureSums, hidden, refuse_unhidden, secagg_of
 from privacy.identity import Identity, ThrowAwayRoot
 from privacy.project_root import ProjectRoot
@@ -104,6 +104,32 @@ def test_the_site_file_says_among_how_many_others_its_part_hides(tmp_path: Path)
     }
     assert added(parties) == tuple("abde")
     assert any("min_cohort demands 5" in sentence for sentence in told)
+
+
+RING, COMPLETE, ROWS = (
+    {"algorithm": "gossip", "schedule": "neighbors", "topology": "ring"},
+    {"algorithm": "gossip", "schedule": "neighbors", "topology": "complete"},
+    {"algorithm": "gossip", "schedule": "grid"},
+)
+
+
+@pytest.mark.parametrize(
+    ("federation", "colluders", "opened"),
+    [(RING, 2, ""), (RING, 1, "bcde"), (COMPLETE, 2, "bcde"), (ROWS, 2, "bcde")],
+)
+def test_colluding_neighbors_are_shown_no_neighborhood_that_lost_a_member(
+    federation: dict[str, Any], colluders: int, opened: str
+) -> None:
+    """What two learn of overlapping neighborhoods was checked for all members only."""
+    hide, run = BySecureSums(None), run_of(federation, colluders=colluders)
+    parties = {name: hide(name, None, run, NAMES, "id", lambda _: None) for name in (*NAMES, "z")}
+    cohort, occasion = Cohort("z", frozenset(NAMES)), Occasion(0, "sum", 3)
+    steps = {name: parties[name].sum(occasion, {cohort: torch.ones(3)}, None) for name in NAMES}
+    lose = Faults(lose=lambda h: h.sender == "a" and h.phase == "sum/masked")
+    network = Network("job", "id", 5.0, lose)
+    total = network.run_round(steps | {"z": parties["z"].sum(occasion, {}, cohort)}, 0)["z"].result
+    assert total is not None
+    assert total.members == tuple(opened)
 
 
 def test_a_name_that_is_no_file_name_has_a_memory_all_the_same(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Secure sums as the learning code uses them: tensors in, a total out, and a faulty network."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,9 @@ Parts = Mapping[Cohort, Tensor]
 class Team:
     """The parties of a run, each with its secure sum and what it was told."""
 
-    def __init__(self, settings: SecaggConfig = SETTINGS, min_cohort: int = 1) -> None:
+    def __init__(
+        self, settings: SecaggConfig = SETTINGS, min_cohort: int = 1, whole: bool = False
+    ) -> None:
         self.told: dict[str, list[str]] = {name: [] for name in (*NAMES, SERVER)}
         self.sums = {
             name: SecureSum(
@@ -41,6 +44,7 @@ class Team:
                 settings,
                 min_cohort,
                 told.append,
+                whole=whole,
             )
             for name, told in self.told.items()
         }
@@ -246,10 +250,10 @@ def test_without_anything_to_give_or_receive_nothing_happens() -> None:
 
 def test_who_was_handed_another_model_keeps_its_part_to_itself() -> None:
     """A server that hands out different models would read more than a mean (attack 2)."""
-    team, cohort = Team(), Cohort(SERVER, frozenset(NAMES))
-    odd = Occasion(0, "sum", LENGTH, agreed="another")
-    same = Occasion(0, "sum", LENGTH, agreed="the model")
-    outcomes = team.play(to_server(same, c=(odd, {cohort: part_of("c")}, None)))
+    team, alike = Team(), Cohort(SERVER, frozenset(NAMES), agreed="the model")
+    calls = {name: (OCCASION, {alike: part_of(name)}, None) for name in NAMES}
+    calls["c"] = (OCCASION, {replace(alike, agreed="another"): part_of("c")}, None)
+    outcomes = team.play({**calls, SERVER: (OCCASION, {}, alike)})
     assert "c" not in outcomes[SERVER].result.members
     assert any("c" in told for told in team.told[SERVER])
     assert outcomes["c"].sent_bytes < 4 * LENGTH + 10_000
@@ -315,6 +319,17 @@ def test_as_many_must_help_as_the_colluders_demand() -> None:
     team = Team(SecaggConfig(colluders=3))
     assert team.play(to_server(), lose)[SERVER].result.members == ()
     assert any("5 of 5 must help" in told for told in team.told[SERVER])
+
+
+def test_where_all_must_be_there_no_other_sum_is_opened_but_of_counts() -> None:
+    lose = Faults(lose=lambda h: h.sender == "a" and h.phase.endswith("/masked"))
+    team = Team(whole=True)
+    assert team.play(to_server(), lose)[SERVER].result.members == ()
+    assert any("demands 4 others" in told for told in team.told["b"])
+    assert team.play(to_server())[SERVER].result.members == NAMES
+    counts = Occasion(0, "metrics", LENGTH, counts=True)
+    told = Team(whole=True).play(to_server(counts), lose)[SERVER].result
+    assert told.members == tuple("bcde")
 
 
 @pytest.mark.parametrize("receivers", [("server", "server"), ("a",)])
