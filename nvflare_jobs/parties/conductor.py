@@ -4,6 +4,7 @@ Knows nothing of FLARE. In the decentralized scenario the server holds no model 
 exchange; it learns who took part, and the numbers that each site's own policy lets out.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -100,7 +101,9 @@ class Conductor:
         with run_log(self._folder) as log:
             ready = self._gather()
             begin_at = self._newest_common(ready) if self.terms.resume else 0
-            if begin_at and self._algorithm.server_round is not None:
+            if not begin_at:  # an older run of this name may have come further
+                shutil.rmtree(self._state_folder, ignore_errors=True)
+            elif self._algorithm.server_round is not None:
                 self._load_server(begin_at)
             tell_start(log, self.run, self.plan, where, begin_at)
             self._tell_holdings(log, ready)

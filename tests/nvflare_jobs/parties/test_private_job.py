@@ -115,5 +115,29 @@ def test_packets_of_secure_sums_carry_an_entry_too(
         assert (hospitals / site / places.SUMS_MEMORY).is_file()
 
 
+def test_sites_that_share_their_noise_keep_their_accounts_in_a_job_too(
+    job_of: Any, make_run: Any, hospitals: Path
+) -> None:
+    for site in SITES:
+        path = hospitals / site / "fedefm_site.yaml"
+        allowed = {"policy": {"noise_shares": True}}
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **allowed}))
+    plain = private(make_run(**SHARED))
+    secagg = {"secagg": {"noise_shares": {"honest": 2}}}
+    changed = {
+        "privacy": {**plain.privacy.model_dump(), **secagg},
+        "training": {**plain.training.model_dump(), "momentum": 0.0},
+    }
+    run = RunConfig.model_validate({**plain.model_dump(), **changed})
+    job = job_of(run)
+    job.conduct()
+    assert all(event["status"] == "ok" for event in events_of(job, "round"))
+    assert not events_of(job, "rejected")
+    for site in SITES:
+        job.works[site].close()
+        (record,) = spent(hospitals, site)
+        assert sum(record.spent.values()) == run.federation.rounds
+
+
 def events_of(job: Any, kind: str) -> list[dict[str, Any]]:
     return [e for e in read_events(job.folder / "events.jsonl") if e["event"] == kind]
