@@ -44,7 +44,8 @@ def receiver(
 
     Raises:
         ProtocolError, PolicyRefused: a plan that cannot be; nothing was sent.
-        SumAborted: too few members were left, or one dealt wrong shares.
+        SumAborted: too few members were left, one dealt wrong shares, or the sum is more than parts
+            within the bound can give.
     """
     check_plan(context, ring)
     desk = Desk(context, tell)
@@ -83,6 +84,7 @@ def _open(
     for holder in sorted(released):
         opening.add(holder, released[holder])
     add_streams(total, *opening.masks())
+    _require_reachable(ring, total, len(transcript.summed))
     return Opened(ring.decode(total), transcript.summed)
 
 
@@ -121,3 +123,12 @@ def _add(packet: Packet, seen: bytes, ring: Ring, total: NDArray[np.uint32]) -> 
         raise MessageRejected(f"its masked vector does not have {wanted} bytes")
     add_vector(total, vector, ring)
     return True
+
+
+def _require_reachable(ring: Ring, total: NDArray[np.uint32], members: int) -> None:
+    """A part far beyond the bound or masks that do not cancel; whose they are, nobody can see."""
+    if ring.largest(total) > members * ring.reach:
+        raise SumAborted(
+            f"the sum is more than {members} members can give within the bound {ring.bound:g}: "
+            "some member sent what no such part gives, or masked it falsely"
+        )

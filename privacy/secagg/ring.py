@@ -87,6 +87,11 @@ class Ring:
         return math.ldexp(1.0, exponent - (fraction == 0.5))
 
     @property
+    def reach(self) -> int:
+        """The most quanta that a value within the bound becomes, rounded up."""
+        return math.ceil(self.limit / self.quantum)
+
+    @property
     def bytes_per_value(self) -> int:
         return self.bits // 8
 
@@ -145,6 +150,14 @@ class Ring:
         shifted: NDArray[np.int32] = np.left_shift(total, unused).view(np.int32)
         shifted >>= unused
         return shifted
+
+    def largest(self, total: NDArray[np.uint32]) -> int:
+        """The largest magnitude in the sum, in quanta."""
+        found = 0
+        for start in range(0, len(total), BLOCK):
+            signed = self.signed(total[start : start + BLOCK])
+            found = max(found, int(signed.max()), -int(signed.min()))
+        return found
 
     def decode(self, total: NDArray[np.uint32]) -> NDArray[np.float32]:
         """The sum as float32, which is exact up to 2^24 quanta and rounded to nearest above."""

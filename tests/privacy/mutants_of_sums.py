@@ -6,6 +6,7 @@ IDENTITY, ADVERT = "test_identity.py::test_", "secagg/test_advert.py::test_"
 KEYS, SHARES = "secagg/test_keys.py::test_", "secagg/test_shares.py::test_"
 ATTACKS = "secagg/test_attacks.py::test_"
 SUM = "secagg/test_sum.py::test_"
+RECEIVING = "secagg/test_receiver.py::test_"
 RING, MASKS = "secagg/test_ring.py::test_", "secagg/test_masks.py::test_"
 ROOT, SITE, SIGNATURES = "project_root.py", "identity.py", "signatures.py"
 KEY_FILE, ADVERT_FILE, SHARE_FILE = "secagg/keys.py", "secagg/advert.py", "secagg/shares.py"
@@ -549,6 +550,13 @@ SESSION_MUTANTS = (
 )
 
 RING_MUTANTS = (
+    mutant(
+        "sums that no parts within the bound have",
+        "secagg/receiver.py",
+        "    if ring.largest(total) > members * ring.reach:\n",
+        "    if False:\n",
+        f"{RECEIVING}a_sum_that_no_parts_within_the_bound_have_is_not_given_out",
+    ),
     mutant(
         "sums that may overflow",
         "secagg/ring.py",

@@ -8,7 +8,8 @@ import pytest
 
 from fedefm.errors import SumAborted
 from privacy.secagg import sealing
-from privacy.secagg.steps import Step
+from privacy.secagg.session_secrets import SessionSecrets
+from privacy.secagg.steps import Packet, Step
 from tests.privacy.secagg.driver import NAMES, RECEIVER, Cast, cast, run
 from tests.privacy.secagg.faults import FalseDealers, FaultyNetwork
 
@@ -95,6 +96,29 @@ def test_too_few_good_shares_name_their_owner() -> None:
     plan = cast(3)
     ended = plan.run(FaultyNetwork({(2, FIRST): "wrong seal"}))
     assert f"2 good shares of {FIRST} were released, and opening takes 3" in ended.why
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("beyond", [1, -1])
+def test_a_sum_that_no_parts_within_the_bound_have_is_not_given_out(
+    compact: bool, beyond: int
+) -> None:
+    """One member adds to its masked vector what takes the sum a quantum too far."""
+    plan = cast(4, compact=compact)
+    for x in plan.parts.values():
+        x[:] = beyond * plan.ring.bound
+    assert plan.run().opened.members == tuple(NAMES[:4])
+    plan.secrets = {name: SessionSecrets.fresh() for name in NAMES[:4]}
+
+    def network(step: int, sender: str, addressee: str, packet: Packet) -> Packet:
+        if (step, sender) != (4, FIRST) or packet.vector is None:
+            return packet
+        vector = plan.ring.unpack(packet.vector).copy()
+        vector[2] = (int(vector[2]) + beyond) % 2**plan.ring.bits
+        return Packet(packet.payload, plan.ring.pack(vector))
+
+    ended = plan.run(network)
+    assert "the sum is more than 4 members can give within the bound 8" in ended.why
 
 
 def test_the_sum_of_no_values_is_one() -> None:

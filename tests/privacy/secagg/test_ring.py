@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedefm.errors import ConfigError, ProtocolError
+from privacy.secagg.masks import mask_input
 from privacy.secagg.ring import BLOCK, Ring
 
 BITS = st.sampled_from([32, 24])
@@ -104,6 +105,25 @@ def fits(ring: Ring, quanta: Fraction) -> bool:
     """Whether so large a value, rounded up, has its bits, and the sum of all has the ring's."""
     level = -(-quanta.numerator // quanta.denominator)
     return level <= 2 ** (ring.value_bits - 1) and ring.parties * level < 2 ** (ring.bits - 1)
+
+
+@settings(max_examples=100)
+@given(rings())
+def test_no_part_within_the_bound_reaches_further_and_the_bound_itself_does(ring):
+    at_the_bound = np.full(64, ring.limit, np.float32)
+    given = ring.signed(mask_input(at_the_bound, ring, [], [], bytes(32)))
+    assert given.max() <= ring.reach < ring.limit / ring.quantum + 1
+    assert ring.parties * ring.reach <= 2 ** (ring.bits - 1) - 1
+
+
+@pytest.mark.parametrize("place", [0, BLOCK - 1, BLOCK, 2 * BLOCK + 2])
+@pytest.mark.parametrize("bits", [32, 24])
+@pytest.mark.parametrize("value", [-(2**22), 2**22 - 1])
+def test_the_largest_magnitude_is_found_wherever_it_stands(bits, place, value):
+    total = np.full(2 * BLOCK + 3, 2**bits - 5, np.uint32)
+    total[place] = value % 2**bits
+    assert Ring(bits, 8, 1.0, 3).largest(total) == abs(value)
+    assert Ring(bits, 8, 1.0, 3).largest(total[:0]) == 0
 
 
 @given(BITS, st.integers(1, 10**6))
