@@ -63,12 +63,15 @@ class Total:
     Members may be done long before their receiver, which waits for the silent. The exchange in
     which they hear from it is step ``next_step``: 0 where the sum ends for all at once. ``lost``
     are the receivers from whom nothing will come, as we know that there is no sum of theirs.
+    ``company`` tells for each receiver whose parts are in the sum beside ours, as its members have
+    signed it; empty where sums are plain, and nobody signs.
     """
 
     vector: Tensor
     members: tuple[str, ...]
     next_step: int = 0
     lost: frozenset[str] = frozenset()
+    company: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,29 +79,29 @@ class Cohort:
     """Whose parts make a sum, and who receives it.
 
     ``members`` are without the receiver. ``joins`` says that the receiver adds a part of its own to
-    what it receives, and so is one of those who contribute.
+    what it receives, and so is one of those who contribute. ``agreed`` is the digest of what all
+    members must hold alike, as the model that they were handed: where somebody was handed another
+    one, a secure sum does not open.
     """
 
     receiver: str
     members: frozenset[str]
     joins: bool = False
+    agreed: str = ""
 
 
 @dataclass(frozen=True)
 class Occasion:
     """Which sum of a run this is; no two are alike in round, name and receiver.
 
-    ``counts`` are whole numbers, which a sum of rounded values must add up exactly. ``agreed`` is
-    the digest of what all members must hold alike, as the model that they were handed: where
-    somebody was handed another one, a secure sum does not open. Each part of a ``noisy`` sum brings
-    a share of the noise, and a secure sum of too few of them does not open.
+    ``counts`` are whole numbers, which a sum of rounded values must add up exactly. Each part of a
+    ``noisy`` sum brings a share of the noise, and a secure sum of too few of them does not open.
     """
 
     round: int
     what: str
     length: int
     counts: bool = False
-    agreed: str = ""
     noisy: bool = False
 
 

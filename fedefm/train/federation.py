@@ -98,7 +98,7 @@ class Federation:
         outcomes = self._network.run_round(self._parties(round_index), round_index)
         self._hear_troubles(outcomes)
         missing = self._tell_server(round_index, outcomes.pop(SERVER, None))
-        stats = {name: outcome.result or RoundStats() for name, outcome in outcomes.items()}
+        stats = {name: outcome.result for name, outcome in outcomes.items()}
         for name, outcome in outcomes.items():
             if outcome.error is not None:
                 self.sites[name].load_state(before[name])
@@ -194,7 +194,7 @@ class Federation:
         round_index: int,
         missing: Mapping[str, str],
         seconds: float,
-        stats: Mapping[str, RoundStats],
+        stats: Mapping[str, RoundStats | None],
     ) -> None:
         close_round(
             self._log,
@@ -215,7 +215,7 @@ class Federation:
             self._log.emit("checkpoint", round=round_index)
 
     def _measure(
-        self, measurement: Measurement, round_index: int, stats: Mapping[str, RoundStats]
+        self, measurement: Measurement, round_index: int, stats: Mapping[str, RoundStats | None]
     ) -> None:
         """What the sites measured in this round, told as a sum."""
         parties: dict[str, Steps[Pooled | None]] = {

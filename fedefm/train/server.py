@@ -28,6 +28,7 @@ class Server:
     rounds: int
     sum: Sum = plain_sum
     average: Weights | None = None
+    handed: str = ""  # digest of the model that was handed out last
     verdict: Mapping[str, Pooled] = field(default_factory=dict)
 
     @property

@@ -25,6 +25,7 @@ from fedefm.train.objective import Objective, agreement, classification, distill
 from fedefm.train.protection import MEAN_IMAGES, Mean, NoisySum, Release
 from fedefm.train.trainer import FitStats, Trainer
 
+APART = "apart"
 BANK_ROUNDS = 2  # returned experts of so many rounds teach; more only adds forward passes
 
 
@@ -49,7 +50,9 @@ class Site:
     it may tell what it saw in training (see ``fedefm.train.protection``). ``everyone`` are the
     sites of the run, this one among them. Where only sums are told, ``size`` (training images, or
     patients) and what ``measure`` finds on images that are not trained on go into them. Where sites
-    make their noise together, ``noisy_sum`` is all that training gives.
+    make their noise together, ``noisy_sum`` is all that training gives. A site is ``apart`` from
+    when it missed a mean of its cohort until the next one that it is in, and ``handed`` is the
+    digest of the model that the server gave it last.
     """
 
     name: str
@@ -71,6 +74,8 @@ class Site:
     noisy_sum: NoisySum | None = None
     average: Weights | None = None
     experts: list[Weights] = field(default_factory=list)
+    apart: bool = False
+    handed: str = ""
 
     def __post_init__(self) -> None:
         self.shapes: Shapes = shapes_of(weights_of(self.model))
@@ -176,7 +181,9 @@ class Site:
 
     @torch.no_grad()
     def finish_round(self) -> None:
-        """Let the current weights enter the average over rounds."""
+        """Let the current weights enter the average over rounds, unless the site is apart."""
+        if self.apart:
+            return
         if self.average is None:
             self.average = self.weights()
             return
@@ -199,6 +206,8 @@ class Site:
             held["average"] = {name: value.clone() for name, value in self.average.items()}
         for place, expert in enumerate(self.experts):
             held[f"expert{place}"] = expert
+        if self.apart:
+            held[APART] = {APART: torch.ones(1)}
         return held
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
@@ -207,6 +216,7 @@ class Site:
         self.trainer.load_state(state.get("optimizer", {}))
         average = state.get("average")
         self.average = {n: v.clone() for n, v in average.items()} if average else None
+        self.apart = APART in state
         count = sum(key.startswith("expert") for key in state)
         self.experts = [dict(state[f"expert{place}"]) for place in range(count)]
 

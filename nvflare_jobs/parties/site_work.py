@@ -87,7 +87,7 @@ class SiteWork:
         self._saved = SavedRun(name, state_folder, terms)
         self._next_round = 0  # of which none before is played, or played again
         self._started = False
-        self._measured = RoundStats()  # in the round that is over
+        self._measured: RoundStats | None = None  # in the round that is over; None where it failed
 
     def answer(self, task: str, numbers: Mapping[str, Any], party: Party) -> dict[str, Any]:
         """Do one of the coordinator's tasks, and tell what came of it."""
@@ -166,7 +166,7 @@ class SiteWork:
         steps = self._algorithm.site_round(self._site, round_index)
         outcome = self._played(party, steps, round_index, silent)
         reason = None
-        self._measured = outcome.result or RoundStats()
+        self._measured = outcome.result
         if outcome.error is None:
             self._site.finish_round()
         else:
@@ -297,8 +297,10 @@ class SiteWork:
             return measure_on(self._data.held_out)
         return measure_nothing
 
-    def _summable(self, stats: RoundStats) -> RoundStats:
+    def _summable(self, stats: RoundStats | None) -> RoundStats | None:
         """What the site's policy lets into a sum over all sites; nothing where it is private."""
+        if stats is None:
+            return None
         allowed = set(self._settings.policy.allowed_metrics)
         if self._guard is not None:
             allowed -= MEASURED_IN_TRAINING

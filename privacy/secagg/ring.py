@@ -4,6 +4,7 @@ A value becomes a multiple of ``quantum`` beside it, and a mask drawn evenly fro
 nothing of what it covers.
 """
 
+import logging
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -18,6 +19,7 @@ VALUE_BITS = 24  # as many as float32 has, and 256 parties fit
 COUNT_BITS = 24  # float32, in which counts arrive, tells whole numbers apart up to 2^24
 BOUNDS = (2.0**-60, 2.0**60)  # far from where float32 loses digits or ends
 WORD = np.dtype("<u4")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,14 @@ class Ring:
         """Refuse a vector that must not enter a sum.
 
         Raises:
-            ProtocolError: a value is NaN, infinite or beyond the bound. The message says how large
-                the largest is and not where.
+            ProtocolError: a value is NaN, infinite or beyond the bound. The message, which others
+                may read, says nothing of the values; how large the largest is stands in the log.
         """
         blocks = (x[start : start + BLOCK] for start in range(0, len(x), BLOCK))
         if not all(max(part.max(), -part.min()) <= self.limit for part in blocks):  # NaN: neither
-            raise ProtocolError(self._beyond(float(np.abs(x).max())))
+            largest = float(np.abs(x).max())
+            logger.error("the largest magnitude in the vector to sum is %g", largest)
+            raise ProtocolError(self._beyond(largest))
 
     def pack(self, values: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """The bytes as they travel, little-endian: four a value, or the lower three.
@@ -184,11 +188,12 @@ class Ring:
     def _beyond(self, largest: float) -> str:
         if not math.isfinite(largest):
             return (
-                f"a value of the vector to sum is {largest}; training has failed, nothing is sent"
+                "a value of the vector to sum is not finite: training failed, and nothing is sent"
             )
         return (
-            f"a value of the vector to sum has magnitude {largest:.6g}, and privacy.secagg.bound "
-            f"allows {self.bound:.6g}: raise the bound in the run file; nothing is sent"
+            "a value of the vector to sum is beyond the bound, and privacy.secagg.bound allows "
+            f"{self.bound:.6g}: raise it in the run file (by how much, the site's log says); "
+            "nothing is sent"
         )
 
 

@@ -25,7 +25,7 @@ from privacy.secagg.plan import PHASES
 from privacy.secagg.receiver import Opened, receiver
 from privacy.secagg.ring import Ring
 from privacy.secagg.steps import Packet, Protocol, Step
-from privacy.secagg.together import together
+from privacy.secagg.together import Ended, together
 
 PAYLOAD, VECTOR = "payload", "vector"
 Session = Protocol[Contribution | Opened]
@@ -90,8 +90,7 @@ class SecureSum:
         lost = frozenset(place for place, outcome in ended.items() if outcome.error is not None)
         for place in sorted(lost):
             self._tell(str(ended[place].error))
-        opened = ended[self._party].result if self._party in ended else None
-        return _total(occasion, opened, lost)
+        return _total(occasion, self._party, ended, lost)
 
     def _give(self, occasion: Occasion, cohort: Cohort, part: Tensor) -> Session:
         ring = self._ring(occasion, cohort)
@@ -120,11 +119,11 @@ class SecureSum:
         needed = least_others(self._settings) if occasion.noisy else 0
         return max(self._min_cohort, needed)
 
-    def _agreed(self, occasion: Occasion) -> str:
+    def _agreed(self, occasion: Occasion, cohort: Cohort) -> str:
         """In noisy sums also what each member adds: who was told of less noise is no company."""
         if not occasion.noisy:
-            return occasion.agreed
-        return self._shares_of(occasion).agreed(occasion.agreed)
+            return cohort.agreed
+        return self._shares_of(occasion).agreed(cohort.agreed)
 
     def _ring(self, occasion: Occasion, cohort: Cohort) -> Ring:
         parties = len(cohort.members) + cohort.joins
@@ -150,7 +149,7 @@ class SecureSum:
             members=tuple(sorted(cohort.members)),
             joins=cohort.joins,
             ring=ring.describe(),
-            agreed=self._agreed(occasion),
+            agreed=self._agreed(occasion, cohort),
             colluders=self._settings.colluders,
         )
 
@@ -162,11 +161,21 @@ def ring_for(settings: SecaggConfig, parties: int, counts: bool = False) -> Ring
     return Ring.default(parties, settings.bound, settings.compact, settings.value_bits)
 
 
-def _total(occasion: Occasion, result: Contribution | Opened | None, lost: frozenset[str]) -> Total:
+def _total(
+    occasion: Occasion,
+    party: str,
+    ended: Mapping[str, Ended[Contribution | Opened]],
+    lost: frozenset[str],
+) -> Total:
     """What follows goes on with the clock of the sum, in which receivers wait for the silent."""
-    if isinstance(result, Opened):
-        return Total(torch.from_numpy(result.total), result.members, len(PHASES), lost)
-    return Total(torch.zeros(occasion.length), (), len(PHASES), lost)
+    results = {place: one.result for place, one in ended.items()}
+    company = {r: c.members for r, c in results.items() if isinstance(c, Contribution)}
+    opened = results.get(party)
+    if isinstance(opened, Opened):
+        total, members = torch.from_numpy(opened.total), opened.members
+    else:
+        total, members = torch.zeros(occasion.length), ()
+    return Total(total, members, len(PHASES), lost, company)
 
 
 def _carried(sessions: Protocol[Result], what: str) -> Steps[Result]:

@@ -599,7 +599,7 @@ COMPOSITION_MUTANTS = (
     mutant(
         "parts trained on any model",
         "secagg/sum.py",
-        "            agreed=self._agreed(occasion),\n",
+        "            agreed=self._agreed(occasion, cohort),\n",
         "",
         f"{SUM}who_was_handed_another_model_keeps_its_part_to_itself",
     ),

@@ -48,7 +48,7 @@ class Publication:
 class Measurement:
     """How the sites tell, as a sum, what they measured in a round that is over."""
 
-    site: Callable[[Site, int, RoundStats], Steps[Pooled | None]]
+    site: Callable[[Site, int, RoundStats | None], Steps[Pooled | None]]
     server: Callable[[Server, int], Steps[Pooled | None]]
 
 

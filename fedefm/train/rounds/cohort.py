@@ -7,13 +7,16 @@ is divided by the shares of those who are in it.
 Who is not in the mean keeps its own weights, also when it could have the mean of the others: so the
 sites' mean stays where it was (in a full grid the step stays doubly stochastic), and what the site
 has learned is not lost. Who is in it and does not get it keeps its own weights, too; its part then
-counts at the others and at itself.
+counts at the others and at itself. What entered no mean enters no average over rounds either
+(``site.apart``): the others would all have the same average, and the published mean of the averages
+would show what the one site did alone.
 
 A collector that hands out different means could read more out of the next sums than a mean
-(Pasquini et al., CCS 2022), so the members tell each other the digest of what they got.
+(Pasquini et al., CCS 2022), so the members tell each other the digest of what they got. In a secure
+sum they know who must have got it, as all have signed it, and take no mean without the word of all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -31,7 +34,7 @@ PRESENT = "cohort"  # beside the weights: 1 for each of the cohort, sorted, who 
 def average_with_cohort(grid: Grid, site: Site, round_index: int) -> Steps[None]:
     """Replace the weights by the mean of the site's cohort in this round, or keep them.
 
-    Raises ProtocolError where another member was handed another mean.
+    Raises ProtocolError where another member was handed another mean, or is said not to be in it.
     """
     collector = grid.collector(site.name, round_index)
     members = grid.cohort(site.name, round_index)
@@ -43,6 +46,7 @@ def average_with_cohort(grid: Grid, site: Site, round_index: int) -> Steps[None]
         mean = yield from _collect(cohort, part, shares, round_index, site)
     else:
         mean = yield from _contribute(cohort, part, round_index, site)
+    site.apart = mean is None
     site.load(own if mean is None else mean)
 
 
@@ -77,13 +81,23 @@ def _contribute(
     present = set() if handed is None else _present(cohort, handed[PRESENT])
     if handed is None or site.name not in present:
         return None
+    signed = given.company.get(cohort.receiver)
+    if signed is not None and present != signed | {cohort.receiver}:
+        raise ProtocolError(
+            f"site {cohort.receiver!r} says that {_listed(present)} are in its mean, and "
+            f"{_listed(signed)} have signed the sum; it is not used"
+        )
     others = frozenset(present) - {site.name, cohort.receiver}
-    yield from _compare(handed, cohort.receiver, others, given.next_step + 1)
+    heard = yield from _compare(handed, cohort.receiver, others, given.next_step + 1)
+    if signed is not None and heard != others:
+        return None
     return {name: value for name, value in handed.items() if name != PRESENT}
 
 
-def _compare(handed: Tensors, collector: str, others: frozenset[str], step: int) -> Steps[None]:
-    """Tell the others in the mean which one we got, and hear it from them; the silent do not count.
+def _compare(
+    handed: Tensors, collector: str, others: frozenset[str], step: int
+) -> Steps[frozenset[str]]:
+    """Tell the others in the mean which one we got, and hear it from them; who was heard.
 
     Raises ProtocolError where somebody got another one.
     """
@@ -96,10 +110,15 @@ def _compare(handed: Tensors, collector: str, others: frozenset[str], step: int)
             f"site {collector!r} handed out different means: {', '.join(differing)} got another "
             "one than this site, or says so; it is not used"
         )
+    return frozenset(inbox)
 
 
 def _present(cohort: Cohort, marks: Tensor) -> set[str]:
     return {name for name, mark in zip(_sorted(cohort), marks.tolist(), strict=True) if mark}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _sorted(cohort: Cohort) -> list[str]:

@@ -11,6 +11,7 @@ al., CCS 2022).
 
 import torch
 
+from fedefm.errors import ProtocolError
 from fedefm.model.weights import flatten, unflatten
 from fedefm.train.exchange import SERVER, Cohort, Exchange, Occasion, RoundStats, Steps
 from fedefm.train.message import digest
@@ -19,15 +20,20 @@ from fedefm.train.site import Site
 
 
 def fedavg_site_round(site: Site, round_index: int) -> Steps[RoundStats]:
-    """Take the server's model, train it, contribute to the sum."""
+    """Take the server's model, train it, contribute to the sum.
+
+    Raises ProtocolError where the model did not come. Training on with an older one would let a
+    server that hands out nothing, or not to all, choose on which models the parts are trained.
+    """
     inbox = yield Exchange("model", {}, frozenset({SERVER}), site.shapes)
-    if SERVER in inbox:
-        site.load(dict(inbox[SERVER]))
-    trained_on = digest(inbox[SERVER]) if SERVER in inbox else ""
+    if SERVER not in inbox:
+        raise ProtocolError("the server's model did not come, and nothing is trained on an old one")
+    site.load(dict(inbox[SERVER]))
+    site.handed = digest(inbox[SERVER])
     stats = site.train_locally(round_index)
     part = torch.cat([flatten(site.weights()) * site.share, torch.tensor([site.share])])
-    occasion = Occasion(round_index, "sum", part.numel(), agreed=trained_on)
-    yield from site.sum(occasion, {Cohort(SERVER, site.everyone): part}, None)
+    cohort = Cohort(SERVER, site.everyone, agreed=site.handed)
+    yield from site.sum(Occasion(round_index, "sum", part.numel()), {cohort: part}, None)
     return RoundStats(
         loss=stats.loss,
         learning_rate=site.learning_rate(round_index),
@@ -40,9 +46,9 @@ def fedavg_server_round(server: Server, round_index: int) -> Steps[RoundStats]:
     everyone = frozenset(server.sites)
     handed_out = dict.fromkeys(server.sites, server.weights)
     yield Exchange("model", handed_out, frozenset(), server.shapes)
-    length = flatten(server.weights).numel() + 1
-    occasion = Occasion(round_index, "sum", length, agreed=digest(server.weights))
-    total = yield from server.sum(occasion, {}, Cohort(SERVER, everyone))
+    server.handed = digest(server.weights)
+    occasion = Occasion(round_index, "sum", flatten(server.weights).numel() + 1)
+    total = yield from server.sum(occasion, {}, Cohort(SERVER, everyone, agreed=server.handed))
     if total.members:
         server.load(unflatten(total.vector[:-1] / total.vector[-1], server.weights))
     server.finish_round()

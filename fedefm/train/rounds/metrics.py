@@ -3,6 +3,10 @@
 After a round: loss and agreement of that round, and how each site's own model does on its own
 validation images. After the last exchange: how the global model does on everybody's validation and
 test images.
+
+Who has nothing to tell, as its round failed or the model did not come, gives no part: parts of
+zeros would hide nobody. Where a server hands models out, all must have had the same one, since a
+model that is of no use at all other sites would make the sum that of one.
 """
 
 from collections.abc import Callable
@@ -11,6 +15,7 @@ import torch
 
 from fedefm.model.weights import Weights
 from fedefm.train.exchange import SERVER, Cohort, Occasion, RoundStats, Steps
+from fedefm.train.message import digest
 from fedefm.train.pooled import (
     PUBLISHED_SPLITS,
     ROUND_NUMBERS,
@@ -23,34 +28,35 @@ from fedefm.train.server import Server
 from fedefm.train.site import Site
 
 
-def give_metrics(site: Site, round_index: int, stats: RoundStats) -> Steps[Pooled | None]:
-    """The site's part after a round. ``stats`` are blank where it failed in it."""
+def give_metrics(site: Site, round_index: int, stats: RoundStats | None) -> Steps[Pooled | None]:
+    """The site's part after a round; none where ``stats`` are None, as it failed."""
+    if stats is None:
+        return None
     right, images = site.measure(site.model, "validation")
     part = round_part(stats, right, images, site.size)
-    yield from site.sum(_occasion(round_index, ROUND_NUMBERS), {_all(site.everyone): part}, None)
+    cohort = _all(site.everyone, site.handed)
+    yield from site.sum(_occasion(round_index, ROUND_NUMBERS), {cohort: part}, None)
     return None
 
 
 def take_metrics(server: Server, round_index: int) -> Steps[Pooled | None]:
     """The sum of the parts that came."""
-    everyone = frozenset(server.sites)
-    total = yield from server.sum(_occasion(round_index, ROUND_NUMBERS), {}, _all(everyone))
+    cohort = _all(frozenset(server.sites), server.handed)
+    total = yield from server.sum(_occasion(round_index, ROUND_NUMBERS), {}, cohort)
     return pooled_round(total.vector, len(total.members))
 
 
 def publish_and_give(
     publish: Callable[[Site], Steps[Weights | None]], site: Site
 ) -> Steps[Weights | None]:
-    """``publish``, and the site's part in how good the global model is; nothing if it has none."""
+    """``publish``, and the site's part in how good the global model is; none if it has none."""
     weights = yield from publish(site)
-    counts = [
-        number
-        for split in PUBLISHED_SPLITS
-        for number in ((0, 0) if weights is None else site.measure_with(weights, split))
-    ]
+    if weights is None:
+        return None
+    counts = [n for split in PUBLISHED_SPLITS for n in site.measure_with(weights, split)]
     occasion = _occasion(site.settings.federation.rounds, len(counts))
     part = torch.tensor(counts, dtype=torch.float32)
-    yield from site.sum(occasion, {_all(site.everyone): part}, None)
+    yield from site.sum(occasion, {_all(site.everyone, digest(weights)): part}, None)
     return weights
 
 
@@ -60,7 +66,8 @@ def publish_and_take(
     """``publish``, and the server's ``verdict`` by split."""
     weights = yield from publish(server)
     occasion = _occasion(server.rounds, 2 * len(PUBLISHED_SPLITS))
-    total = yield from server.sum(occasion, {}, _all(frozenset(server.sites)))
+    cohort = _all(frozenset(server.sites), digest(server.weights))
+    total = yield from server.sum(occasion, {}, cohort)
     server.verdict = pooled_splits(total.vector, len(total.members))
     return weights
 
@@ -69,5 +76,6 @@ def _occasion(round_index: int, length: int) -> Occasion:
     return Occasion(round_index, "metrics", length, counts=True)
 
 
-def _all(everyone: frozenset[str]) -> Cohort:
-    return Cohort(SERVER, everyone)
+def _all(everyone: frozenset[str], measured: str) -> Cohort:
+    """``measured`` is the digest of the model that the server handed out, if it did."""
+    return Cohort(SERVER, everyone, agreed=measured)

@@ -42,10 +42,11 @@ def shared_noise_site_round(site: Site, round_index: int) -> Steps[RoundStats]:
     if SERVER not in inbox:
         raise ProtocolError("the server's model did not come, and no step was taken on an old one")
     site.load(dict(inbox[SERVER]))
+    site.handed = digest(inbox[SERVER])
     stats = site.train_locally(round_index)
     part = flatten(site.noisy_sum())
-    occasion = _occasion(round_index, part.numel(), digest(inbox[SERVER]))
-    yield from site.sum(occasion, {Cohort(SERVER, site.everyone): part}, None)
+    cohort = Cohort(SERVER, site.everyone, agreed=site.handed)
+    yield from site.sum(_occasion(round_index, part.numel()), {cohort: part}, None)
     return RoundStats(learning_rate=site.learning_rate(round_index), train_seconds=stats.seconds)
 
 
@@ -56,9 +57,10 @@ def shared_noise_server_round(
     everyone = frozenset(server.sites)
     handed_out = dict.fromkeys(server.sites, server.weights)
     yield Exchange("model", handed_out, frozenset(), server.shapes)
+    server.handed = digest(server.weights)
     weights = flatten(server.weights)
-    occasion = _occasion(round_index, weights.numel(), digest(server.weights))
-    total = yield from server.sum(occasion, {}, Cohort(SERVER, everyone))
+    cohort = Cohort(SERVER, everyone, agreed=server.handed)
+    total = yield from server.sum(_occasion(round_index, weights.numel()), {}, cohort)
     if total.members:
         moved = weights - size(round_index) / len(total.members) * total.vector
         server.load(unflatten(moved, server.weights))
@@ -66,5 +68,5 @@ def shared_noise_server_round(
     return RoundStats()
 
 
-def _occasion(round_index: int, length: int, agreed: str) -> Occasion:
-    return Occasion(round_index, "sum", length, agreed=agreed, noisy=True)
+def _occasion(round_index: int, length: int) -> Occasion:
+    return Occasion(round_index, "sum", length, noisy=True)

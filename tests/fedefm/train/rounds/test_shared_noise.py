@@ -7,6 +7,7 @@ from fedefm.config import RunConfig, parse
 from fedefm.errors import PolicyRefused, ProtocolError
 from fedefm.train.assemble import build_server, build_site, plan_exchanges
 from fedefm.train.exchange import SERVER
+from fedefm.train.message import digest
 from fedefm.train.protection import Protection, Unprotected, plain_mean
 from fedefm.train.rounds import algorithm_for
 from fedefm.train.rounds.shared_noise import (
@@ -88,13 +89,15 @@ def test_without_the_server_s_model_no_step_is_taken(world, sites, server):
 
 
 def test_all_agree_on_the_model_and_say_that_their_parts_are_noisy(world, sites, server):
-    seen = []
+    seen, cohorts = [], []
+    start = dict(server.weights)
 
     def watch(party):
         inner = party.sum
 
         def total(occasion, parts, own):
             seen.append(occasion)
+            cohorts.extend([*parts, *([own] if own else [])])
             return (yield from inner(occasion, parts, own))
 
         party.sum = total
@@ -105,7 +108,8 @@ def test_all_agree_on_the_model_and_say_that_their_parts_are_noisy(world, sites,
     assert len(seen) == 5
     assert len(set(seen)) == 1
     assert seen[0].noisy
-    assert seen[0].agreed
+    assert cohorts[0].agreed == digest(start)
+    assert len({cohort.agreed for cohort in cohorts}) == 1
 
 
 def test_a_step_is_as_long_as_fedavg_s():
