@@ -26,6 +26,7 @@ Shapes = Mapping[str, torch.Size]
 TYPES = (torch.float32, torch.int32, torch.int64, torch.uint8)  # what can be checked and summed
 ANY_LENGTH = torch.Size([-1])  # the wanted shape of bytes whose number nobody knows beforehand
 LONGEST_BYTES = 2**24
+LONGEST_WORD = 300  # characters of a name in a header: errors repeat it, and reports the errors
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,8 @@ def _header(values: Mapping[str, Any]) -> Header:
     for field in fields(Header):
         if type(values[field.name]) is not field.type:
             raise TypeError(f"{field.name} of the header is not of its type")
+        if len(str(values[field.name])) > LONGEST_WORD:
+            raise ValueError(f"{field.name} of the header is longer than {LONGEST_WORD} characters")
     return Header(**{field.name: values[field.name] for field in fields(Header)})
 
 

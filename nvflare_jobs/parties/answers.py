@@ -4,7 +4,7 @@ A site's filter goes by this list. A name that does not stand here does not leav
 whose metric the site's own file keeps.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,18 @@ MEASURED_IN_TRAINING = frozenset({"loss", "similarity", "seconds"})
 # Never told by a single site where sums are secure; the run adds them up over all sites instead.
 ADDED_UP = frozenset({"loss", "accuracy", "images", "similarity"})
 LONGEST = 4000  # characters of a sentence; a list of findings is some hundred
+LONGEST_COMPLAINT = 500  # others may have caused it, and chosen its words
+MOST_COMPLAINTS = 50  # of one round
 Form = Callable[[Any], bool]
+
+
+def few(complaints: Sequence[str]) -> list[str]:
+    """What a report can hold of them, however many and long a peer has made them."""
+    shortened = [
+        each if len(each) <= LONGEST_COMPLAINT else each[: LONGEST_COMPLAINT - 3] + "..."
+        for each in complaints[:MOST_COMPLAINTS]
+    ]
+    return [*shortened, "and more"] if len(complaints) > MOST_COMPLAINTS else shortened
 
 
 def is_number(value: Any) -> bool:

@@ -13,6 +13,7 @@ from fedefm.train.exchange import Exchange, Inbox, Result, Steps
 from fedefm.train.message import Message, Postbox, Tensors
 from fedefm.train.protection import Release
 from fedefm.train.simulate import Outcome
+from nvflare_jobs.parties.answers import MOST_COMPLAINTS, few
 from nvflare_jobs.parties.mailbox import Mailbox
 
 Send = Callable[[str, Message], None]
@@ -59,7 +60,8 @@ class Party:
             self._postbox.vouch(message)
             self._mailbox.put(message)
         except MessageRejected as error:
-            self.refused.append(str(error))
+            if len(self.refused) <= MOST_COMPLAINTS:
+                self.refused += few([str(error)])
             raise
 
     def play(
@@ -89,7 +91,7 @@ class Party:
             outcome.error = error
         finally:
             steps.close()
-        outcome.rejected += self.refused
+        outcome.rejected = few(outcome.rejected + self.refused)
         self.refused.clear()
         return outcome
 

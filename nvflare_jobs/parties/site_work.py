@@ -28,7 +28,7 @@ from fedefm.train.rounds import algorithm_for
 from fedefm.train.simulate import Outcome
 from fedefm.train.site import Site
 from fedefm.train.workshop import holdings
-from nvflare_jobs.parties.answers import MEASURED_IN_TRAINING, tellable
+from nvflare_jobs.parties.answers import LONGEST, MEASURED_IN_TRAINING, few, tellable
 from nvflare_jobs.parties.heads import KNOWN_HEADS
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import Credentials
@@ -230,7 +230,7 @@ class SiteWork:
     ) -> Outcome[RoundStats]:
         """What became of ``steps``, with the troubles of its secure sums."""
         outcome = party.play(steps, round_index, silent)
-        outcome.rejected += self._troubles
+        outcome.rejected = few(self._troubles + outcome.rejected)
         self._troubles.clear()
         return outcome
 
@@ -335,6 +335,6 @@ def tell_reason(error: Exception) -> str:
     hold anything, so it stays in the site's log.
     """
     if isinstance(error, FedEFMError):
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}"[:LONGEST]
     logger.error("unexpected error", exc_info=error)
     return f"{type(error).__name__}, see the site's own log"

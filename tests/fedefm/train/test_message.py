@@ -118,6 +118,14 @@ def test_a_header_of_other_types_is_rejected_before_it_is_compared(header: str) 
         Message.from_bytes(save(WEIGHTS, metadata={"header": header}))
 
 
+@pytest.mark.parametrize("name", [*vars(HEADER)])
+def test_a_header_with_a_long_word_is_rejected_without_repeating_it(name: str) -> None:
+    long = 10**4000 if isinstance(getattr(HEADER, name), int) else "x" * 301
+    with pytest.raises(MessageRejected, match=f"{name} of the header is longer") as refused:
+        Message.from_bytes(Message(replace(HEADER, **{name: long}), WEIGHTS).to_bytes())
+    assert len(str(refused.value)) < 200
+
+
 def test_what_was_sealed_is_opened() -> None:
     message = Message.from_bytes(sent().to_bytes())
     assert shapes_of(opened(message)) == shapes_of(WEIGHTS)

@@ -10,7 +10,9 @@ from fedefm.errors import MessageRejected, PolicyRefused, ProtocolError
 from fedefm.train.exchange import Exchange
 from fedefm.train.message import Header, Message, Postbox
 from fedefm.train.protection import Unprotected
+from nvflare_jobs.parties.answers import MOST_COMPLAINTS, check_answer
 from nvflare_jobs.parties.mailbox import Mailbox
+from nvflare_jobs.parties.messages import report_of
 from nvflare_jobs.parties.party import Party
 
 SHAPES = {"x": torch.Size([2])}
@@ -198,3 +200,19 @@ def test_what_a_sender_did_not_sign_pushes_out_nothing_that_it_did() -> None:
             one.receive(from_("a", 0, value=9.0))
     outcome = one.play(ask("x", senders="a"), 0)
     assert outcome.result[0]["a"]["x"].tolist() == [1.0, 1.0]
+
+
+def test_a_peer_cannot_make_a_report_too_long_to_be_told() -> None:
+    one = party(deadline_s=0.1)
+    one.play(ask("x", senders="a"), 3)
+    for _ in range(3 * MOST_COMPLAINTS):
+        with pytest.raises(MessageRejected):
+            one.receive(from_("b", 0, "long phase " * 500))
+    for _ in range(8):  # as much as is kept of one sender
+        one.receive(from_("a", 4, "x" * 5000))
+    outcome = one.play(ask("x" * 5000, senders="a"), 4)
+    assert outcome.rejected[-1] == "and more"
+    outcome.result = None
+    check_answer(report_of(outcome, None), {"loss", "similarity", "seconds"}, private=False)
+    assert len(outcome.rejected) <= MOST_COMPLAINTS + 1
+    assert sum(map(len, outcome.rejected)) < 30_000
