@@ -18,6 +18,7 @@ from nvflare_jobs.shared_noise import refuse_too_few, shares_by_length
 from privacy.identity import Identity, MessageSeal, ThrowAwayRoot
 from privacy.project_root import ProjectRoot
 from privacy.secagg.memory import Memory
+from privacy.secagg.plan import check_size
 from privacy.secagg.sum import SecureSum, ring_for
 from privacy.secagg.sum_plan import PlannedSum, SumPlan
 
@@ -112,12 +113,14 @@ def refuse_unhidden(site_files: Mapping[str, Path], run: RunConfig, plan: Plan) 
     Raises:
         PolicyRefused: a cohort is smaller than a site's file demands, or the sums taken together
             would show what a site gave.
-        ConfigError: a sum of so many could overflow, or has too few to share their noise.
+        ConfigError: a sum is over too many, or has too few to share their noise.
     """
     settings, planned = secagg_of(run), planned_sums(run, plan)
     refuse_too_few(run, len(plan.sites))
     for size in sorted({len(_parties(total)) for total in _sums(planned)}):
         ring_for(settings, size)
+    for total in _sums(planned):
+        check_size(total.senders, f"the sum for {total.receiver}")
     policies = {site: read_site(file).policy for site, file in site_files.items()}
     problems = [
         *_too_small({site: policy.min_cohort for site, policy in policies.items()}, planned),

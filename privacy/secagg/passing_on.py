@@ -1,11 +1,11 @@
 """Dealings on their way through the receiver: from each owner to all members."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fedefm.errors import MessageRejected
 from privacy.project_root import ProjectRoot
-from privacy.secagg.dealing import PUBLIC, Dealing
+from privacy.secagg.dealing import COMMITMENT_BYTES, PUBLIC, Dealing
 from privacy.secagg.payload import bytes_by_name, hex_by_name, read
 from privacy.secagg.roster import Roster
 from privacy.secagg.sealing import SEALED_BYTES
@@ -43,6 +43,15 @@ def dealt_to(holder: str, dealt: Mapping[str, Dealt]) -> bytes:
     dealings = {owner: dealt[owner].dealing.to_json() for owner in dealt}
     sealed = {owner: dealt[owner].sealed[holder] for owner in dealt if owner != holder}
     return canonical({"dealings": dealings, "sealed": hex_by_name(sealed)})
+
+
+def deal_bytes(members: Collection[str]) -> int:
+    """How long the payload of ``deal`` gets among these, with RSA keys of up to 4096 bits."""
+    name, *_ = names = sorted(members, key=lambda each: len(canonical(each)))
+    largest = Dealing(name, dict.fromkeys(names, bytes(COMMITMENT_BYTES)), bytes(32), bytes(512))
+    of_each = len(canonical(largest.to_json())) + len(canonical(bytes(SEALED_BYTES).hex()))
+    keys = sum(2 * len(canonical(each)) for each in names)
+    return len(names) * (of_each + len("::,,")) + keys + len('{"dealings":{},"sealed":{}}')
 
 
 def read_dealings(

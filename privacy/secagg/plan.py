@@ -2,8 +2,10 @@
 
 from collections.abc import Collection
 
-from fedefm.errors import PolicyRefused, ProtocolError, SumAborted
+from fedefm.errors import ConfigError, PolicyRefused, ProtocolError, SumAborted
 from privacy.secagg.context import Context
+from privacy.secagg.passing_on import deal_bytes
+from privacy.secagg.payload import MOST_BYTES
 from privacy.secagg.ring import Ring
 
 PHASES = (
@@ -22,7 +24,7 @@ PHASES = (
 def check_plan(context: Context, ring: Ring) -> None:
     """Raises PolicyRefused for a sum of one, and ProtocolError for a plan that contradicts itself.
 
-    A sum of one is what that one gave, whatever the policy.
+    A sum of one is what that one gave, whatever the policy. Raises ConfigError for too many.
     """
     members, name = context.members, what(context)
     if len(members) < 2:
@@ -34,8 +36,20 @@ def check_plan(context: Context, ring: Ring) -> None:
         raise ProtocolError(f"{name}: its members {members} are unsorted, or not all others")
     if dict(context.ring) != ring.describe() or ring.parties < len(members) + context.joins:
         raise ProtocolError(f"{name}: its ring {ring} is not that of the plan, or too small for it")
+    check_size(members, name)
     if context.colluders < 0:
         raise ProtocolError(f"{name} cannot have {context.colluders} colluders")
+
+
+def check_size(members: Collection[str], name: str) -> None:
+    """Raises ConfigError where what is dealt among so many does not fit one message."""
+    length = deal_bytes(members)
+    if length > MOST_BYTES:
+        raise ConfigError(
+            f"{name} is over {len(members)} members, who deal each other shares of up to {length} "
+            f"bytes in one message, and {MOST_BYTES} are allowed: take means over cohorts "
+            "(federation.schedule 'grid'), or let fewer sites take part"
+        )
 
 
 def check_policy(context: Context, min_cohort: int) -> None:

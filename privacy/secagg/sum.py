@@ -155,9 +155,13 @@ class SecureSum:
 
 
 def ring_for(settings: SecaggConfig, parties: int, counts: bool = False) -> Ring:
-    """In which a sum over so many is taken. Raises ConfigError where it could overflow."""
+    """In which a sum over so many is taken. Raises ConfigError where it could overflow.
+
+    Counts are few and may be large: a loss stands among them in units of 1e-4. They are never
+    compact, which among 33 parties would leave 17 bits for each.
+    """
     if counts:
-        return Ring.counts(parties, settings.compact)
+        return Ring.counts(parties)
     return Ring.default(parties, settings.bound, settings.compact, settings.value_bits)
 
 

@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from fedefm.config import RunConfig
-from fedefm.errors import PolicyRefused
+from fedefm.errors import ConfigError, PolicyRefused
 from fedefm.train.assemble import plan_exchanges
 from fedefm.train.exchange import SERVER, Cohort, Occasion
 from fedefm.train.secrecy import Secrecy
@@ -151,6 +151,18 @@ def test_a_site_alone_refuses_what_its_own_file_forbids(tmp_path: Path) -> None:
     refuse_unhidden({"a": site_file(tmp_path, min_cohort=4)}, run, plan)
     with pytest.raises(PolicyRefused, match=r"a would be hidden among 4 others.*demands 5"):
         refuse_unhidden({"a": site_file(tmp_path, min_cohort=5)}, run, plan)
+
+
+def test_a_sum_over_more_than_can_deal_to_each_other_is_refused_before_the_run() -> None:
+    """One message has to hold all dealings."""
+    for size, fits in ((150, True), (170, False)):
+        sites = [f"site-{number:03}" for number in range(size)]
+        run, graph = run_of(), nx.star_graph(sites)
+        if fits:
+            refuse_unhidden({}, run, plan_exchanges(run, sites, graph))
+            continue
+        with pytest.raises(ConfigError, match=r"over 170 members.*schedule 'grid'"):
+            refuse_unhidden({}, run, plan_exchanges(run, sites, graph))
 
 
 def test_sites_with_the_same_demand_are_named_together(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from fedefm.config import SecaggConfig
 from fedefm.errors import ConfigError, ProtocolError
-from fedefm.train.exchange import Cohort, Occasion, Steps, Total, plain_sum
+from fedefm.train.exchange import Cohort, Occasion, RoundStats, Steps, Total, plain_sum
 from fedefm.train.message import Header
+from fedefm.train.pooled import MOST, UNIT, round_part
 from fedefm.train.simulate import Faults, Network, Outcome
 from privacy.identity import ThrowAwayRoot
 from privacy.secagg.memory import Memory
@@ -185,7 +186,7 @@ def test_whatever_is_lost_each_sum_is_exact_or_empty(lost: set[tuple[str, str, s
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(float("nan"), "nan"), (float("inf"), "inf"), (8.5, "bound")]
+    ("value", "words"), [(float("nan"), "not finite"), (float("inf"), "not finite"), (8.5, "bound")]
 )
 def test_a_part_that_must_not_enter_is_its_givers_error_before_anything_is_sent(
     value: float, words: str
@@ -309,6 +310,17 @@ def test_what_follows_a_sum_is_waited_for_as_long_as_its_receiver_may_take() -> 
     lose = Faults(lose=lambda h: h.sender == "a" and h.phase in ("sum/unmask", "model"))
     Network("job", "run", 10.0, lose).run_round(steps, 0)
     assert all(heard[name] for name in NAMES)
+
+
+@pytest.mark.parametrize("parties", [2, 33, 256])
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_largest_loss_that_is_told_fits_the_ring_of_any_run(
+    compact: bool, parties: int
+) -> None:
+    ring = ring_for(SecaggConfig(compact=compact), parties, counts=True)
+    part = round_part(RoundStats(loss=1e9), 0, 0, 1)
+    ring.check(part.numpy())
+    assert part.max() == round(MOST / UNIT)
 
 
 def test_as_many_must_help_as_the_colluders_demand() -> None:
