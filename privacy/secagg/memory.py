@@ -6,6 +6,7 @@ of the site may use the file at the same time.
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 import sqlite3
@@ -23,6 +24,8 @@ from privacy.secagg.steps import canonical
 SAMPLE = 2**18  # values of an input that its fingerprint looks at
 SECONDS_TO_WAIT = 30.0  # for the site's other process
 
+logger = logging.getLogger(__name__)
+
 TABLES = (
     "CREATE TABLE IF NOT EXISTS fingerprint_key (one INTEGER PRIMARY KEY CHECK (one = 1), key)",
     "CREATE TABLE IF NOT EXISTS attempts (context, attempt, PRIMARY KEY (context, attempt))",
@@ -34,6 +37,9 @@ TABLES = (
 
 class Memory:
     """The memory of one site. Without a ``path`` it lasts as long as the process: for simulations.
+
+    Where there is no file yet, an empty one is made, for a site's first sum cannot be told from one
+    after its file was deleted; the log says so.
 
     Every method raises PrivacyError where the file cannot be used; nothing may be sent then.
     """
@@ -130,7 +136,10 @@ class Memory:
         except (sqlite3.Error, OSError) as error:
             raise PrivacyError(
                 f"the memory of secure sums {str(self._path)!r} cannot be used ({error}): "
-                "mend its disk or permissions, or move the file away if it is damaged"
+                "mend its disk or permissions. A new one takes its place if it is moved away, and "
+                "knows none of the sums given so far: a receiver that asks for one of them again, "
+                "without one site, would learn that site's part. Begin no job anew whose rounds "
+                "this site has played"
             ) from None
 
     @contextmanager
@@ -164,6 +173,12 @@ def _in_memory() -> sqlite3.Connection:
 
 def _create(path: Path) -> None:
     """Only its owner may read it: it holds a key."""
+    if not path.exists():
+        logger.warning(
+            "%s is new: nothing is known of sums that this site gave before. If it gave any, "
+            "its file was deleted or moved; see docs/secure-aggregation.md",
+            path,
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 

@@ -137,6 +137,24 @@ def test_a_file_that_vanishes_is_not_taken_for_an_empty_one(path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_new_memory_says_that_it_knows_of_no_earlier_sum(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Memory(path)
+    assert "secure_sums.sqlite is new: nothing is known of sums" in caplog.text
+    caplog.clear()
+    Memory(path)
+    Memory(None)
+    assert not caplog.text
+
+
+def test_who_moves_a_damaged_memory_away_is_told_what_is_lost_with_it(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no database at all" * 99)
+    with pytest.raises(PrivacyError, match=r"knows none of the sums .* that site's part"):
+        Memory(path)
+
+
 def test_a_full_disk_refuses_the_claim(path: Path) -> None:
     memory = Memory(path)
     path.chmod(0o400)
