@@ -174,7 +174,7 @@ def _in_memory() -> sqlite3.Connection:
 def _create(path: Path) -> None:
     """Only its owner may read it: it holds a key."""
     if not path.exists():
-        logger.warning(
+        logger.info(  # FLARE's log has it; a simulation begins anew each time
             "%s is new: nothing is known of sums that this site gave before. If it gave any, "
             "its file was deleted or moved; see docs/secure-aggregation.md",
             path,

@@ -140,6 +140,7 @@ def test_a_file_that_vanishes_is_not_taken_for_an_empty_one(path: Path) -> None:
 def test_a_new_memory_says_that_it_knows_of_no_earlier_sum(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     Memory(path)
     assert "secure_sums.sqlite is new: nothing is known of sums" in caplog.text
     caplog.clear()
