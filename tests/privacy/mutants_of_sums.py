@@ -6,6 +6,7 @@ IDENTITY, ADVERT = "test_identity.py::test_", "secagg/test_advert.py::test_"
 KEYS, SHARES = "secagg/test_keys.py::test_", "secagg/test_shares.py::test_"
 ATTACKS = "secagg/test_attacks.py::test_"
 SUM = "secagg/test_sum.py::test_"
+ROUNDS = "secagg/test_attacks_on_rounds.py::test_"
 RECEIVING = "secagg/test_receiver.py::test_"
 RING, MASKS = "secagg/test_ring.py::test_", "secagg/test_masks.py::test_"
 ROOT, SITE, SIGNATURES = "project_root.py", "identity.py", "signatures.py"
@@ -623,6 +624,49 @@ COMPOSITION_MUTANTS = (
         "vector is None or vector.dtype != np.uint8 or",
         "vector is None or",
         f"{SUM}what_is_no_row_of_bytes_is_not_taken_for_a_masked_vector",
+    ),
+    mutant(
+        "members that are not told who signed the sum",
+        "secagg/sum.py",
+        "    return Total(total, members, len(PHASES), lost, company)\n",
+        "    return Total(total, members, len(PHASES), lost)\n",
+        f"{ROUNDS}a_collector_that_says_others_are_in_the_mean_than_signed_it_is_refused_by_name",
+        f"{ROUNDS}different_means_are_not_taken_where_the_echo_of_the_others_is_kept_back",
+    ),
+    mutant(
+        "who was met taken for who is in the sum",
+        MEMBER,
+        "        return Contribution(frozenset(transcript.summed), attempt)\n",
+        "        return Contribution(frozenset(roster.adverts), attempt)\n",
+        f"{ROUNDS}a_site_that_missed_a_mean_is_apart_until_the_next_one",
+    ),
+    mutant(
+        "models that nobody compares where the receiver is a site",
+        "secagg/sum.py",
+        "            return cohort.agreed\n",
+        '            return cohort.agreed if cohort.receiver == "server" else ""\n',
+        f"{ROUNDS}who_lends_its_hosts_different_weights_gets_no_mean_of_their_experts",
+    ),
+    mutant(
+        "counts that nobody says what they are of",
+        "secagg/sum.py",
+        "            return cohort.agreed\n",
+        '            return "" if occasion.counts else cohort.agreed\n',
+        f"{ROUNDS}judgments_of_different_models_are_not_added_up",
+    ),
+    mutant(
+        "neighborhoods opened without one of them",
+        "secagg/sum.py",
+        "        if self._whole and not occasion.counts:\n",
+        "        if False:\n",
+        f"{SUM}where_all_must_be_there_no_other_sum_is_opened_but_of_counts",
+    ),
+    mutant(
+        "how far beyond the bound a value is told to all",
+        "secagg/ring.py",
+        '            "a value of the vector to sum is beyond the bound, and ',
+        '            f"a value of the vector to sum is {largest}, beyond the bound, and ',
+        f"{RING}refusals_of_different_values_say_the_same",
     ),
 )
 
