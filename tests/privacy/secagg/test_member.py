@@ -92,8 +92,8 @@ def test_the_sum_is_remembered_before_the_consent_is_handed_over() -> None:
     adversary.show_dealings()
     adversary.show_members(dict.fromkeys(NAMES[:3], NAMES[:3]))
     memory = plan.memories[FIRST]
+    mark = memory.fingerprint(plan.parts[FIRST])
     with pytest.raises(PolicyRefused, match="would show what"):
-        mark = memory.fingerprint(plan.parts[FIRST])
         memory.open("another sum", mark, RECEIVER, NAMES[:2], 1)
 
 
