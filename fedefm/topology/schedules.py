@@ -86,6 +86,28 @@ class PeriodicSchedule:
         return _of(site, self._sources[round_index % self.period])
 
 
+class EveryNth:
+    """A schedule for what happens in every n-th round only: it goes on by one each time.
+
+    Asked by the number of the round, it would skip partners whenever n and its period have a common
+    divisor, and meet the same one forever where they are equal.
+    """
+
+    def __init__(self, schedule: Schedule, every: int) -> None:
+        """``schedule`` is asked for turn ``round_index // every``."""
+        self._schedule, self._every = schedule, every
+
+    @property
+    def period(self) -> int:
+        return self._schedule.period * self._every
+
+    def partners(self, site: str, round_index: int) -> tuple[str, ...]:
+        return self._schedule.partners(site, round_index // self._every)
+
+    def sources(self, site: str, round_index: int) -> tuple[str, ...]:
+        return self._schedule.sources(site, round_index // self._every)
+
+
 class RandomMatchings:
     """A maximal matching a round: no link whose two ends are both idle is left out."""
 

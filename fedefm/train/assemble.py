@@ -21,7 +21,7 @@ from fedefm.model.weights import weights_of
 from fedefm.topology.graphs import build_graph
 from fedefm.topology.grid import Grid
 from fedefm.topology.mixing import metropolis
-from fedefm.topology.schedules import Schedule, build_schedule
+from fedefm.topology.schedules import EveryNth, Schedule, build_schedule
 from fedefm.train.exchange import SERVER, Sum, plain_sum
 from fedefm.train.measure import Measure, measure_nothing
 from fedefm.train.protection import Protection, Unprotected, plain_mean
@@ -137,9 +137,11 @@ def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None 
     """
     federation = run.federation
     graph = build_graph(federation.topology, sites) if graph is None else graph
-    # a grid's cohorts are for means; experts are exchanged in pairs even there
-    pairs = "matchings" if federation.schedule == "grid" else federation.schedule
-    schedule = build_schedule(pairs, graph, run.seed)
+    if federation.schedule == "grid":  # cohorts are for means; experts go to and fro in pairs
+        pairs = build_schedule("matchings", graph, run.seed)
+        schedule: Schedule = EveryNth(pairs, federation.expert_every)
+    else:
+        schedule = build_schedule(federation.schedule, graph, run.seed)
     if federation.schedule == "neighbors":
         mixing: Mapping[str, Mapping[str, float]] = metropolis(graph)
     else:  # one partner a round: the pair meets in the middle

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fedefm.errors import ConfigError
 from fedefm.topology.graphs import build_graph
 from fedefm.topology.mixing import pair_average
-from fedefm.topology.schedules import ScheduleKind, build_schedule, matchings
+from fedefm.topology.schedules import EveryNth, ScheduleKind, build_schedule, matchings
 
 KINDS = get_args(ScheduleKind)
 SYMMETRIC = [kind for kind in KINDS if kind != "one_peer_exponential"]
@@ -216,3 +216,17 @@ def test_every_process_computes_the_same_partners():
     }
     assert len(answers) == 1
     assert answers != {b""}
+
+
+@pytest.mark.parametrize("every", [1, 2, 5, 15])
+@pytest.mark.parametrize("count", [5, 6, 15, 16])
+def test_what_happens_every_nth_round_meets_all_partners_whatever_n_is(every, count):
+    sites = [f"site-{i}" for i in range(count)]
+    pairs = build_schedule("matchings", nx.complete_graph(sites), 1)
+    schedule = EveryNth(pairs, every)
+    turns = range(every - 1, every * pairs.period, every)
+    for site in sites:
+        met = {partner for k in turns for partner in schedule.partners(site, k)}
+        assert met == set(sites) - {site}
+        assert all(schedule.sources(site, k) == schedule.partners(site, k) for k in turns)
+    assert schedule.period == every * pairs.period
