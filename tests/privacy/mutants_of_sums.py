@@ -7,6 +7,7 @@ KEYS, SHARES = "secagg/test_keys.py::test_", "secagg/test_shares.py::test_"
 ATTACKS = "secagg/test_attacks.py::test_"
 SUM = "secagg/test_sum.py::test_"
 ROUNDS = "secagg/test_attacks_on_rounds.py::test_"
+COHORTS = "secagg/test_attacks_on_cohorts.py::test_"
 RECEIVING = "secagg/test_receiver.py::test_"
 RING, MASKS = "secagg/test_ring.py::test_", "secagg/test_masks.py::test_"
 ROOT, SITE, SIGNATURES = "project_root.py", "identity.py", "signatures.py"
@@ -630,15 +631,15 @@ COMPOSITION_MUTANTS = (
         "secagg/sum.py",
         "    return Total(total, members, len(PHASES), lost, company)\n",
         "    return Total(total, members, len(PHASES), lost)\n",
-        f"{ROUNDS}a_collector_that_says_others_are_in_the_mean_than_signed_it_is_refused_by_name",
-        f"{ROUNDS}different_means_are_not_taken_where_the_echo_of_the_others_is_kept_back",
+        f"{COHORTS}a_collector_that_says_others_are_in_the_mean_than_signed_it_is_refused_by_name",
+        f"{COHORTS}different_means_are_not_taken_where_the_echo_of_the_others_is_kept_back",
     ),
     mutant(
         "who was met taken for who is in the sum",
         MEMBER,
         "        return Contribution(frozenset(transcript.summed), attempt)\n",
         "        return Contribution(frozenset(roster.adverts), attempt)\n",
-        f"{ROUNDS}a_site_that_missed_a_mean_is_apart_until_the_next_one",
+        f"{COHORTS}a_site_that_missed_a_mean_is_apart_until_the_next_one",
     ),
     mutant(
         "models that nobody compares where the receiver is a site",

@@ -4,7 +4,8 @@ Training is a formula, and nothing is learned from zeros: so a liar can silence 
 model of dead units.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from fedefm.config import RunConfig
 from fedefm.errors import ModelError
-from fedefm.model.weights import Weights, flatten, weights_of
+from fedefm.model.weights import Weights
 from fedefm.train.assemble import Plan, build_server, build_site, plan_exchanges
 from fedefm.train.exchange import SERVER, Cohort, Occasion, Steps, Total
 from fedefm.train.federation import Federation, Hidden
@@ -33,14 +34,16 @@ EVERYBODY = frozenset(NAMES)
 VICTIM = "c"
 ISSUER = ThrowAwayRoot()
 IDENTITIES = {name: ISSUER.issue(name) for name in (*NAMES, SERVER)}
-UNTRAINABLE = 1e30
 
 
 class Unit(Pull):
-    """Pulls weights to the site's target, but for zeros, which stay; tells its target as loss."""
+    """Pulls weights to the site's target, but for zeros, which stay; tells its target as loss.
+
+    A target of NaN stands for training that fails.
+    """
 
     def fit(self, model: nn.Module, objective: Any, steps: int, rate: float, rng: Any) -> FitStats:
-        if float(flatten(weights_of(model)).abs().max()) >= UNTRAINABLE:
+        if math.isnan(self.target):
             raise ModelError("the loss is not finite")
         return replace(super().fit(model, objective, steps, rate, rng), loss=self.target)
 
@@ -96,6 +99,11 @@ def a_run(secret: bool = True, **federation: Any) -> Run:
     }
     server = build_server(settings, plan, secrecy=secrecies.get(SERVER))
     return Run(settings, plan, sites, server, secrecies, told)
+
+
+def everybody(run: Run, steps: Callable[[Site], Steps[Any]]) -> dict[str, Steps[Any]]:
+    """The same protocol at each site."""
+    return {name: steps(site) for name, site in run.sites.items()}
 
 
 def zeros(weights: Weights) -> Weights:
