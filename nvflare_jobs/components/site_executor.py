@@ -19,6 +19,7 @@ from nvflare.apis.signal import Signal
 from nvflare.apis.utils.fl_context_utils import add_job_audit_event
 
 import fedefm.model  # noqa: F401 - before anything imports torchvision
+from fedefm.config import RunConfig
 from fedefm.errors import MessageRejected, PolicyRefused, ProtocolError
 from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
@@ -78,7 +79,7 @@ class SiteExecutor(Executor, TaskController):
             raise ProtocolError(self._trouble or "FLARE has not started the job here")
         if self._work is None:
             agreed = terms.read_terms(self.job_terms)
-            if agreed.run.privacy.dp is not None and not places.simulated():
+            if promises(agreed.run) and not places.simulated():
                 require_gate(fl_ctx)
             workspace = fl_ctx.get_workspace()
             name, kit = fl_ctx.get_identity_name(), Path(workspace.get_root_dir())
@@ -147,6 +148,11 @@ class SiteExecutor(Executor, TaskController):
             )
         if code != ReturnCode.OK:
             raise ProtocolError(f"not taken ({code})")
+
+
+def promises(run: RunConfig) -> bool:
+    """Whether the run promises anything about what leaves a site, which its gate must hold."""
+    return run.privacy.dp is not None or run.privacy.secagg is not None
 
 
 def require_gate(fl_ctx: FLContext) -> None:
