@@ -113,6 +113,12 @@ class FederationConfig(Section):
                 "expert 'aggregated' is the mean of a neighborhood's experts, and only update "
                 "'mixed' has a neighborhood of them; set update to 'mixed', or expert to 'single'"
             )
+        if self.expert == "aggregated" and self.schedule != "neighbors":
+            raise ValueError(
+                "expert 'aggregated' is the mean of a neighborhood's experts, and schedule "
+                f"{self.schedule!r} gives a site one host a round; set schedule to 'neighbors', "
+                "where a neighborhood has several experts, or expert to 'single'"
+            )
         return self
 
 

@@ -263,9 +263,16 @@ def test_noise_is_not_shared_where_more_than_that_leaves(
     [
         ({"update": "mixed", "schedule": "grid"}, "schedule 'grid' is for means over cohorts"),
         ({"expert": "aggregated"}, "only update 'mixed' has a neighborhood of them"),
+        ({"update": "mixed", "expert": "aggregated"}, "set schedule to 'neighbors'"),
+        (
+            {"update": "mixed", "expert": "aggregated", "schedule": "one_peer_exponential"},
+            "where a neighborhood has several experts",
+        ),
     ],
 )
-def test_what_needs_another_update_says_so(federation: dict[str, Any], words: str) -> None:
+def test_what_needs_another_update_or_schedule_says_so(
+    federation: dict[str, Any], words: str
+) -> None:
     assert words in refusal({"federation": federation})
 
 
