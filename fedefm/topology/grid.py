@@ -18,8 +18,12 @@ Shares = dict[str, float]  # weight of each member in its cohort's mean
 class Grid:
     """Who shares a mean with whom: a pure function of (site, round), the same at every site."""
 
-    def __init__(self, sites: Sequence[str], row: int, pause: int | None = None) -> None:
+    def __init__(
+        self, sites: Sequence[str], row: int, pause: int | None = None, least: int = 2
+    ) -> None:
         """``sites``: in the order that all agree on; ``row``: fewest sites in a cohort.
+
+        ``least``: a shorter row than that is never proposed, since it would hide nobody.
 
         The grid has as many axes as rows of that length allow, and cohorts are then kept small.
         Where every ``pause``-th round takes no means, the next one goes on with the same axis: a
@@ -34,8 +38,7 @@ class Grid:
         if len(sites) < row:
             raise ConfigError(
                 f"a grid with rows of {row} needs at least {row} sites and this job has "
-                f"{len(sites)}; set federation.cohort to {max(2, len(sites))} or less, or let more "
-                "sites take part"
+                f"{len(sites)}; {_instead(len(sites), least)}"
             )
         self._pause = pause
         self._axes = _axes(tuple(sites), row, _depth(len(sites), row))
@@ -78,6 +81,12 @@ class Grid:
         if site not in table:
             raise ConfigError(f"site {site!r} is not in this job; sites: {', '.join(table)}")
         return table[site]
+
+
+def _instead(sites: int, least: int) -> str:
+    if sites < least:
+        return f"at least {least} sites must take part"
+    return f"set federation.cohort to {sites} or less, or let more sites take part"
 
 
 @dataclass(frozen=True)

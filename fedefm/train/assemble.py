@@ -157,12 +157,18 @@ def _cohorts(run: RunConfig, graph: nx.Graph) -> Grid | None:
     federation, sites = run.federation, sorted(graph)
     if federation.schedule == "grid":
         experts = federation.expert_every if federation.algorithm == "fedefm" else None
-        return Grid(sites, federation.cohort, pause=experts)
+        return Grid(sites, federation.cohort, experts, least=_least_to_hide(run))
     everybody = graph.number_of_edges() == len(sites) * (len(sites) - 1) // 2 > 0
     averages = federation.algorithm == "gossip" and federation.schedule == "neighbors"
     if run.privacy.secagg is not None and averages and everybody:
         return Grid(sites, len(sites))
     return None
+
+
+def _least_to_hide(run: RunConfig) -> int:
+    """The fewest sites whose mean hides one of them, where means are to hide."""
+    secagg = run.privacy.secagg
+    return 2 if secagg is None else max(UNPROTECTED_COHORT, secagg.colluders + 1) + 1
 
 
 def build_model(run: RunConfig, start: StartingPoint | None = None) -> FoundationModel:

@@ -153,7 +153,23 @@ def test_too_few_sites_are_refused_with_the_numbers(count, row):
         Grid(names(count), row)
     assert f"rows of {row}" in str(error.value)
     assert f"this job has {count}" in str(error.value)
-    assert "federation.cohort" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("count", "row", "least", "words"),
+    [
+        (5, 6, 2, "set federation.cohort to 5 or less"),
+        (2, 3, 2, "set federation.cohort to 2 or less"),
+        (3, 4, 3, "set federation.cohort to 3 or less"),
+        (2, 3, 3, "; at least 3 sites must take part"),
+        (1, 2, 2, "; at least 2 sites must take part"),
+    ],
+)
+def test_a_row_too_short_to_hide_anybody_is_not_proposed(count, row, least, words):
+    with pytest.raises(ConfigError) as error:
+        Grid(names(count), row, least=least)
+    assert words in str(error.value)
+    assert ("federation.cohort" in str(error.value)) == (count >= least)
 
 
 @pytest.mark.parametrize("row", [1, 0, -3])

@@ -212,7 +212,7 @@ def test_the_names_come_from_the_graph_file_of_the_run(run, run_file, tmp_path):
         (("--names", "a,,c"), ("'a,,c' has an empty name",)),
         (("--names", "a,b,server"), ("cannot be called 'server'",)),
         (("--names", "a,b,a"), ("named twice: a",)),
-        (("--count", 2), ("rows of 3 needs at least 3 sites", "federation.cohort")),
+        (("--count", 2), ("rows of 3 needs at least 3 sites", "; at least 3 sites must")),
         (("--sites", "nowhere"), ("nowhere does not exist",)),
         (("--count", 9, "--draw", "cohorts.pdf"), ("cohorts.pdf", ".png or .svg")),
         (("--count", 32, "--colluders", 6), ("906,192 ways", "fewer colluders")),
