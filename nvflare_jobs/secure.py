@@ -4,7 +4,7 @@ The counterpart of ``nvflare_jobs.protect``. Who a party is, and what it must no
 wherever the run happens: thrown-away certificates in one process, a kit's at real sites.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,12 +15,13 @@ from fedefm.train.secrecy import Secrecy
 from nvflare_jobs.planned_sums import planned_sums
 from nvflare_jobs.safe_topology import refuse_unsafe_sums
 from nvflare_jobs.shared_noise import refuse_too_few, shares_by_length
+from nvflare_jobs.site_demands import unmet_demands
 from privacy.identity import Identity, MessageSeal, ThrowAwayRoot
 from privacy.project_root import ProjectRoot
 from privacy.secagg.memory import Memory
 from privacy.secagg.plan import check_size
 from privacy.secagg.sum import SecureSum, ring_for
-from privacy.secagg.sum_plan import PlannedSum, SumPlan
+from privacy.secagg.sum_plan import SumPlan
 
 
 class BySecureSums:
@@ -115,52 +116,18 @@ def refuse_unhidden(site_files: Mapping[str, Path], run: RunConfig, plan: Plan) 
             would show what a site gave.
         ConfigError: a sum is over too many, or has too few to share their noise.
     """
-    settings, planned = secagg_of(run), planned_sums(run, plan)
-    refuse_too_few(run, len(plan.sites))
-    for size in sorted({len(_parties(total)) for total in _sums(planned)}):
-        ring_for(settings, size)
-    for total in _sums(planned):
-        check_size(total.senders, f"the sum for {total.receiver}")
-    policies = {site: read_site(file).policy for site, file in site_files.items()}
-    problems = [
-        *_too_small({site: policy.min_cohort for site, policy in policies.items()}, planned),
-        *_too_trusting({site: policy.colluders for site, policy in policies.items()}, settings),
-    ]
+    planned = planned_sums(run, plan)
+    refuse_impossible(run, planned)
+    problems = unmet_demands(site_files, secagg_of(run), planned)
     if problems:
         raise PolicyRefused(all_problems("the plan of secure sums", problems))
     refuse_unsafe_sums(run, plan)
 
 
-def _too_small(min_cohorts: Mapping[str, int], planned: SumPlan) -> list[str]:
-    """Who would not give its part, by how small the cohort is and how large it must be."""
-    unwilling: dict[tuple[int, int], set[str]] = {}
-    for total in _sums(planned):
-        others = len(_parties(total)) - 1
-        for site in total.senders & min_cohorts.keys():
-            if others < min_cohorts[site]:
-                unwilling.setdefault((others, min_cohorts[site]), set()).add(site)
-    return [
-        f"{', '.join(sorted(sites))} would be hidden among {others} others, and the site file "
-        f"demands {demanded} (policy.min_cohort); plan larger cohorts: schedule 'grid' with "
-        f"federation.cohort {demanded + 1} or more, or more sites or links"
-        for (others, demanded), sites in sorted(unwilling.items())
-    ]
-
-
-def _too_trusting(colluders: Mapping[str, int], settings: SecaggConfig) -> list[str]:
-    """Who reckons with more colluders than the run's thresholds and its check of the topology."""
-    return [
-        f"site {site!r} reckons with {demanded} colluding sites (policy.colluders), and the run "
-        f"with {settings.colluders}; set privacy.secagg.colluders to {demanded} or more"
-        for site, demanded in sorted(colluders.items())
-        if demanded > settings.colluders
-    ]
-
-
-def _parties(total: PlannedSum) -> frozenset[str]:
-    """Whose parts are in the sum."""
-    return frozenset(total.weights)
-
-
-def _sums(planned: SumPlan) -> Iterator[PlannedSum]:
-    return iter(planned.sums)
+def refuse_impossible(run: RunConfig, planned: SumPlan) -> None:
+    """Raises ConfigError where a sum is over too many, or has too few to share their noise."""
+    refuse_too_few(run, len(planned.sites))
+    for size in sorted({len(total.weights) for total in planned.sums}):
+        ring_for(secagg_of(run), size)
+    for total in planned.sums:
+        check_size(total.senders, f"the sum for {total.receiver}")

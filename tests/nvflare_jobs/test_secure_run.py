@@ -32,17 +32,13 @@ FEDAVG = {"scenario": "client_server", "algorithm": "fedavg"}
 GOSSIP = {"algorithm": "gossip", "schedule": "grid"}
 NEIGHBORS = {"algorithm": "gossip", "schedule": "neighbors"}
 SWAP = {"schedule": "grid"}
+AGGREGATED = {"update": "mixed", "expert": "aggregated", "schedule": "neighbors"}
 ALGORITHMS = {
     "fedavg": FEDAVG,
     "gossip": GOSSIP,
     "swap": SWAP,
     "complete": {"algorithm": "gossip", "schedule": "neighbors", "topology": "complete"},
-    "aggregated": {
-        "update": "mixed",
-        "expert": "aggregated",
-        "schedule": "neighbors",
-        "topology": "complete",
-    },
+    "aggregated": {**AGGREGATED, "topology": "complete"},
 }
 RELEASED = {"swap": ["weights", "experts"], "aggregated": ["weights"]}
 LARGEST = 20  # images; a hospital has 12
@@ -341,7 +337,11 @@ def test_secure_sums_that_nobody_can_make_are_refused(
     ("federation", "secagg", "policy", "words"),
     [
         (FEDAVG, {}, {"min_cohort": 9}, "hosp-e would be hidden among 8 others"),
-        (GOSSIP, {}, {"min_cohort": 3}, "hosp-e would .* 2 others.*federation.cohort 4 or more"),
+        (FEDAVG, {}, {"min_cohort": 9}, "; at least 10 sites must take part, and there are 9, or"),
+        (GOSSIP, {}, {"min_cohort": 3}, "hosp-e would .* 2 others.*cohort to 4 or more$"),
+        (GOSSIP, {}, {"min_cohort": 10}, "2 others.*; at least 11 sites must take part"),
+        (AGGREGATED, {}, {"min_cohort": 3}, "1 other, .*; link each site with 4 others or more"),
+        (AGGREGATED, {}, {"min_cohort": 8}, "1 other, .*; at least 10 sites must take part"),
         (
             {**SWAP, "cohort": 9},
             {},
