@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedefm.config import RunConfig, SiteConfig, read_site
-from fedefm.train.assemble import check_promises, find_manifest
+from fedefm.train.assemble import check_promises, find_manifest, share_of
 from fedefm.train.effort import Effort, steps_of
 from nvflare_jobs.protect import dp_of, spent_by, units_of
 from nvflare_jobs.shared_noise import honest_shares
@@ -22,7 +22,8 @@ from privacy.policy import Promise, promise
 def refuse_unaffordable(
     site: str, site_file: Path, run: RunConfig, efforts: tuple[Effort, ...], run_id: str = ""
 ) -> None:
-    """Raises PolicyRefused or BudgetExhausted where ``site`` would not plan these ``efforts``.
+    """Raises PolicyRefused or BudgetExhausted where ``site`` would not plan these ``efforts``,
+    and ConfigError where it is larger than the run's secure sums allow for.
 
     A run without differential privacy spends nothing; the site's policy may refuse it all the same.
     One that is resumed under ``run_id`` and still has its plan needs no second one.
@@ -36,6 +37,7 @@ def refuse_unaffordable(
     if counted is None:  # also where there is no such dataset, which is refused here
         counted = units_of(find_manifest(site_file, run.dataset), dp)
     pledge = promise(settings, run, site, counted)
+    share_of(run, pledge.units, site)
     counts = _counted(site, site_file, settings, pledge, run_id)
     if counts.has_plan or pledge.budget.cap is None:
         return

@@ -14,7 +14,7 @@ from fedefm.data.loading import training_rows
 from fedefm.data.manifest import Manifest
 from fedefm.data.transforms import Transform
 from fedefm.errors import PolicyRefused, PrivacyError
-from fedefm.train.assemble import transform_of
+from fedefm.train.assemble import share_of, transform_of
 from fedefm.train.effort import Effort, steps_of
 from fedefm.train.protection import Protection
 from nvflare_jobs.shared_noise import honest_shares, no_mean, shares_of_model
@@ -44,8 +44,12 @@ class ByLedger:
         self._job, self._known_heads = job, known_heads or {}
 
     def check(self, site: str, site_file: Path, run: RunConfig, manifest: Manifest) -> None:
-        """Raises PolicyRefused with all that the site's file has against ``run``."""
-        promise(read_site(site_file), run, site, units_of(manifest, dp_of(run)))
+        """Raises PolicyRefused with all that the site's file has against ``run``.
+
+        Raises ConfigError where the site has more patients than the run's secure sums allow for.
+        """
+        pledge = promise(read_site(site_file), run, site, units_of(manifest, dp_of(run)))
+        share_of(run, pledge.units, site)
 
     def __call__(
         self,

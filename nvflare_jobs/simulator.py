@@ -20,7 +20,7 @@ from fedefm.errors import FedEFMError, ProtocolError, QuorumLost
 from fedefm.events import Event, EventLog, Listener, read_events
 from fedefm.model.checkpoint import load_checkpoint
 from fedefm.model.weights import load_weights
-from fedefm.train.assemble import build_model, check_promises, find_manifest, load_data
+from fedefm.train.assemble import build_model, check_promises, check_share, find_manifest, load_data
 from fedefm.train.effort import efforts
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
@@ -84,6 +84,8 @@ def run_in_simulator(
     terms = terms_for(run, tuple(manifests))  # what does not fit is found before writing
     if run.privacy.secagg is not None:
         _refuse_unhidden(terms, site_files)
+        for name, manifest in manifests.items():
+            check_share(run, name, manifest)
     if run.privacy.dp is not None and not resume:
         _refuse_hopeless(terms, site_files)
     open_run_folder(out, run, resume)

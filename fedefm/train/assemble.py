@@ -10,7 +10,7 @@ import torch
 
 from fedefm.config import RunConfig, SiteConfig, TrainingConfig, read_site
 from fedefm.data.dataset import FrameDataset, Progress
-from fedefm.data.loading import Splits, load_splits
+from fedefm.data.loading import Splits, load_splits, training_rows
 from fedefm.data.manifest import Manifest, read_manifest
 from fedefm.data.transforms import Transform, light
 from fedefm.distill.emd import pool_tokens
@@ -231,7 +231,7 @@ def build_site(
         release=guard.release,
         measures=guard.measures,
         present=data.present if guard.labels is None else _among(guard.labels, data.classes),
-        share=share_of(run, size),
+        share=share_of(run, size, name),
         size=size,
         everyone=frozenset(plan.sites),
         sum=sum_of(run, name, secrecy),
@@ -267,7 +267,16 @@ def sum_of(run: RunConfig, party: str, secrecy: Secrecy | None) -> Sum:
     return secrecy.sum
 
 
-def share_of(run: RunConfig, size: int) -> float:
+def check_share(run: RunConfig, site: str, manifest: Manifest) -> None:
+    """Raises ConfigError where ``site`` has more images than the run's secure sums allow for.
+
+    A private run counts by the site's policy instead; see ``Protect.check``.
+    """
+    if run.privacy.secagg is not None and run.privacy.dp is None:
+        share_of(run, len(training_rows(manifest)), site)
+
+
+def share_of(run: RunConfig, size: int, site: str) -> float:
     """A site's weight in a mean over sites; in secure sums at most 1, and 1 for the largest site.
 
     Raises ConfigError where ``size`` is beyond what the run file allows for.
@@ -279,8 +288,8 @@ def share_of(run: RunConfig, size: int) -> float:
     largest = run.privacy.secagg.largest_site
     if size > largest:
         raise ConfigError(
-            f"a site has more to train on than privacy.secagg.largest_site, {largest}, allows for; "
-            "set it to at least the size of the largest site, and not far above"
+            f"site {site!r} has more to train on than privacy.secagg.largest_site, {largest}, "
+            "allows for; set it to at least the size of the largest site, and not far above"
         )
     return size / largest
 

@@ -20,6 +20,7 @@ from fedefm.train.assemble import (
     build_model,
     check_model,
     check_promises,
+    check_share,
     find_manifest,
     load_data,
     plan_exchanges,
@@ -125,6 +126,7 @@ def prepare(
     for name, path in site_files.items():
         check_promises(read_site(path), run, name)
         manifests[name] = find_manifest(path, run.dataset)
+        check_share(run, name, manifests[name])
         refuse_unprotected(run, name, private=protect is not None)
         if run.privacy.dp is not None and protect is not None:
             protect.check(name, path, run, manifests[name])

@@ -19,6 +19,7 @@ from nvflare.private.fed.utils.app_deployer import AppDeployer
 
 import fedefm.model  # noqa: F401 - before anything imports torchvision
 from fedefm.errors import ConfigError
+from fedefm.train.assemble import check_share, find_manifest
 from fedefm.train.effort import efforts
 from nvflare_jobs.afford import refuse_unaffordable
 from nvflare_jobs.parties import places
@@ -63,6 +64,7 @@ class BudgetGuard(AppDeployer, FLComponent):
         ahead = efforts(run, terms.plan().schedule, site, begin)
         refuse_unaffordable(site, site_file, run, ahead, saved.run_id)
         if run.privacy.secagg is not None:
+            check_share(run, site, find_manifest(site_file, run.dataset))
             refuse_unhidden({site: site_file}, run, terms.plan())
 
 

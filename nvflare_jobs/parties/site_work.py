@@ -19,6 +19,7 @@ from fedefm.train.assemble import (
     build_model,
     build_site,
     check_promises,
+    check_share,
     find_manifest,
     load_data,
 )
@@ -80,6 +81,7 @@ class SiteWork:
             credentials, site_file, state_folder, terms, job, self._troubles.append
         )
         manifest = find_manifest(site_file, terms.run.dataset)
+        check_share(terms.run, name, manifest)
         if self._guard is not None:
             self._guard.check(manifest)
         self._data = load_data(manifest, terms.run)

@@ -115,6 +115,16 @@ def test_an_exported_job_holds_no_code_and_runs(
         assert (process.server_folder / "model.safetensors").exists()
 
 
+def test_a_site_larger_than_secure_sums_allow_for_is_named_before_anything_is_written(
+    make_run, hospitals, tmp_path
+) -> None:
+    run = make_run(scenario="client_server", algorithm="fedavg")
+    settings = {**run.model_dump(), "privacy": {"secagg": {"largest_site": 3}}}
+    with pytest.raises(ConfigError, match=r"site 'hosp-a' .*largest_site, 3, "):
+        run_in_simulator(RunConfig.model_validate(settings), hospitals, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @flare
 def test_secure_sums_go_on_without_a_site_that_is_killed_in_one(
     make_run, four_hospitals, tmp_path

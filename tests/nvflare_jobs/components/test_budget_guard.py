@@ -97,6 +97,14 @@ def test_a_job_in_which_the_site_would_not_be_hidden_is_refused(kit, make_run) -
     assert "policy.min_cohort" in deploy(kit, run)
 
 
+def test_a_job_that_does_not_allow_for_a_site_of_this_size_is_refused(kit, make_run) -> None:
+    run = make_run(scenario="client_server", algorithm="fedavg")
+    for privacy in (run.privacy, kit.private(run).privacy):
+        settings = {**privacy.model_dump(), "secagg": {"largest_site": 1}}
+        small = RunConfig.model_validate({**run.model_dump(), "privacy": settings})
+        assert "has more to train on than privacy.secagg.largest_site, 1, " in deploy(kit, small)
+
+
 def test_a_ledger_in_doubt_refuses(kit, tiny_run) -> None:
     kit.set(policy={"epsilon_cap": 50.0})
     kit.spend()
