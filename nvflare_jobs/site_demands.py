@@ -15,10 +15,12 @@ def unmet_demands(
     ``site_files`` are those within reach: all of them in one process, the own one at a site.
     """
     policies = {site: read_site(file).policy for site, file in site_files.items()}
-    return [*_too_small(policies, planned), *_too_trusting(policies, settings)]
+    return [*_too_small(policies, settings, planned), *_too_trusting(policies, settings)]
 
 
-def _too_small(policies: Mapping[str, PolicyConfig], planned: SumPlan) -> Iterator[str]:
+def _too_small(
+    policies: Mapping[str, PolicyConfig], settings: SecaggConfig, planned: SumPlan
+) -> Iterator[str]:
     """Who would not give its part, by how small the cohort is and how large it must be."""
     unwilling: dict[tuple[int, int, bool], set[str]] = {}
     for total in planned.sums:
@@ -34,6 +36,7 @@ def _too_small(policies: Mapping[str, PolicyConfig], planned: SumPlan) -> Iterat
             f"{', '.join(sorted(sites))} would be hidden among {among}, and the site file demands "
             f"{demanded} (policy.min_cohort); "
             f"{_larger(len(planned.sites), demanded + 1, to_a_site)}"
+            f"{', or the site file must demand less' if _could_do(others, settings) else ''}"
         )
 
 
@@ -44,13 +47,15 @@ def _larger(count: int, parts: int, to_a_site: bool) -> str:
     """
     needed = parts + to_a_site
     if count < needed:
-        return (
-            f"at least {needed} sites must take part, and there are {count}, or the site file must "
-            "demand less"
-        )
+        return f"at least {needed} sites must take part, and there are {count}"
     if to_a_site:
         return f"link each site with {parts} others or more (federation.topology)"
     return f"set federation.schedule to 'grid' and federation.cohort to {parts} or more"
+
+
+def _could_do(others: int, settings: SecaggConfig) -> bool:
+    """Whether a site could be content with so few others; the run's colluders are among them."""
+    return others > max(1, settings.colluders)
 
 
 def _too_trusting(policies: Mapping[str, PolicyConfig], settings: SecaggConfig) -> Iterator[str]:

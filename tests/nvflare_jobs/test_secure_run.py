@@ -325,6 +325,46 @@ def demand(sites: Path, letter: str, **policy: Any) -> None:
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "policy": policy}))
 
 
+def test_two_sites_are_told_that_a_third_must_take_part(
+    make_run: Any, hospitals: Path, tmp_path: Path
+) -> None:
+    """Neither a shorter row nor a lower demand could hide one of two from the other."""
+    two = several("ab", hospitals, tmp_path / "sites")
+    for federation in (FEDAVG, GOSSIP, {**GOSSIP, "cohort": 2}, {**SWAP, "cohort": 2}):
+        with pytest.raises((ConfigError, PolicyRefused), match="3 sites must take part") as refused:
+            play(secure(make_run(**federation)), two, tmp_path / "run")
+        assert "schedule" not in str(refused.value)
+        assert "demand less" not in str(refused.value)
+        assert "federation.cohort" not in str(refused.value)
+
+
+def test_a_site_larger_than_the_run_allows_for_is_named_before_anything_is_written(
+    make_run: Any, unreadable: Path, tmp_path: Path
+) -> None:
+    run = secure(make_run(**FEDAVG), largest_site=11)
+    with pytest.raises(ConfigError, match=r"site 'hosp-a' .*largest_site, 11, ") as refused:
+        play(run, unreadable, tmp_path / "run")
+    assert "12" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_of_a_private_site_its_patients_are_held_against_the_largest(
+    make_run: Any, unreadable: Path, tmp_path: Path
+) -> None:
+    for letter in "abcdefghi":
+        path = unreadable / f"hosp-{letter}" / "fedefm_site.yaml"
+        settings = yaml.safe_load(path.read_text())
+        labels = {"labels": ["bars", "disk", "square"]}
+        settings["datasets"]["pretraining"] |= labels
+        path.write_text(yaml.safe_dump({**settings, "ledger": "l.sqlite"}))
+    private = secure(make_run(**FEDAVG), largest_site=1).model_dump()
+    private["privacy"]["dp"] = {"epsilon": 6.0, "patients_per_step": 6, "gradients": "loop"}
+    run = RunConfig.model_validate(private)
+    with pytest.raises(ConfigError, match=r"site 'hosp-a' .*largest_site, 1, "):
+        play(run, unreadable, tmp_path / "run", protect=ByLedger())
+    assert not (tmp_path / "run").exists()
+
+
 def test_secure_sums_that_nobody_can_make_are_refused(
     make_run: Any, unreadable: Path, tmp_path: Path
 ) -> None:
@@ -337,11 +377,21 @@ def test_secure_sums_that_nobody_can_make_are_refused(
     ("federation", "secagg", "policy", "words"),
     [
         (FEDAVG, {}, {"min_cohort": 9}, "hosp-e would be hidden among 8 others"),
-        (FEDAVG, {}, {"min_cohort": 9}, "; at least 10 sites must take part, and there are 9, or"),
-        (GOSSIP, {}, {"min_cohort": 3}, "hosp-e would .* 2 others.*cohort to 4 or more$"),
+        (FEDAVG, {}, {"min_cohort": 9}, "; at least 10 sites .* 9, or the site file must"),
+        (GOSSIP, {}, {"min_cohort": 3}, "hosp-e would .* 2 others.*cohort to 4 or more, or the"),
         (GOSSIP, {}, {"min_cohort": 10}, "2 others.*; at least 11 sites must take part"),
-        (AGGREGATED, {}, {"min_cohort": 3}, "1 other, .*; link each site with 4 others or more"),
-        (AGGREGATED, {}, {"min_cohort": 8}, "1 other, .*; at least 10 sites must take part"),
+        (
+            AGGREGATED,
+            {},
+            {"min_cohort": 3},
+            "1 other, .*; link each site with 4 others or more .*y\\)$",
+        ),
+        (
+            AGGREGATED,
+            {},
+            {"min_cohort": 8},
+            "1 other, .*; at least 10 sites must take part, and there are 9$",
+        ),
         (
             {**SWAP, "cohort": 9},
             {},
