@@ -62,10 +62,12 @@ def way_out(run: RunConfig, plan: Plan, colluders: int) -> str:
     found = nearest_safe(run, plan, colluders)
     if found is not None:
         return f"set {found}"
-    if colluders > len(plan.sites) - 2:
+    others = len(plan.sites) - 1
+    if colluders >= others:
         return (
-            f"of {len(plan.sites)} sites, {colluders} know all parts of any sum but one; let at "
-            f"least {colluders + 2} sites take part, or expect fewer to collude"
+            f"of {others + 1} sites, {others} {'knows' if others == 1 else 'know'} all parts of "
+            f"any sum but one; let at least {colluders + 2} sites take part"
+            f"{', or expect fewer to collude' if colluders > 1 else ''}"
         )
     return "no other topology of these sites would hide all; expect fewer to collude"
 
