@@ -1,7 +1,7 @@
 """What ``fedefm privacy topology`` prints: lines for a reader, JSON for scripts."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -160,10 +160,20 @@ def _end(found: Findings) -> list[str]:
     if found.safe:
         who = "no site" if colluders == 1 else f"no {colluders} sites together"
         return [f"safe: {who} can solve for another one's part of a sum"]
-    ended = [f"not safe: {reason}" for reason in found.reasons]
+    return [
+        *(f"not safe: {reason}" for reason in found.reasons),
+        *(f"way out: {way}" for way in _ways_out(found)),
+    ]
+
+
+def _ways_out(found: Findings) -> Iterator[str]:
     if not found.hidden:
-        ended.append(f"way out: {way_out(found.run, found.plan, colluders)}")
-    return ended
+        yield way_out(found.run, found.plan, len(found.exposures))
+    if found.sums.releases and found.run.privacy.dp is None:
+        yield (
+            "set privacy.dp, or federation.algorithm to 'gossip', or to 'fedavg' with "
+            "federation.scenario 'client_server', which have no experts"
+        )
 
 
 def _ranges(rounds: Iterable[int]) -> str:

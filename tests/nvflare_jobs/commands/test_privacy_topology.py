@@ -155,6 +155,15 @@ def test_json_of_an_unsafe_run_names_who_exposes_whom_and_what_to_set(run, run_f
     assert told.json["proposal"]["federation"] == {"schedule": "grid", "cohort": 4}
 
 
+def test_one_of_two_sites_cannot_be_expected_away(run, run_file):
+    fedavg = {"scenario": "client_server", "algorithm": "fedavg"}
+    told = run(run_file(fedavg), "--count", 2)
+    assert told.out.endswith(
+        "way out: of 2 sites, 1 knows all parts of any sum but one; let at least 3 sites take part"
+        "\n"
+    )
+
+
 # What no sum hides.
 
 
@@ -163,10 +172,13 @@ def test_single_releases_are_named_and_pass_only_under_differential_privacy(run,
     assert plain.code == 1
     assert "protected by nothing, since privacy.dp is not set:" in plain.out
     assert "not safe: whole models go to single partners" in plain.out
-    assert "way out" not in plain.out  # the sums themselves hide everybody
+    (way_out,) = [line for line in plain.out.splitlines() if line.startswith("way out: ")]
+    assert "set privacy.dp, or federation.algorithm to 'gossip'" in way_out
+    assert "cohort" not in way_out  # the sums themselves hide everybody
     private = run(run_file(SWAP, {"secagg": {}, "dp": DP}), "--count", 9)
     assert private.code == 0
     assert "protected by differential privacy only:" in private.out
+    assert "way out" not in private.out
     assert "  site-8 to site-7: 2 models" in private.out
 
 
