@@ -29,13 +29,18 @@ class KindOfRound:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a run file means for the sites. ``exposures`` are for 1, 2, ... colluders."""
+    """What a run file means for the sites. ``exposures`` are for 1, 2, ... colluders.
+
+    ``asked`` is how many colluders were asked for, of which all sites but one are the most that
+    there can be.
+    """
 
     run: RunConfig
     plan: Plan
     sums: SumPlan
     exposures: tuple[Exposure, ...]
     proposal: Proposal | None
+    asked: int
 
     @property
     def hidden(self) -> bool:
@@ -89,11 +94,12 @@ class Findings:
 def findings(run: RunConfig, plan: Plan, colluders: int) -> Findings:
     """Raises ConfigError where so many colluders are too many to go through."""
     sums = planned_sums(run, plan)
-    most_first = [exposure(sums, each) for each in range(colluders, 0, -1)]  # too many: refused
+    most = max(1, min(colluders, len(plan.sites) - 1))
+    most_first = [exposure(sums, each) for each in range(most, 0, -1)]  # too many: refused
     exposures = tuple(reversed(most_first))
     exposed = any(one.exposing for one in exposures)
     proposal = nearest_safe(run, plan, colluders) if exposed else None
-    return Findings(run, plan, sums, exposures, proposal)
+    return Findings(run, plan, sums, exposures, proposal, colluders)
 
 
 def _kinds(sums: SumPlan) -> tuple[KindOfRound, ...]:

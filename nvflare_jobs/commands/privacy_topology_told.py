@@ -23,6 +23,7 @@ def lines(found: Findings) -> list[str]:
         _headline(found),
         "",
         *_table(rows),
+        *_too_many(found),
         "",
         *_table(rounds),
         *_releases(found),
@@ -168,12 +169,19 @@ def _end(found: Findings) -> list[str]:
 
 def _ways_out(found: Findings) -> Iterator[str]:
     if not found.hidden:
-        yield way_out(found.run, found.plan, len(found.exposures))
+        yield way_out(found.run, found.plan, found.asked)
     if found.sums.releases and found.run.privacy.dp is None:
         yield (
             "set privacy.dp, or federation.algorithm to 'gossip', or to 'fedavg' with "
             "federation.scenario 'client_server', which have no experts"
         )
+
+
+def _too_many(found: Findings) -> list[str]:
+    most, count = len(found.exposures), len(found.plan.sites)
+    if found.asked == most:
+        return []
+    return [f"of {count_of(count, 'site')} no more than {most} can collude, {found.asked} cannot"]
 
 
 def _ranges(rounds: Iterable[int]) -> str:

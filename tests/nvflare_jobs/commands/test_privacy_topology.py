@@ -155,6 +155,23 @@ def test_json_of_an_unsafe_run_names_who_exposes_whom_and_what_to_set(run, run_f
     assert told.json["proposal"]["federation"] == {"schedule": "grid", "cohort": 4}
 
 
+@pytest.mark.parametrize("asked", [9, 4])
+def test_more_colluders_than_other_sites_are_said_once_to_be_too_many(run, run_file, asked):
+    told = run(run_file({**GOSSIP, "cohort": 4}), "--count", 4, "--colluders", asked)
+    assert told.code == 1
+    lines = told.out.splitlines()
+    assert [line.split()[0] for line in lines[3:6]] == ["1", "2", "3"]
+    assert lines[6] == f"of 4 sites no more than 3 can collude, {asked} cannot"
+    assert lines[7] == ""
+    assert told.out.count("no more than 3") == 1
+    assert f"of 4 sites, 3 know all parts of any sum but one; let at least {asked + 2}" in lines[-1]
+
+
+def test_as_many_colluders_as_there_can_be_are_not_too_many(run, run_file):
+    told = run(run_file(GOSSIP), "--count", 4, "--colluders", 3)
+    assert "no more than" not in told.out
+
+
 def test_one_of_two_sites_cannot_be_expected_away(run, run_file):
     fedavg = {"scenario": "client_server", "algorithm": "fedavg"}
     told = run(run_file(fedavg), "--count", 2)
