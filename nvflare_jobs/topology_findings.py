@@ -1,16 +1,20 @@
 """All that ``fedefm privacy topology`` finds out of a run file: exposures, releases, traffic."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
-from fedefm.config import RunConfig
-from fedefm.train.assemble import Plan, build_model
+from fedefm.config import RunConfig, read_site
+from fedefm.errors import PolicyRefused
+from fedefm.train.assemble import Plan, build_model, check_promises
 from nvflare_jobs.planned_sums import planned_sums
 from nvflare_jobs.safe_topology import Proposal, nearest_safe
+from nvflare_jobs.secure import refuse_impossible
+from nvflare_jobs.site_demands import unmet_demands
 from privacy.secagg.sum_plan import PlannedRound, Sent, SumPlan, mean_messages, sent
 from privacy.secagg.topology_check import Exposure, exposure
 
@@ -32,7 +36,7 @@ class Findings:
     """What a run file means for the sites. ``exposures`` are for 1, 2, ... colluders.
 
     ``asked`` is how many colluders were asked for, of which all sites but one are the most that
-    there can be.
+    there can be. ``refusals`` say why sites would not take part; None: nobody read their files.
     """
 
     run: RunConfig
@@ -41,6 +45,7 @@ class Findings:
     exposures: tuple[Exposure, ...]
     proposal: Proposal | None
     asked: int
+    refusals: tuple[str, ...] | None = None
 
     @property
     def hidden(self) -> bool:
@@ -60,7 +65,7 @@ class Findings:
                 "whole models go to single partners, which no sum can hide, and privacy.dp is not "
                 "set to bound what they say of a patient"
             )
-        return found
+        return [*found, *(self.refusals or ())]
 
     @property
     def safe(self) -> bool:
@@ -91,15 +96,35 @@ class Findings:
         return self.weights * (part * one.parts + _PLAIN_BYTES * one.models)
 
 
-def findings(run: RunConfig, plan: Plan, colluders: int) -> Findings:
-    """Raises ConfigError where so many colluders are too many to go through."""
+def findings(
+    run: RunConfig, plan: Plan, colluders: int, site_files: Mapping[str, Path] | None = None
+) -> Findings:
+    """``site_files`` are held against the run where they are known, as before a run.
+
+    Raises ConfigError where so many colluders are too many to go through, and for sums that cannot
+    be taken.
+    """
     sums = planned_sums(run, plan)
+    if run.privacy.secagg is not None:
+        refuse_impossible(run, sums)
     most = max(1, min(colluders, len(plan.sites) - 1))
     most_first = [exposure(sums, each) for each in range(most, 0, -1)]  # too many: refused
     exposures = tuple(reversed(most_first))
     exposed = any(one.exposing for one in exposures)
     proposal = nearest_safe(run, plan, colluders) if exposed else None
-    return Findings(run, plan, sums, exposures, proposal, colluders)
+    refusals = None if site_files is None else tuple(_refusals(run, sums, site_files))
+    return Findings(run, plan, sums, exposures, proposal, colluders, refusals)
+
+
+def _refusals(run: RunConfig, sums: SumPlan, site_files: Mapping[str, Path]) -> Iterator[str]:
+    """Why sites would not take part: what their files promise, and by how many they are hidden."""
+    for site, file in site_files.items():
+        try:
+            check_promises(read_site(file), run, site)
+        except PolicyRefused as refused:
+            yield str(refused)
+    if run.privacy.secagg is not None:
+        yield from unmet_demands(site_files, run.privacy.secagg, sums)
 
 
 def _kinds(sums: SumPlan) -> tuple[KindOfRound, ...]:

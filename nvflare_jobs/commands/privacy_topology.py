@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def topology(
     run_file: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The settings of the run.")],
     sites: Annotated[
-        Path | None, typer.Option(help="A folder with one folder a site; their names count.")
+        Path | None, typer.Option(help="A folder with one folder a site; names and policies count.")
     ] = None,
     names: Annotated[
         str, typer.Option(metavar="A,B,C", help="Instead: the sites' names, with commas between.")
@@ -50,14 +50,16 @@ def topology(
     """Say whose part colluding sites could solve for, from all secure sums of a planned run.
 
     Counts the sums, cohorts and traffic of every round, names what no sum hides, and proposes the
-    nearest topology that is safe. Reads no images. Exit code 0 if every site is hidden, 1 if not.
+    nearest topology that is safe. Reads no images. Exit code 0 if every site is hidden, 1 if not
+    or if a site of --sites would not take part.
 
     Example: fedefm privacy topology run.yaml --count 9 --colluders 2 --draw cohorts.png
     """
     _refuse_other_pictures(draw)
     run = read_run(run_file)
     plan = plan_for(run, _sites(run, sites, names, count))
-    found = findings(run, plan, colluders or colluders_of(run))
+    files = None if sites is None else find_sites(sites)
+    found = findings(run, plan, colluders or colluders_of(run), files)
     if draw is not None:
         _write_picture(found, draw)
     if as_json:

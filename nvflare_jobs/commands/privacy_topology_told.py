@@ -28,6 +28,7 @@ def lines(found: Findings) -> list[str]:
         *_table(rounds),
         *_releases(found),
         "",
+        *_unread(found),
         *_end(found),
     ]
 
@@ -39,6 +40,7 @@ def as_json(found: Findings) -> dict[str, Any]:
     return {
         "safe": found.safe,
         "reasons": found.reasons,
+        "site_policies_read": found.refusals is not None,
         "sites": list(found.plan.sites),
         "secure_sums": privacy.secagg is not None,
         "differential_privacy": privacy.dp is not None,
@@ -182,6 +184,12 @@ def _too_many(found: Findings) -> list[str]:
     if found.asked == most:
         return []
     return [f"of {count_of(count, 'site')} no more than {most} can collude, {found.asked} cannot"]
+
+
+def _unread(found: Findings) -> list[str]:
+    if found.refusals is not None:
+        return []
+    return ["not looked at: what the sites' own policies demand; give their files with --sites"]
 
 
 def _ranges(rounds: Iterable[int]) -> str:

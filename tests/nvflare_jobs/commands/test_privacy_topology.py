@@ -1,6 +1,7 @@
 """``fedefm privacy topology`` as a data scientist and an officer meet it."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -179,6 +180,47 @@ def test_one_of_two_sites_cannot_be_expected_away(run, run_file):
         "way out: of 2 sites, 1 knows all parts of any sum but one; let at least 3 sites take part"
         "\n"
     )
+
+
+# What the sites' own files demand.
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({"min_cohort": 3}, "hosp-b would be hidden among 2 others"),
+        ({"colluders": 2}, "'hosp-b' reckons with 2 colluding sites"),
+        ({"require_dp": True}, "'hosp-b' requires differential privacy"),
+    ],
+)
+def test_a_run_that_a_site_would_refuse_is_not_safe(
+    run, run_file, hospitals, tmp_path, policy, words
+):
+    sites = Path(shutil.copytree(hospitals, tmp_path / "sites"))
+    file = sites / "hosp-b" / "fedefm_site.yaml"
+    kept = run(run_file(GOSSIP), "--sites", sites)
+    assert kept.code == 0
+    assert "not looked at" not in kept.out
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "policy": policy}))
+    told = run(run_file(GOSSIP), "--sites", sites)
+    assert told.code == 1
+    (why,) = [line for line in told.out.splitlines() if line.startswith("not safe: ")]
+    assert words in why
+    as_json = run(run_file(GOSSIP), "--sites", sites, "--json").json
+    assert as_json["safe"] is False
+    assert as_json["reasons"] == [why.removeprefix("not safe: ")]
+    assert as_json["site_policies_read"] is True
+
+
+def test_it_says_so_where_no_policies_were_read(run, run_file):
+    told = run(run_file(GOSSIP), "--count", 9)
+    assert told.out.count("not looked at: what the sites' own policies demand") == 1
+    assert run(run_file(GOSSIP), "--count", 9, "--json").json["site_policies_read"] is False
+
+
+def test_sums_that_no_run_could_take_are_refused_here_too(run, run_file):
+    file = run_file(GOSSIP, {"secagg": {"value_bits": 30}})
+    refused(run(file, "--count", 9), "9 parties")
 
 
 # What no sum hides.
