@@ -172,4 +172,4 @@ def test_sites_with_the_same_demand_are_named_together(tmp_path: Path) -> None:
     files = {name: site_file(tmp_path / name, min_cohort=3) for name in "gbe"}
     with pytest.raises(PolicyRefused, match=r"b, e, g would be hidden among 2 others") as refused:
         refuse_unhidden(files, run, plan)
-    assert "federation.cohort 4 or more" in str(refused.value)
+    assert "federation.cohort to 4 or more" in str(refused.value)
