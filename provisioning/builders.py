@@ -24,6 +24,8 @@ GATE = {
     "direction": "out",  # what leaves; FLARE's default looks at what comes in
 }
 GUARD = "nvflare_jobs.components.budget_guard.BudgetGuard"
+LAUNCHER = "nvflare_jobs.kit.launcher.JobLauncher"  # outlives the death of a job's process
+RETURNING = "nvflare_jobs.kit.returning.ReturningSite"  # and of the whole site
 KIT_VARIABLE = "FEDEFM_KIT"  # set by the server's start script to the folder it runs in
 LOG_STREAMERS = ("site_log_streamer", "log_receiver")
 RIGHTS: dict[str, Any] = {
@@ -87,11 +89,18 @@ class HardenedKitBuilder(Builder):  # type: ignore[misc]
 
     def _build_site(self, client: Participant, ctx: ProvisionContext) -> None:
         local = Path(ctx.get_local_dir(client))
-        _write(local / "resources.json", _hardened(local))
+        resources = _hardened(local)
+        (launcher,) = [each for each in resources["components"] if each["id"] == "process_launcher"]
+        launcher["path"] = LAUNCHER
+        _write(local / "resources.json", resources)
         _write(local / "authorization.json", _authorization())
         _write(local / "privacy.json", _privacy())
+        returning = {"id": "returning_site", "path": RETURNING, "args": {}}
         guard = {"id": "app_deployer", "path": GUARD, "args": {}}  # FLARE's name of what deploys
-        _write(local / "fedefm__p_resources.json", {"format_version": 2, "components": [guard]})
+        _write(
+            local / "fedefm__p_resources.json",
+            {"format_version": 2, "components": [guard, returning]},
+        )
 
 
 def _hardened(local: Path) -> dict[str, Any]:
