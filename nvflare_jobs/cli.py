@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from fedefm.errors import FedEFMError
-from nvflare_jobs.commands import data, demo, finetune, job, privacy, report, run
+from nvflare_jobs.commands import data, demo, finetune, job, privacy, provision, report, run
 
 app = typer.Typer(
     help="Hospitals train one medical imaging foundation model together, without sharing images.",
@@ -21,6 +21,7 @@ job.register(app)
 finetune.register(app)
 report.register(app)
 app.add_typer(privacy.app, name="privacy")
+app.add_typer(provision.app, name="provision")
 
 
 @app.callback()
