@@ -22,6 +22,7 @@ from pydantic import (
 
 from fedefm.errors import ConfigError, all_problems
 
+SITE_FILE = "fedefm_site.yaml"  # the hospital's own; read by ``read_site``
 Name = str
 Adjacency = Literal["add_or_remove_one", "replace_one"]
 

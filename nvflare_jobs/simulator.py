@@ -41,7 +41,7 @@ from fedefm.train.workshop import find_sites, holdings, resolve
 from nvflare_jobs.jobs.pretrain import export_job
 from nvflare_jobs.parties.heads import HEADS_FILE
 from nvflare_jobs.parties.places import STATUS_FILE
-from nvflare_jobs.parties.site_work import tell_reason
+from nvflare_jobs.parties.reasons import tell_reason
 from nvflare_jobs.parties.terms import Terms, terms_for
 from nvflare_jobs.simulator_process import SimulatorProcess, server_folder
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import yaml
 
+from fedefm.config import SITE_FILE as SITE_FILE
 from fedefm.data.corpora import Division, Held
 from fedefm.data.folders import fresh_folder, link_or_copy
 from fedefm.data.holdings import holdings
 from fedefm.data.manifest import Manifest, Row, write_manifest
 from fedefm.errors import DataError
 
-SITE_FILE = "fedefm_site.yaml"
 LEDGER = "ledger.sqlite"  # made by the first private run
 BUDGET = "patients"  # all datasets of a site here are of the same patients
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from fedefm.train.header import SERVER as SERVER
 from fedefm.train.message import Shapes, Tensors
 
-SERVER = "server"  # a party like any other
 Inbox = Mapping[str, Tensors]
 Result = TypeVar("Result")
 

@@ -8,8 +8,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +17,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fedefm.errors import MessageRejected
+from fedefm.train.header import Header as Header
+from fedefm.train.header import read_header
 
 if TYPE_CHECKING:
     from fedefm.train.protection import Release
@@ -26,22 +28,6 @@ Shapes = Mapping[str, torch.Size]
 TYPES = (torch.float32, torch.int32, torch.int64, torch.uint8)  # what can be checked and summed
 ANY_LENGTH = torch.Size([-1])  # the wanted shape of bytes whose number nobody knows beforehand
 LONGEST_BYTES = 2**24
-LONGEST_WORD = 300  # characters of a name in a header: errors repeat it, and reports the errors
-
-
-@dataclass(frozen=True)
-class Header:
-    """Where a message belongs. ``mechanism`` names what protected it at the sender."""
-
-    job: str
-    run_id: str
-    round: int
-    phase: str
-    sender: str
-    receiver: str
-    sequence: int
-    sha256: str
-    mechanism: str
 
 
 class Seal(Protocol):
@@ -80,7 +66,7 @@ class Message:
         try:
             length = int.from_bytes(data[:8], "little")
             metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-            header = _header(json.loads(metadata["header"]))
+            header = read_header(json.loads(metadata["header"]))
             return cls(header, load(data), metadata.get("seal", ""))
         except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise MessageRejected(f"not a message of this protocol: {error}") from None
@@ -197,15 +183,6 @@ class Postbox:
                 raise _rejected(header, f"tensor {name!r} holds NaN or infinite values")
         if digest(tensors) != header.sha256:
             raise _rejected(header, "its content does not match its SHA-256")
-
-
-def _header(values: Mapping[str, Any]) -> Header:
-    for field in fields(Header):
-        if type(values[field.name]) is not field.type:
-            raise TypeError(f"{field.name} of the header is not of its type")
-        if len(str(values[field.name])) > LONGEST_WORD:
-            raise ValueError(f"{field.name} of the header is longer than {LONGEST_WORD} characters")
-    return Header(**{field.name: values[field.name] for field in fields(Header)})
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -24,8 +24,8 @@ from fedefm.train.effort import efforts
 from nvflare_jobs.afford import refuse_unaffordable
 from nvflare_jobs.parties import places
 from nvflare_jobs.parties.deployed import CONFIG, terms_in
+from nvflare_jobs.parties.reasons import tell_reason
 from nvflare_jobs.parties.saved_run import SavedRun
-from nvflare_jobs.parties.site_work import tell_reason
 from nvflare_jobs.parties.terms import Terms
 from nvflare_jobs.secure import refuse_unhidden
 

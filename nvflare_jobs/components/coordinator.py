@@ -22,14 +22,14 @@ from fedefm.errors import FedEFMError, MessageRejected, ProtocolError
 from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
 from nvflare_jobs.components.site_executor import check_sender
-from nvflare_jobs.parties import messages, places, terms
+from nvflare_jobs.parties import messages, places, tasks, terms
 from nvflare_jobs.parties.conductor import SIMULATOR, Conductor
 from nvflare_jobs.parties.gathering import Gathering, Patience, no_patience
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import credentials_of
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
-from nvflare_jobs.parties.site_work import tell_reason
+from nvflare_jobs.parties.reasons import tell_reason
 
 
 class Coordinator(Controller):
@@ -121,7 +121,7 @@ class Coordinator(Controller):
     def _send(self, receiver: str, message: Message) -> None:
         """The server's message arrives at the site as one from a neighbor does."""
         request = messages.pack_message(message)
-        request.set_header(ReservedHeaderKey.TASK_NAME, messages.SHARE)
+        request.set_header(ReservedHeaderKey.TASK_NAME, tasks.SHARE)
         with self._engine.new_context() as fl_ctx:
             replies = self._engine.send_aux_request(
                 targets=[receiver],

@@ -8,7 +8,7 @@ from nvflare.recipe.spec import Recipe
 from fedefm.errors import ConfigError
 from nvflare_jobs.components.coordinator import Coordinator
 from nvflare_jobs.components.site_executor import SiteExecutor
-from nvflare_jobs.parties.messages import TASKS
+from nvflare_jobs.parties.tasks import TASKS
 from nvflare_jobs.parties.terms import Terms
 
 INSTALLED = ["fedefm", "privacy", "provisioning", "nvflare_jobs"]  # at every site, never in a job

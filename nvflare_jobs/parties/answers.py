@@ -10,12 +10,12 @@ from typing import Any
 
 from fedefm.config import PolicyConfig, RunConfig
 from fedefm.errors import PolicyRefused
+from nvflare_jobs.parties.reasons import LONGEST as LONGEST
 
 # Never told by a private site; how long a step takes tells how many patients were drawn.
 MEASURED_IN_TRAINING = frozenset({"loss", "similarity", "seconds"})
 # Never told by a single site where sums are secure; the run adds them up over all sites instead.
 ADDED_UP = frozenset({"loss", "accuracy", "images", "similarity"})
-LONGEST = 4000  # characters of a sentence; a list of findings is some hundred
 LONGEST_COMPLAINT = 500  # others may have caused it, and chosen its words
 MOST_COMPLAINTS = 50  # of one round
 Form = Callable[[Any], bool]

@@ -41,8 +41,9 @@ from nvflare_jobs.parties.accuracy import pooled, tell_global, tell_own
 from nvflare_jobs.parties.deadlines import deadlines_of
 from nvflare_jobs.parties.gathering import Answers, Patience, no_patience
 from nvflare_jobs.parties.heads import HEADS_FILE, KNOWN_HEADS, KnownHeads
-from nvflare_jobs.parties.messages import DISMISS, MEASURE, PUBLISH, READY, ROUND, outcome_of
 from nvflare_jobs.parties.party import Party
+from nvflare_jobs.parties.reports import outcome_of
+from nvflare_jobs.parties.tasks import DISMISS, MEASURE, PUBLISH, READY, ROUND
 from nvflare_jobs.parties.terms import Terms
 
 START_S = 600.0  # how long sites may take to start and to decode their images

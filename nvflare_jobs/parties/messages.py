@@ -7,40 +7,44 @@ coordinator and a site.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.apis.shareable import Shareable
 
 from fedefm.errors import MessageRejected, ProtocolError
-from fedefm.train.exchange import RoundStats
-from fedefm.train.message import Message
-from fedefm.train.simulate import Outcome
 
-READY = "fedefm_ready"  # are you there, what do you hold, what have you saved
-ROUND = "fedefm_round"  # play one round
-MEASURE = "fedefm_measure"  # tell what was measured in the round, in a sum over all sites
-PUBLISH = "fedefm_publish"  # the last exchange, and measure what came of it
-DISMISS = "fedefm_dismiss"  # the run does not begin: give back what was set aside for it
-SHARE = "fedefm_share"  # one message between two parties
-TASKS = "fedefm_*"
+if TYPE_CHECKING:
+    from fedefm.train.message import Message
 
 _MESSAGE, _NUMBERS = "message", "numbers"
 Numbers = Mapping[str, Any]  # what JSON holds
+Bytes = bytes | bytearray | memoryview
 
 
-def pack_message(message: Message) -> Shareable:
+def pack_message(message: "Message") -> Shareable:
     """A message between two parties as task data."""
-    return _wrap({_MESSAGE: message.to_bytes()})
+    return pack_bytes(message.to_bytes())
 
 
-def unpack_message(shareable: Shareable) -> Message:
+def unpack_message(shareable: Shareable) -> "Message":
     """The message in task data. Raises MessageRejected for anything else."""
-    content = _content(shareable, MessageRejected)
-    data = content.get(_MESSAGE)
+    from fedefm.train.message import Message  # torch loads slowly, and takes memory
+
+    return Message.from_bytes(bytes(message_bytes(shareable)))
+
+
+def pack_bytes(data: bytes) -> Shareable:
+    """A message in its wire form as task data; the bytes are not copied."""
+    return _wrap({_MESSAGE: data})
+
+
+def message_bytes(shareable: Shareable) -> Bytes:
+    """The wire form of the message in task data, uncopied. Raises MessageRejected without one."""
+    data = _content(shareable, MessageRejected).get(_MESSAGE)
     if not isinstance(data, bytes | bytearray | memoryview):
         raise MessageRejected("task data holds no message of this protocol")
-    return Message.from_bytes(bytes(data))
+    return data
 
 
 def is_message(shareable: Shareable) -> bool:
@@ -66,43 +70,6 @@ def unpack_numbers(shareable: Shareable) -> dict[str, Any]:
     if not isinstance(numbers, dict):
         raise ProtocolError("task data holds no named numbers")
     return numbers
-
-
-def report_of(outcome: Outcome[RoundStats], reason: str | None) -> dict[str, Any]:
-    """What a site tells the coordinator about one round; ``reason`` where it failed."""
-    stats = outcome.result or RoundStats()
-    return {
-        "reason": reason,
-        "loss": stats.loss,
-        "learning_rate": stats.learning_rate,
-        "similarity": dict(stats.similarity),
-        "unheard": sorted(outcome.missing),
-        "rejected": outcome.rejected,
-        "sent_bytes": outcome.sent_bytes,
-        "received_bytes": outcome.received_bytes,
-        "seconds": outcome.seconds,
-        "exchange_seconds": outcome.exchange_seconds,
-    }
-
-
-def outcome_of(report: Numbers) -> Outcome[RoundStats]:
-    """The outcome that ``report_of`` told. Raises ProtocolError where a part is missing."""
-    try:
-        return Outcome(
-            result=RoundStats(
-                loss=report["loss"],
-                learning_rate=report["learning_rate"],
-                similarity={str(host): float(v) for host, v in report["similarity"].items()},
-            ),
-            missing=set(report["unheard"]),
-            rejected=[str(refusal) for refusal in report["rejected"]],
-            sent_bytes=int(report["sent_bytes"]),
-            received_bytes=int(report["received_bytes"]),
-            seconds=float(report["seconds"]),
-            exchange_seconds=float(report["exchange_seconds"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProtocolError(f"a site's report cannot be read: {error!r}") from None
 
 
 def _wrap(data: dict[str, Any]) -> Shareable:

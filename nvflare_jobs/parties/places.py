@@ -7,7 +7,7 @@ client processes inherit. In a project they stand in the kit, and the environmen
 import os
 from pathlib import Path
 
-from fedefm.data.site_folders import SITE_FILE
+from fedefm.config import SITE_FILE
 from fedefm.errors import ConfigError
 
 SITES_DIR, STATE_DIR = "FEDEFM_SITES_DIR", "FEDEFM_STATE_DIR"

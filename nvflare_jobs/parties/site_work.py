@@ -4,7 +4,6 @@ Knows nothing of FLARE. What leaves is decided here by the site's own file: a nu
 not in ``policy.allowed_metrics`` is not told.
 """
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedefm.config import SiteConfig, read_site
 from fedefm.data.dataset import FrameDataset
-from fedefm.errors import ConfigError, FedEFMError, PolicyRefused, ProtocolError
+from fedefm.errors import ConfigError, PolicyRefused, ProtocolError
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import (
@@ -29,19 +28,19 @@ from fedefm.train.rounds import algorithm_for
 from fedefm.train.simulate import Outcome
 from fedefm.train.site import Site
 from fedefm.train.workshop import holdings
-from nvflare_jobs.parties.answers import LONGEST, MEASURED_IN_TRAINING, few, tellable
+from nvflare_jobs.parties.answers import MEASURED_IN_TRAINING, few, tellable
 from nvflare_jobs.parties.heads import KNOWN_HEADS
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import Credentials
-from nvflare_jobs.parties.messages import DISMISS, MEASURE, PUBLISH, READY, ROUND, report_of
 from nvflare_jobs.parties.party import Party
+from nvflare_jobs.parties.reasons import tell_reason as tell_reason
+from nvflare_jobs.parties.reports import report_of
 from nvflare_jobs.parties.saved_run import SavedRun
+from nvflare_jobs.parties.tasks import DISMISS, MEASURE, PUBLISH, READY, ROUND
 from nvflare_jobs.parties.terms import Terms
 
 if TYPE_CHECKING:
     from nvflare_jobs.parties.site_guard import SiteGuard
-
-logger = logging.getLogger(__name__)
 
 
 class SiteWork:
@@ -328,15 +327,3 @@ def _guard(site: str, site_file: Path, terms: Terms, job: str) -> "SiteGuard | N
     from nvflare_jobs.parties.site_guard import SiteGuard  # the privacy packages load slowly
 
     return SiteGuard(site, site_file, terms, job)
-
-
-def tell_reason(error: Exception) -> str:
-    """Why a site failed, as others may read it.
-
-    Our own errors are written for a reader and carry no patient identifier. What others throw may
-    hold anything, so it stays in the site's log.
-    """
-    if isinstance(error, FedEFMError):
-        return f"{type(error).__name__}: {error}"[:LONGEST]
-    logger.error("unexpected error", exc_info=error)
-    return f"{type(error).__name__}, see the site's own log"

@@ -8,15 +8,16 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import networkx as nx
 from pydantic import Field
 
 from fedefm.config import RunConfig, Section, parse
 from fedefm.errors import ConfigError
-from fedefm.topology.graphs import build_graph
-from fedefm.train.assemble import Plan, plan_exchanges
-from fedefm.train.exchange import SERVER
+from fedefm.train.header import SERVER
+
+if TYPE_CHECKING:
+    from fedefm.train.assemble import Plan
 
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -35,8 +36,12 @@ class Terms(Section):
         """How many sites make the quorum."""
         return math.ceil(self.run.federation.quorum * len(self.sites))
 
-    def plan(self) -> Plan:
+    def plan(self) -> "Plan":
         """Who exchanges with whom in which round; the same at all sites."""
+        import networkx as nx
+
+        from fedefm.train.assemble import plan_exchanges  # torch loads slowly
+
         graph = nx.Graph()
         graph.add_nodes_from(self.sites)
         graph.add_edges_from(self.links)
@@ -75,6 +80,8 @@ def terms_for(
                 f"site name {site!r} cannot be a FLARE client; use letters, digits, - _ . "
                 f"and not {SERVER!r}"
             )
+    from fedefm.topology.graphs import build_graph
+
     graph = build_graph(run.federation.topology, sites)
     run = _without_path(run)
     terms = Terms(

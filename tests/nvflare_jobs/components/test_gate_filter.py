@@ -19,7 +19,9 @@ from fedefm.train.message import Message, Postbox
 from fedefm.train.simulate import Outcome
 from nvflare_jobs.components.gate_filter import GateFilter
 from nvflare_jobs.components.sealed_task import SealedTask
-from nvflare_jobs.parties.messages import SHARE, pack_message, pack_numbers, report_of
+from nvflare_jobs.parties.messages import pack_message, pack_numbers
+from nvflare_jobs.parties.reports import report_of
+from nvflare_jobs.parties.tasks import SHARE
 
 
 @pytest.fixture

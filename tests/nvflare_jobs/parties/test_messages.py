@@ -11,13 +11,12 @@ from fedefm.train.exchange import RoundStats
 from fedefm.train.message import Postbox
 from fedefm.train.simulate import Outcome
 from nvflare_jobs.parties.messages import (
-    outcome_of,
     pack_message,
     pack_numbers,
-    report_of,
     unpack_message,
     unpack_numbers,
 )
+from nvflare_jobs.parties.reports import outcome_of, report_of
 
 
 def test_a_message_survives_flares_serialization() -> None:

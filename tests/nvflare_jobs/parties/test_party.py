@@ -12,8 +12,8 @@ from fedefm.train.message import Header, Message, Postbox
 from fedefm.train.protection import Unprotected
 from nvflare_jobs.parties.answers import MOST_COMPLAINTS, check_answer
 from nvflare_jobs.parties.mailbox import Mailbox
-from nvflare_jobs.parties.messages import report_of
 from nvflare_jobs.parties.party import Party
+from nvflare_jobs.parties.reports import report_of
 
 SHAPES = {"x": torch.Size([2])}
 

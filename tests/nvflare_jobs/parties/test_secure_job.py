@@ -17,8 +17,8 @@ from fedefm.train.message import Header, Message
 from fedefm.train.run import run_in_process
 from fedefm.train.simulate import Faults
 from nvflare_jobs.parties import places
-from nvflare_jobs.parties.messages import PUBLISH, ROUND
 from nvflare_jobs.parties.phases import check_hidden
+from nvflare_jobs.parties.tasks import PUBLISH, ROUND
 from nvflare_jobs.secure import BySecureSums
 
 FEDAVG = {"scenario": "client_server", "algorithm": "fedavg"}

@@ -9,7 +9,7 @@ from fedefm.config import RunConfig
 from fedefm.errors import BudgetExhausted, ConfigError, DataError, PolicyRefused
 from fedefm.train.exchange import RoundStats
 from fedefm.train.simulate import Outcome
-from nvflare_jobs.parties.messages import report_of
+from nvflare_jobs.parties.reports import report_of
 from nvflare_jobs.parties.site_work import SiteWork, tell_reason
 from nvflare_jobs.parties.terms import terms_for
 from privacy.ledger import Dataset, Ledger
