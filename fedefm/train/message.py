@@ -109,7 +109,7 @@ class Postbox:
         self.release = release
         self.seal_with = seal
         self._sequence = 0
-        self._last_from: dict[str, int] = {}
+        self._last_from: dict[str, tuple[int, int]] = {}  # its round and sequence number
 
     def seal(self, round_index: int, phase: str, receiver: str, tensors: Tensors) -> Message:
         """A message to ``receiver``, with the next sequence number.
@@ -144,7 +144,7 @@ class Postbox:
         self._check_address(header, round_index, phase, senders)
         self.vouch(message)
         self._check_content(message, shapes)
-        self._last_from[header.sender] = header.sequence
+        self._last_from[header.sender] = (header.round, header.sequence)
         return message.tensors
 
     def vouch(self, message: Message) -> None:
@@ -169,7 +169,8 @@ class Postbox:
                 )
         if header.sender not in senders:
             raise _rejected(header, "it is not expected to send in this round")
-        if header.sequence <= self._last_from.get(header.sender, 0):
+        # by round, since a sender that was started again begins to count anew
+        if (header.round, header.sequence) <= self._last_from.get(header.sender, (header.round, 0)):
             raise _rejected(header, f"sequence number {header.sequence} was seen before")
 
     def _check_content(self, message: Message, shapes: Shapes) -> None:

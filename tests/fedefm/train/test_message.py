@@ -163,6 +163,19 @@ def test_a_message_is_opened_once() -> None:
     opened(sender.seal(3, "weights", "east", WEIGHTS), postbox)
 
 
+def test_a_sender_that_was_started_again_is_heard_in_the_next_round_and_not_twice_in_one() -> None:
+    postbox, round_3 = Postbox("east", "job", "run-1"), sent(sequence=5)
+    opened(round_3, postbox)
+    again = Postbox("north", "job", "run-1")  # counts from 1
+    with pytest.raises(MessageRejected, match="sequence number 1 was seen before"):
+        opened(again.seal(3, "weights", "east", WEIGHTS), postbox)
+    north = frozenset({"north"})
+    message = again.seal(4, "weights", "east", WEIGHTS)
+    assert postbox.open(message, 4, "weights", north, shapes_of(WEIGHTS)).keys() == WEIGHTS.keys()
+    with pytest.raises(MessageRejected, match="was seen before"):
+        postbox.open(message, 4, "weights", north, shapes_of(WEIGHTS))
+
+
 def test_a_refused_message_does_not_use_up_its_number() -> None:
     postbox = Postbox("east", "job", "run-1")
     message = sent()
