@@ -8,13 +8,15 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from fedefm import __version__
 from fedefm.config import RunConfig, Section, parse
 from fedefm.errors import ConfigError
 from fedefm.train.header import SERVER
+from fedefm.versions import release, work_together
 
 if TYPE_CHECKING:
     from fedefm.train.assemble import Plan
@@ -25,6 +27,7 @@ SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class Terms(Section):
     """Everything that the coordinator and every site of a job must agree on."""
 
+    toolkit: str  # the version that made the job; for others its settings may mean other things
     run: RunConfig
     sites: tuple[str, ...] = Field(min_length=1)
     links: tuple[tuple[str, str], ...]
@@ -85,6 +88,7 @@ def terms_for(
     graph = build_graph(run.federation.topology, sites)
     run = _without_path(run)
     terms = Terms(
+        toolkit=__version__,
         run=run,
         sites=tuple(sites),
         links=tuple(graph.edges),
@@ -100,12 +104,27 @@ def terms_for(
 
 
 def read_terms(text: str) -> Terms:
-    """The terms in a job. Raises ConfigError with every mistake."""
+    """The terms in a job. Raises ConfigError with every mistake.
+
+    One of another release is refused before its settings are looked at.
+    """
     try:
         data = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"the job's terms are not JSON: {error}") from None
+    _require_this_release(data.get("toolkit") if isinstance(data, dict) else None)
     return parse(data, Terms, "job")
+
+
+def _require_this_release(made_with: Any) -> None:
+    told = made_with if isinstance(made_with, str) else ""
+    if not work_together(told, __version__):
+        maker = f"fedefm {told[:40]!r}" if told else "a version of fedefm that it does not tell"
+        raise ConfigError(
+            f"the job was made with {maker}, and {__version__} is installed here, which runs jobs "
+            f"of {release(__version__)} only; export it again with fedefm {release(__version__)}, "
+            "or bring all parties to one version"
+        )
 
 
 def _without_path(run: RunConfig) -> RunConfig:

@@ -1,10 +1,15 @@
 """What a job says, and what cannot be a job."""
 
+import json
+
 import networkx as nx
 import pytest
 
+from fedefm import __version__
 from fedefm.errors import ConfigError
+from fedefm.versions import release
 from nvflare_jobs.jobs.pretrain import PretrainRecipe
+from nvflare_jobs.parties.saved_run import terms_digest
 from nvflare_jobs.parties.terms import read_terms, terms_for
 
 SITES = ("hosp-a", "hosp-b", "hosp-c")
@@ -53,3 +58,43 @@ def test_all_mistakes_of_a_forged_job_are_told_at_once(tiny_run) -> None:
     text = terms_for(tiny_run, SITES).model_dump_json().replace('"rounds":3', '"rounds":0')
     with pytest.raises(ConfigError, match=r"run\.federation\.rounds"):
         read_terms(text)
+
+
+def job_of_version(run, version: str | None) -> str:
+    """The text of a job as ``version`` of the toolkit makes it; None: before jobs said it."""
+    terms = json.loads(terms_for(run, SITES).model_dump_json())
+    if version is None:
+        del terms["toolkit"]
+    else:
+        terms["toolkit"] = version
+    return json.dumps(terms)
+
+
+def test_a_job_says_which_version_made_it(tiny_run) -> None:
+    assert terms_for(tiny_run, SITES).toolkit == __version__
+
+
+def test_a_patch_release_runs_the_jobs_of_another(tiny_run) -> None:
+    patched = f"{release(__version__)}.99"
+    assert read_terms(job_of_version(tiny_run, patched)).toolkit == patched
+
+
+@pytest.mark.parametrize("version", ["0.0.9", "99.0.0", "0.10.0", "new", "", None, 7])
+def test_a_job_of_another_release_is_refused_with_a_way_out(tiny_run, version) -> None:
+    told = rf"made with .*{__version__} is installed here.*export it again with fedefm"
+    with pytest.raises(ConfigError, match=told):
+        read_terms(job_of_version(tiny_run, version))
+
+
+def test_another_release_is_told_before_what_it_calls_its_settings(tiny_run) -> None:
+    terms = json.loads(job_of_version(tiny_run, "99.0.0"))
+    terms["run"]["a setting of tomorrow"] = 1
+    with pytest.raises(ConfigError, match=r"^the job was made with fedefm '99\.0\.0'"):
+        read_terms(json.dumps(terms))
+
+
+def test_a_run_goes_on_across_a_patch_and_not_across_a_release(tiny_run) -> None:
+    before = terms_for(tiny_run, SITES)
+    patched = before.model_copy(update={"toolkit": f"{release(__version__)}.99"})
+    other = before.model_copy(update={"toolkit": "99.0.0"})
+    assert terms_digest(patched) == terms_digest(before) != terms_digest(other)
