@@ -5,13 +5,20 @@ import json
 import secrets
 import shutil
 from pathlib import Path
+from typing import Any
 
 from fedefm.errors import ConfigError
 from fedefm.train.state import PartyState, finished_rounds, load_state, save_state
+from fedefm.versions import release
 from nvflare_jobs.parties import places
 from nvflare_jobs.parties.terms import Terms
 
-FREE_TO_CHANGE = {"federation": {"quorum", "deadline_s", "evaluate_every"}}  # on a resume
+FREE_TO_CHANGE: dict[str, Any] = {  # on a resume
+    "toolkit": True,
+    "resume": True,
+    "recorded": True,
+    "run": {"federation": {"quorum", "deadline_s", "evaluate_every"}},
+}
 TERMS_FILE = "terms.sha256"
 
 
@@ -62,7 +69,6 @@ class SavedRun:
 
 def terms_digest(terms: Terms) -> str:
     """What two jobs must share for one to go on with the other's state."""
-    data = terms.model_dump(
-        mode="json", exclude={"resume": True, "recorded": True, "run": FREE_TO_CHANGE}
-    )
+    data = terms.model_dump(mode="json", exclude=FREE_TO_CHANGE)
+    data["release"] = release(terms.toolkit)  # a patch in the middle of a run changes nothing
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
