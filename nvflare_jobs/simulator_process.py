@@ -6,6 +6,7 @@ Run as a module it is that process: FLARE's simulator, and a thread that watches
 import json
 import os
 import runpy
+import secrets
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import psutil
 
 from fedefm.train.exchange import SERVER
 from nvflare_jobs.components import ALLOWED_CLASSES
-from nvflare_jobs.parties.places import IDENTITIES_DIR, RUN_FOLDER, SITES_DIR, STATE_DIR
+from nvflare_jobs.parties.places import IDENTITIES_DIR, RUN_FOLDER, SIMULATION, SITES_DIR, STATE_DIR
 
 SIMULATOR = "nvflare.private.fed.app.simulator.simulator"
 JOB_FOLDER = "simulate_job"  # FLARE's name of the only job of a simulation
@@ -58,6 +59,7 @@ class SimulatorProcess:
             **dict.fromkeys(THREADS, "1"),
             SITES_DIR: str(sites_folder.resolve()),
             STATE_DIR: str(states.resolve()),
+            SIMULATION: secrets.token_hex(8),
         }
 
     @property

@@ -61,6 +61,13 @@ def finished_rounds(folder: Path) -> list[int]:
     return [int(path.name.removeprefix("round-")) for path in _states(folder)]
 
 
+def forget_after(folder: Path, finished_rounds: int) -> None:
+    """Remove the states after more than ``finished_rounds`` rounds."""
+    for path in _states(folder):
+        if int(path.name.removeprefix("round-")) > finished_rounds:
+            shutil.rmtree(path)
+
+
 def _states(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []

@@ -12,6 +12,7 @@ from fedefm.errors import ConfigError
 
 SITES_DIR, STATE_DIR = "FEDEFM_SITES_DIR", "FEDEFM_STATE_DIR"
 IDENTITIES_DIR = "FEDEFM_IDENTITIES_DIR"
+SIMULATION = "FEDEFM_SIMULATION"  # which one: FLARE gives the jobs of all of them one id
 RUN_FOLDER = "fedefm_run"  # in the server's folder of the job; part of what is downloaded
 STATUS_FILE = "status.json"  # in the run folder: what became of the job
 STARTUP = "startup"  # in the kit, with its certificate and key
@@ -48,6 +49,11 @@ def state_folder(party: str, run_name: str, kit: Path) -> Path:
 def identity_folder(party: str) -> Path | None:
     """Where a simulation has put what ``party`` signs with; None where it made nothing."""
     return Path(os.environ[IDENTITIES_DIR]) / party if IDENTITIES_DIR in os.environ else None
+
+
+def job_key(job: str) -> str:
+    """``job``, as no other job is called at a party, in this simulation or another one."""
+    return f"{job} {os.environ[SIMULATION]}" if SIMULATION in os.environ else job
 
 
 def run_id(state: Path) -> str | None:

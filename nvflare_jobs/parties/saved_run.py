@@ -4,13 +4,15 @@ import hashlib
 import json
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fedefm.errors import ConfigError
-from fedefm.train.state import PartyState, finished_rounds, load_state, save_state
+from fedefm.train.state import PartyState, finished_rounds, forget_after, load_state, save_state
 from fedefm.versions import release
 from nvflare_jobs.parties import places
+from nvflare_jobs.parties.begun import BEGUN, Begun, read_begun, write_begun
 from nvflare_jobs.parties.terms import Terms
 
 FREE_TO_CHANGE: dict[str, Any] = {  # on a resume
@@ -25,13 +27,17 @@ TERMS_FILE = "terms.sha256"
 class SavedRun:
     """The state of ``site`` in ``folder``, where nobody else writes.
 
-    ``run_id`` is what the site's ledger calls the run: random, and the same when it is resumed.
+    ``run_id`` is what the site's ledger calls the run: random, and the same when it is resumed, or
+    when ``job`` is found to have begun here already. ``begun`` says what another process of this
+    job has begun before.
     """
 
-    def __init__(self, site: str, folder: Path, terms: Terms) -> None:
+    def __init__(self, site: str, folder: Path, terms: Terms, job: str = "") -> None:
         self._site, self._folder, self._digest = site, folder, terms_digest(terms)
         known = places.run_id(folder) if terms.resume and self._is_of_this_run() else None
-        self.run_id = known or secrets.token_hex(16)
+        self.begun = read_begun(folder, job)
+        self.run_id = self.begun.run_id if self.begun else known or secrets.token_hex(16)
+        self._now = self.begun or Begun(job, self.run_id)
 
     def rounds(self) -> list[int]:
         """Newest first; only states of the very run that this job goes on with."""
@@ -39,11 +45,25 @@ class SavedRun:
 
     def begin(self) -> None:
         """Forget what was there."""
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
-        self._folder.mkdir(parents=True)
+        self.note(run_id=self.run_id)
+        for path in self._folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != BEGUN:
+                path.unlink()
         (self._folder / places.RUN_ID).write_text(f"{self.run_id}\n", encoding="utf-8")
         (self._folder / TERMS_FILE).write_text(self._digest, encoding="utf-8")
+        self.note(begin_at=0)
+
+    def go_on(self, rounds: int) -> None:
+        """Forget the states after ``rounds``, which this job plays anew, and goes on from there."""
+        forget_after(self._folder, rounds)
+        self.note(begin_at=rounds)
+
+    def note(self, **begun: Any) -> None:
+        """Remember what this job begins, on the disk when this returns; see ``Begun``."""
+        self._now = replace(self._now, **begun)
+        write_begun(self._folder, self._now)
 
     def newest(self, rounds: int) -> PartyState:
         """The site's newest state after at most ``rounds``. Raises ConfigError if there is none."""
@@ -57,6 +77,12 @@ class SavedRun:
                 f"{have}; start a new run without --resume"
             )
         return state[1][self._site]
+
+    def newest_of_this_job(self, begun: Begun) -> PartyState | None:
+        """What a process of this job saved last; None where it began afresh and saved nothing."""
+        if not begun.begin_at and not self.rounds():
+            return None
+        return self.newest(begun.next_round)
 
     def save(self, rounds: int, state: PartyState) -> None:
         """Keep the state after ``rounds``."""

@@ -28,6 +28,7 @@ from fedefm.train.rounds import algorithm_for
 from fedefm.train.simulate import Outcome
 from fedefm.train.site import Site
 from fedefm.train.workshop import holdings
+from nvflare_jobs.parties import places
 from nvflare_jobs.parties.answers import MEASURED_IN_TRAINING, few, tellable
 from nvflare_jobs.parties.heads import KNOWN_HEADS
 from nvflare_jobs.parties.hiding import hiding
@@ -85,9 +86,14 @@ class SiteWork:
             self._guard.check(manifest)
         self._data = load_data(manifest, terms.run)
         self._algorithm = algorithm_for(terms.run, terms.plan())
-        self._saved = SavedRun(name, state_folder, terms)
-        self._next_round = 0  # of which none before is played, or played again
+        self._saved = SavedRun(name, state_folder, terms, places.job_key(job))
+        begun = self._saved.begun
+        self._next_round = begun.next_round if begun else 0  # none before is played, or again
+        self._next_measured = 1 + (
+            -1 if begun is None or begun.measured is None else begun.measured
+        )
         self._started = False
+        self._planned: dict[str, Any] = {}  # to be told with the next answer
         self._measured: RoundStats | None = None  # in the round that is over; None where it failed
 
     def answer(self, task: str, numbers: Mapping[str, Any], party: Party) -> dict[str, Any]:
@@ -98,10 +104,9 @@ class SiteWork:
             return self.dismiss()
         if task not in (ROUND, MEASURE, PUBLISH):
             raise ProtocolError(f"task {task!r} is not known at a site")
-        told: dict[str, Any] = {}
         if not self._started:
-            told = self.start(int(numbers["begin_at"]))
-            self._started = True
+            self._planned = self.start(int(numbers["begin_at"]))
+        told, self._planned = self._planned, {}
         if task == ROUND:
             return told | self.play(party, int(numbers["round"]), numbers["silent"])
         if task == MEASURE:
@@ -117,9 +122,10 @@ class SiteWork:
         when it is known from where it goes on. Raises what a ledger and a plan raise.
         """
         told: dict[str, Any] = {"saved": self._saved.rounds()}
+        self._saved.note(known_head=known_head)
         if self._guard is not None:
             self._guard.look_into_ledger(known_head)
-            if not self.terms.resume:
+            if not self.terms.resume and not self._has_begun():
                 self._guard.protect(0, self._saved.run_id, self._data.train)
         elif "images" in self._tellable:
             told["holdings"] = holdings({self.name: self._data})[self.name]
@@ -127,15 +133,22 @@ class SiteWork:
 
     def dismiss(self) -> dict[str, Any]:
         """The run does not begin: what was set aside for it is given back."""
-        if self._guard is not None:
-            self._guard.give_back()
+        self._give_back()
         return self._of_ledger()
+
+    def go_on(self) -> None:
+        """Take over at once, where another process of this job was at work before.
+
+        Then the next round need not wait until images are decoded. Raises what ``start`` does.
+        """
+        if self._has_begun() and self._next_round <= self.terms.run.federation.rounds:
+            self._planned = self.start(self._next_round)
 
     def close(self) -> None:
         """Let go of the ledger. A run that began and was not published keeps its plan."""
         if self._guard is not None:
             if not self._started:
-                self._guard.give_back()
+                self._give_back()
             self._guard.close()
 
     def start(self, rounds: int) -> dict[str, Any]:
@@ -144,16 +157,23 @@ class SiteWork:
         A site that was away in the last rounds goes on from its newest state before them. Raises
         ConfigError where it has none, and BudgetExhausted where a private site cannot afford all
         rounds from here on. Gives what a private site may tell of its plan.
+
+        Where another process of this job was at work before, the site goes on from what that saved
+        last, after the newest round that it had begun.
         """
-        self._next_round = rounds
-        if rounds == 0:
+        if self._has_begun():
+            self._take_over()
+        elif rounds == 0:
             self._saved.begin()
             self._build(0)
-            return self._planned()
-        state = self._saved.newest(rounds)
-        self._build(rounds)
-        self._site.load_state(state)
-        return self._planned()
+        else:
+            state = self._saved.newest(rounds)
+            self._build(rounds)
+            self._site.load_state(state)
+            self._saved.go_on(rounds)
+        self._next_round = max(rounds, self._next_round)
+        self._started = True
+        return {"planned": self._guard.planned()} if self._guard is not None else {}
 
     def play(self, party: Party, round_index: int, silent: Iterable[str] = ()) -> dict[str, Any]:
         """One round. A site that fails is put back to where the round began.
@@ -185,6 +205,12 @@ class SiteWork:
         measurement = self._algorithm.measurement
         if measurement is None:
             raise ProtocolError("in this run each site tells its own numbers, with its rounds")
+        if round_index < self._next_measured:
+            raise ProtocolError(
+                f"round {round_index} was measured before, and is not measured again"
+            )
+        self._next_measured = round_index + 1
+        self._saved.note(measured=round_index)
         steps = measurement.site(self._site, round_index, self._summable(self._measured))
         outcome = self._played(party, steps, round_index, silent)
         reason = tell_reason(outcome.error) if outcome.error else None
@@ -225,6 +251,33 @@ class SiteWork:
                 f"{self._next_round} and plays none twice; start a new job, or resume this one"
             )
         self._next_round = round_index + 1
+        self._saved.note(played=round_index)
+
+    def _has_begun(self) -> bool:
+        """Whether another process of this job has begun rounds before this one was there."""
+        return self._saved.begun is not None and self._saved.begun.begin_at is not None
+
+    def _take_over(self) -> None:
+        begun = self._saved.begun
+        assert begun is not None
+        if self._next_round > self.terms.run.federation.rounds:
+            raise ProtocolError(
+                f"this job was published before at site {self.name!r}, or died in it"
+            )
+        if self._guard is not None:
+            self._guard.look_into_ledger(begun.known_head)
+        state = self._saved.newest_of_this_job(begun)
+        self._build(self._next_round)
+        if state is not None:
+            self._site.load_state(state)
+
+    def _give_back(self) -> None:
+        """Nothing stays set aside for the run, also by another process before this one."""
+        if self._guard is None:
+            return
+        if self._saved.begun is not None and not self._has_begun() and not self.terms.resume:
+            self._guard.protect(0, self._saved.run_id, self._data.train)
+        self._guard.give_back()
 
     def _played(
         self, party: Party, steps: Steps[RoundStats], round_index: int, silent: Iterable[str]
@@ -250,9 +303,6 @@ class SiteWork:
             secrecy=self._secrecy,
             measure=self._summed_accuracies(),
         )
-
-    def _planned(self) -> dict[str, Any]:
-        return {"planned": self._guard.planned()} if self._guard is not None else {}
 
     def _spent(self) -> dict[str, Any]:
         """The run is over here: give back what was not used, and tell what was."""

@@ -1,5 +1,6 @@
 """A job without FLARE: the conductor, and every site in a thread of its own."""
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from nvflare_jobs.parties.site_work import SiteWork, tell_reason
 from nvflare_jobs.parties.terms import Terms, terms_for
 from privacy.identity import ThrowAwayRoot
 
-JOB = "job-1"
+JOBS = itertools.count(1)
 
 
 class Job:
@@ -32,6 +33,7 @@ class Job:
     """
 
     def __init__(self, terms: Terms, sites_folder: Path, folder: Path) -> None:
+        self.id = f"job-{next(JOBS)}"
         self.terms, self.folder = terms, folder
         self.sites_folder, self.states = sites_folder, folder.parent / "states"
         self.dead: set[str] = set()
@@ -48,7 +50,7 @@ class Job:
         with ThreadPoolExecutor(len(self.terms.sites)) as self._threads:
             server, states = self.parties[SERVER], self.states / SERVER / self.terms.run.name
             own, told = self.credentials.get(SERVER), server.refused.append
-            secrecy = hiding(own, None, states, self.terms, JOB, told)
+            secrecy = hiding(own, None, states, self.terms, self.id, told)
             Conductor(self.terms, self.folder, states, server, self._ask, secrecy).conduct(
                 where="simulator", encrypted=False
             )
@@ -63,7 +65,7 @@ class Job:
 
     def _party(self, name: str) -> Party:
         own = self.credentials.get(name)
-        postbox = Postbox(name, self.terms.run.name, JOB, seal=own.seal if own else None)
+        postbox = Postbox(name, self.terms.run.name, self.id, seal=own.seal if own else None)
         return Party(postbox, Mailbox(), self._send, self.terms.run.federation.deadline_s)
 
     def _send(self, receiver: str, message: Message) -> None:
@@ -112,7 +114,9 @@ class Job:
                 file = self.sites_folder / site / "fedefm_site.yaml"
                 state = self.states / site / self.terms.run.name
                 own = self.credentials.get(site)
-                self.works[site] = SiteWork(site, self.terms, file, state, False, True, JOB, own)
+                self.works[site] = SiteWork(
+                    site, self.terms, file, state, False, True, self.id, own
+                )
             return self.works[site]
 
 
