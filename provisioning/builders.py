@@ -13,10 +13,14 @@ from typing import Any
 from nvflare.lighter.entity import Participant
 from nvflare.lighter.spec import Builder, Project, ProvisionContext
 
+from provisioning.made_for import STAMP, stamp
+
 ALLOWED_CLASSES = (  # those of nvflare_jobs.components; a test holds them equal
     "nvflare_jobs.components.coordinator.Coordinator",
     "nvflare_jobs.components.site_executor.SiteExecutor",
 )
+TENSORBOARD = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"  # server only
+PROGRESS = "app_command"  # FLARE's right for a job's own commands; ours tells how a run goes on
 SCOPE = "fedefm"
 GATE = {
     "path": "nvflare_jobs.components.gate_filter.GateFilter",
@@ -26,7 +30,9 @@ GATE = {
 GUARD = "nvflare_jobs.components.budget_guard.BudgetGuard"
 LAUNCHER = "nvflare_jobs.kit.launcher.JobLauncher"  # outlives the death of a job's process
 RETURNING = "nvflare_jobs.kit.returning.ReturningSite"  # and of the whole site
+MADE_FOR = {"id": "made_for", "path": "nvflare_jobs.kit.made_for.MadeFor", "args": {}}
 KIT_VARIABLE = "FEDEFM_KIT"  # set by the server's start script to the folder it runs in
+OWN_COMPONENTS = "fedefm__p_resources.json"  # p: of the parent process
 LOG_STREAMERS = ("site_log_streamer", "log_receiver")
 RIGHTS: dict[str, Any] = {
     "project_admin": "any",
@@ -34,6 +40,7 @@ RIGHTS: dict[str, Any] = {
         "manage_job": "o:submitter",
         "download_job": "o:submitter",
         "view": "any",
+        PROGRESS: "any",
         "operate": "o:site",
         "shell_commands": "none",
         "submit_job": "none",
@@ -46,11 +53,12 @@ RIGHTS: dict[str, Any] = {
         "manage_job": "n:submitter",
         "download_job": "n:submitter",
         "view": "any",
+        PROGRESS: "any",
         "operate": "o:site",
         "shell_commands": "none",
         "byoc": "none",
     },
-    "member": {"view": "any"},
+    "member": {"view": "any", PROGRESS: "any"},
 }
 
 
@@ -75,6 +83,7 @@ class HardenedKitBuilder(Builder):  # type: ignore[misc]
     def _build_server(self, server: Participant, ctx: ProvisionContext) -> None:
         local = Path(ctx.get_local_dir(server))
         resources = _hardened(local)
+        resources["class_allow_list"].append(TENSORBOARD)
         for each in resources["servers"]:
             each["heart_beat_timeout"] = self._heart_beat_timeout_s
         folder = f"{{${KIT_VARIABLE}}}"
@@ -85,6 +94,8 @@ class HardenedKitBuilder(Builder):  # type: ignore[misc]
         jobs["args"]["uri_root"] = f"{folder}/jobs"
         _write(local / "resources.json", resources)
         _write(local / "authorization.json", _authorization())
+        _write(local / STAMP, stamp("server"))
+        _write(local / OWN_COMPONENTS, _components(MADE_FOR))
         _tell_folder(Path(ctx.get_kit_dir(server)) / "sub_start.sh")
 
     def _build_site(self, client: Participant, ctx: ProvisionContext) -> None:
@@ -97,10 +108,8 @@ class HardenedKitBuilder(Builder):  # type: ignore[misc]
         _write(local / "privacy.json", _privacy())
         returning = {"id": "returning_site", "path": RETURNING, "args": {}}
         guard = {"id": "app_deployer", "path": GUARD, "args": {}}  # FLARE's name of what deploys
-        _write(
-            local / "fedefm__p_resources.json",
-            {"format_version": 2, "components": [guard, returning]},
-        )
+        _write(local / STAMP, stamp("site"))
+        _write(local / OWN_COMPONENTS, _components(MADE_FOR, guard, returning))
 
 
 def _hardened(local: Path) -> dict[str, Any]:
@@ -126,6 +135,10 @@ def _privacy() -> dict[str, Any]:
         "task_result_filters": [GATE],
     }
     return {"scopes": [scope], "default_scope": SCOPE}
+
+
+def _components(*components: dict[str, Any]) -> dict[str, Any]:
+    return {"format_version": 2, "components": list(components)}
 
 
 def _tell_folder(script: Path) -> None:

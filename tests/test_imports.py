@@ -27,7 +27,14 @@ MAY_IMPORT = {
         # The two files that a policy compares.
         "fedefm.config",
     ),
-    "provisioning": ("privacy.policy", "fedefm.errors", "fedefm.config"),
+    "provisioning": (
+        "privacy.policy",
+        "fedefm.errors",
+        "fedefm.config",
+        # A kit says which versions it is for.
+        "fedefm.__version__",
+        "fedefm.versions",
+    ),
     "nvflare_jobs": ("fedefm", "privacy", "provisioning"),
 }
 
