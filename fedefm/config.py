@@ -77,12 +77,12 @@ class FederationConfig(Section):
     ] = "matchings"
     cohort: int = Field(3, ge=2)  # of schedule grid: how many sites at least share one mean
     expert: Literal["single", "aggregated"] = "single"  # aggregated: a neighborhood's mean expert
-    rounds: int = Field(60, ge=1)
-    local_steps: int = Field(5, ge=1)
-    host_steps: int = Field(5, ge=1)
+    rounds: int = Field(60, ge=1, le=100_000)
+    local_steps: int = Field(5, ge=1, le=1_000_000)
+    host_steps: int = Field(5, ge=1, le=1_000_000)
     expert_every: int = Field(5, ge=1)  # swap: coprime to the schedule's period, so pairs vary
     quorum: float = Field(0.5, gt=0, le=1)  # share of the sites that must take part in a round
-    deadline_s: float = Field(120.0, gt=0)  # how long a site waits for one exchange
+    deadline_s: float = Field(120.0, gt=0, le=604_800)  # how long a site waits for one exchange
     evaluate_every: int = Field(5, ge=1)  # rounds between measurements on validation images
 
     @model_validator(mode="after")

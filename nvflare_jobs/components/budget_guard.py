@@ -23,7 +23,7 @@ from fedefm.train.assemble import check_share, find_manifest
 from fedefm.train.effort import efforts
 from nvflare_jobs.afford import refuse_unaffordable
 from nvflare_jobs.parties import places
-from nvflare_jobs.parties.deployed import CONFIG, terms_in
+from nvflare_jobs.parties.deployed import CONFIG, LONGEST, refuse_claims, stranger, terms_in
 from nvflare_jobs.parties.reasons import tell_reason
 from nvflare_jobs.parties.saved_run import SavedRun
 from nvflare_jobs.parties.terms import Terms
@@ -48,6 +48,7 @@ class BudgetGuard(AppDeployer, FLComponent):
     ) -> str:
         """Empty, or why the site refuses the job; then nothing of it is on the disk."""
         try:
+            refuse_claims(job_meta)
             self._check(_terms(app_data), workspace)
         except Exception as error:  # in doubt the job does not run
             return tell_reason(error)
@@ -69,9 +70,17 @@ class BudgetGuard(AppDeployer, FLComponent):
 
 
 def _terms(app_data: bytes) -> Terms:
-    """The terms in a packed app."""
+    """The terms in a packed app, which holds nothing else. Raises ConfigError."""
     try:
         with zipfile.ZipFile(io.BytesIO(app_data)) as app:
+            files = [entry for entry in app.infolist() if not entry.is_dir()]
+            others = sorted({file.filename for file in files} - {CONFIG})
+            if any(name.startswith("custom/") for name in others):
+                raise stranger("it brings code, and sites run only what is installed there")
+            if others or len(files) > 1:
+                raise stranger(f"it brings {len(files) - 1} files beside {CONFIG}")
+            if files and files[0].file_size > LONGEST:
+                raise stranger(f"its settings are longer than {LONGEST} characters")
             text = app.read(CONFIG).decode()
     except (KeyError, UnicodeDecodeError, zipfile.BadZipFile):
         raise ConfigError("this is no job of this project: it has no configuration") from None

@@ -110,7 +110,7 @@ def read_terms(text: str) -> Terms:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the job's terms are not JSON: {error}") from None
     _require_this_release(data.get("toolkit") if isinstance(data, dict) else None)
     return parse(data, Terms, "job")

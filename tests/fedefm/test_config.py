@@ -41,7 +41,7 @@ def test_the_examples_are_run_files(path: Path) -> None:
 
 
 @given(
-    rounds=st.integers(1, 10**6),
+    rounds=st.integers(1, 10**5),
     rate=st.floats(1e-8, 10),
     classes=st.lists(st.text(min_size=1, max_size=8), max_size=3),
     pool=st.none() | st.integers(1, 14),
