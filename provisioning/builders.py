@@ -1,153 +1,126 @@
 """Builders for ``nvflare provision``: what makes FLARE's stock kits fit for a hospital.
 
 FLARE 2.9 as provisioned lets every lead bring code, streams each site's error log to the server,
-keeps jobs in a world-readable folder, and notices a vanished site after ten minutes. A project file
-names this builder after FLARE's own, and every kit comes out with stricter files in ``local/``.
-They are the site's: whoever administers a kit can change them, and no job can.
+keeps jobs in a world-readable folder, notices a vanished site after ten minutes, and gives every
+kit 360 days. A project file names these builders beside FLARE's own; `nvflare package` takes
+``HardenedKitBuilder`` from the file that a participant's request was made with.
 """
 
-import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from nvflare.lighter.entity import Participant
+from nvflare.lighter.impl.cert import CertBuilder
 from nvflare.lighter.spec import Builder, Project, ProvisionContext
+from nvflare.lighter.utils import generate_keys
 
-from provisioning.made_for import STAMP, stamp
+from fedefm.errors import ProvisionError
+from provisioning.kit_files import HEART_BEAT_S, harden_person, harden_server, harden_site
+from provisioning.private_places import FILE, keep_private, require_private
+from provisioning.rights import ROLES
 
-ALLOWED_CLASSES = (  # those of nvflare_jobs.components; a test holds them equal
-    "nvflare_jobs.components.coordinator.Coordinator",
-    "nvflare_jobs.components.site_executor.SiteExecutor",
-)
-TENSORBOARD = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"  # server only
-PROGRESS = "app_command"  # FLARE's right for a job's own commands; ours tells how a run goes on
-SCOPE = "fedefm"
-GATE = {
-    "path": "nvflare_jobs.components.gate_filter.GateFilter",
-    "args": {},
-    "direction": "out",  # what leaves; FLARE's default looks at what comes in
-}
-GUARD = "nvflare_jobs.components.budget_guard.BudgetGuard"
-LAUNCHER = "nvflare_jobs.kit.launcher.JobLauncher"  # outlives the death of a job's process
-RETURNING = "nvflare_jobs.kit.returning.ReturningSite"  # and of the whole site
-MADE_FOR = {"id": "made_for", "path": "nvflare_jobs.kit.made_for.MadeFor", "args": {}}
-KIT_VARIABLE = "FEDEFM_KIT"  # set by the server's start script to the folder it runs in
-OWN_COMPONENTS = "fedefm__p_resources.json"  # p: of the parent process
-LOG_STREAMERS = ("site_log_streamer", "log_receiver")
-RIGHTS: dict[str, Any] = {
-    "project_admin": "any",
-    "org_admin": {
-        "manage_job": "o:submitter",
-        "download_job": "o:submitter",
-        "view": "any",
-        PROGRESS: "any",
-        "operate": "o:site",
-        "shell_commands": "none",
-        "submit_job": "none",
-        "clone_job": "none",
-        "byoc": "none",
-    },
-    "lead": {
-        "submit_job": "any",
-        "clone_job": "n:submitter",
-        "manage_job": "n:submitter",
-        "download_job": "n:submitter",
-        "view": "any",
-        PROGRESS: "any",
-        "operate": "o:site",
-        "shell_commands": "none",
-        "byoc": "none",
-    },
-    "member": {"view": "any", PROGRESS: "any"},
-}
+STATE_FILE = "cert.json"
 
 
-class HardenedKitBuilder(Builder):  # type: ignore[misc]
+class HardenedKitBuilder(Builder):  # type: ignore[misc]  # FLARE has no types
     """Writes the files of ``local/`` that FLARE reads before its own defaults.
+
+    Comes after FLARE's builders. The workspace of the project, where private keys lie, becomes its
+    owner's alone; where it holds keys already and others may read them, nothing is made.
 
     Args:
         heart_beat_timeout_s: so long without a sign, and the server takes a site for gone.
+        retired: sites and people whom the server refuses though their certificates still hold.
     """
 
-    def __init__(self, heart_beat_timeout_s: int = 60) -> None:
+    def __init__(
+        self, heart_beat_timeout_s: int = HEART_BEAT_S, retired: Sequence[str] = ()
+    ) -> None:
         self._heart_beat_timeout_s = heart_beat_timeout_s
+        self._retired = tuple(str(name) for name in retired or ())
+
+    def initialize(self, project: Project, ctx: ProvisionContext) -> None:
+        """See to the workspace and to the names before anything is made."""
+        _protect(Path(ctx.get_workspace()), Path(ctx.get_state_dir()))
+        for person in project.get_admins():
+            if person.get_prop("role") not in ROLES and person.get_prop("role") != "org_admin":
+                raise ProvisionError(
+                    f"{person.name} has the role {person.get_prop('role')!r}, and FLARE asks "
+                    f"nothing of some roles; choose one of {', '.join(ROLES)}"
+                )
+        for one in project.get_all_participants():
+            if one.name in self._retired:
+                raise ProvisionError(
+                    f"{one.name!r} is retired, and its former certificate would be let in again; "
+                    "choose a new name, or take it out of `retired` in the project file"
+                )
 
     def build(self, project: Project, ctx: ProvisionContext) -> None:
-        """Complete the kits of the server and of all sites. People's kits stay as FLARE's."""
+        """Complete the kits of server, sites and people."""
         server = project.get_server()
         if server is not None:
-            self._build_server(server, ctx)
+            kit = Path(ctx.get_ws_dir(server))
+            harden_server(kit, self._heart_beat_timeout_s, self._retired)
         for client in project.get_clients():
-            self._build_site(client, ctx)
+            harden_site(Path(ctx.get_ws_dir(client)), client.name)
+        for person in project.get_admins():
+            harden_person(Path(ctx.get_ws_dir(person)))
 
-    def _build_server(self, server: Participant, ctx: ProvisionContext) -> None:
-        local = Path(ctx.get_local_dir(server))
-        resources = _hardened(local)
-        resources["class_allow_list"].append(TENSORBOARD)
-        for each in resources["servers"]:
-            each["heart_beat_timeout"] = self._heart_beat_timeout_s
-        folder = f"{{${KIT_VARIABLE}}}"
-        resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = (
-            f"{folder}/snapshots"
+    def finalize(self, project: Project, ctx: ProvisionContext) -> None:
+        """Nothing that was made may have become readable meanwhile."""
+        require_private(Path(ctx.get_workspace()))
+
+
+class DatedCertBuilder(CertBuilder):  # type: ignore[misc]  # FLARE has no types
+    """FLARE's CertBuilder, whose ``root_valid_days`` is the root's; all other certificates last
+    360 days there, and ``valid_days`` here, though never longer than the root.
+
+    Certificates that were made before stay as they are.
+    """
+
+    def __init__(self, root_valid_days: int = 3650, valid_days: int = 365) -> None:
+        super().__init__(root_valid_days)
+        if isinstance(valid_days, bool) or not isinstance(valid_days, int) or valid_days < 1:
+            raise ValueError(f"valid_days must be a number of days, not {valid_days!r}")
+        self._valid_days = valid_days
+
+    def get_pri_key_cert(self, participant: Participant) -> tuple[Any, Any]:
+        """A new key and certificate. Raises ProvisionError where the root has ended."""
+        now = datetime.now(timezone.utc)
+        last = self.root_cert.not_valid_after_utc
+        if last <= now:
+            raise ProvisionError(
+                f"the project's root certificate ended on {last:%Y-%m-%d}, and can sign no more; "
+                "make a new project, and new kits for all"
+            )
+        key, public = generate_keys()
+        certificate = self._generate_cert(
+            participant.subject,
+            participant.org,
+            self.issuer,
+            self.pri_key,
+            public,
+            role=participant.get_prop("role") if participant.type == "admin" else None,
+            server=participant if participant.type == "server" else None,
+            not_valid_before=now,
+            not_valid_after=min(last, now + timedelta(days=self._valid_days)),
         )
-        (jobs,) = [each for each in resources["components"] if each["id"] == "job_manager"]
-        jobs["args"]["uri_root"] = f"{folder}/jobs"
-        _write(local / "resources.json", resources)
-        _write(local / "authorization.json", _authorization())
-        _write(local / STAMP, stamp("server"))
-        _write(local / OWN_COMPONENTS, _components(MADE_FOR))
-        _tell_folder(Path(ctx.get_kit_dir(server)) / "sub_start.sh")
+        return key, certificate
 
-    def _build_site(self, client: Participant, ctx: ProvisionContext) -> None:
-        local = Path(ctx.get_local_dir(client))
-        resources = _hardened(local)
-        (launcher,) = [each for each in resources["components"] if each["id"] == "process_launcher"]
-        launcher["path"] = LAUNCHER
-        _write(local / "resources.json", resources)
-        _write(local / "authorization.json", _authorization())
-        _write(local / "privacy.json", _privacy())
-        returning = {"id": "returning_site", "path": RETURNING, "args": {}}
-        guard = {"id": "app_deployer", "path": GUARD, "args": {}}  # FLARE's name of what deploys
-        _write(local / STAMP, stamp("site"))
-        _write(local / OWN_COMPONENTS, _components(MADE_FOR, guard, returning))
+    def finalize(self, project: Project, ctx: ProvisionContext) -> None:
+        """Keep the root's key where FLARE looks for it, for its owner alone."""
+        state = Path(ctx.get_state_dir())
+        keep_private(state)
+        file = state / STATE_FILE
+        file.touch(mode=FILE)
+        file.chmod(FILE)
+        super().finalize(project, ctx)
 
 
-def _hardened(local: Path) -> dict[str, Any]:
-    """FLARE's own resources with our classes only, and without what streams logs."""
-    resources: dict[str, Any] = json.loads((local / "resources.json.default").read_text("utf-8"))
-    resources["class_list_enforcement_mode"] = "enforce"
-    resources["class_allow_list"] = list(ALLOWED_CLASSES)
-    resources["allow_log_streaming"] = False
-    components = resources["components"]
-    resources["components"] = [each for each in components if each["id"] not in LOG_STREAMERS]
-    return resources
-
-
-def _authorization() -> dict[str, Any]:
-    return {"format_version": "1.0", "permissions": RIGHTS}
-
-
-def _privacy() -> dict[str, Any]:
-    scope = {
-        "name": SCOPE,
-        "properties": {},
-        "task_data_filters": [GATE],
-        "task_result_filters": [GATE],
-    }
-    return {"scopes": [scope], "default_scope": SCOPE}
-
-
-def _components(*components: dict[str, Any]) -> dict[str, Any]:
-    return {"format_version": 2, "components": list(components)}
-
-
-def _tell_folder(script: Path) -> None:
-    """Let the server's settings name folders of its own kit, wherever it is installed."""
-    text = script.read_text("utf-8")
-    before = "start_python() {\n"
-    told = f'export {KIT_VARIABLE}="$WORKSPACE"\n'
-    script.write_text(text.replace(before, told + before), encoding="utf-8")
-
-
-def _write(path: Path, data: dict[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+def _protect(workspace: Path, state: Path) -> None:
+    if (state / STATE_FILE).exists():
+        require_private(workspace)
+    else:
+        keep_private(workspace)

@@ -1,0 +1,148 @@
+"""The stricter files of a kit: of one that is being made, and of one that FLARE has made.
+
+FLARE reads a file of ``local/`` before its own default beside it. All of this is the site's: who
+administers a kit can change it, and no job can.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from provisioning.certificates import made_on
+from provisioning.made_for import STAMP, stamp
+from provisioning.private_places import FILE, FOLDER
+from provisioning.rights import authorization
+from provisioning.site_text import site_text
+
+ALLOWED_CLASSES = (  # those of nvflare_jobs.components; a test holds them equal
+    "nvflare_jobs.components.coordinator.Coordinator",
+    "nvflare_jobs.components.site_executor.SiteExecutor",
+)
+SCOPE = "fedefm"
+GATE = {
+    "path": "nvflare_jobs.components.gate_filter.GateFilter",
+    "args": {},
+    "direction": "out",  # what leaves; FLARE's default looks at what comes in
+}
+LAUNCHER = "nvflare_jobs.kit.launcher.JobLauncher"  # outlives the death of a job's process
+GUARD = {  # under FLARE's name of what deploys a job
+    "id": "app_deployer",
+    "path": "nvflare_jobs.components.budget_guard.BudgetGuard",
+    "args": {},
+}
+RETURNING = {  # goes on with jobs after the whole site was away
+    "id": "returning_site",
+    "path": "nvflare_jobs.kit.returning.ReturningSite",
+    "args": {},
+}
+MADE_FOR = {  # starts with no other releases than those that the kit was made for
+    "id": "made_for",
+    "path": "nvflare_jobs.kit.made_for.MadeFor",
+    "args": {},
+}
+SITE_FILE = "fedefm_site.yaml"
+PARENT_FILE = "fedefm__p_resources.json"  # components of the site's own process, not of jobs
+DISABLED_FILE = "disabled_clients.json"  # FLARE's list of sites that may not register
+KIT_VARIABLE = "FEDEFM_KIT"  # set by the server's start script to the folder it runs in
+LOG_STREAMERS = ("site_log_streamer", "log_receiver")
+HEART_BEAT_S = 60
+
+
+def harden_server(
+    kit: Path, heart_beat_timeout_s: int = HEART_BEAT_S, retired: Sequence[str] = ()
+) -> None:
+    """Complete the server's kit. ``retired`` sites and people are refused, for ever."""
+    local = kit / "local"
+    resources = _hardened(local)
+    for each in resources["servers"]:
+        each["heart_beat_timeout"] = heart_beat_timeout_s
+    folder = f"{{${KIT_VARIABLE}}}"
+    resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = f"{folder}/snapshots"
+    (jobs,) = [each for each in resources["components"] if each["id"] == "job_manager"]
+    jobs["args"]["uri_root"] = f"{folder}/jobs"
+    _write(local / "resources.json", resources)
+    _write(local / PARENT_FILE, {"format_version": 2, "components": [MADE_FOR]})
+    refuse_retired(kit, retired)
+    _tell_folder(kit / "startup" / "sub_start.sh")
+    _finish(kit, "server")
+
+
+def refuse_retired(server_kit: Path, retired: Sequence[str]) -> None:
+    """Let a server, once it is started again, refuse these; those it refuses already stay so."""
+    people = [name for name in retired if "@" in name]
+    _write(server_kit / "local" / "authorization.json", authorization(people))
+    sites = set(retired) - set(people)
+    listed = server_kit / DISABLED_FILE
+    if listed.is_file():
+        sites |= set(json.loads(listed.read_text(encoding="utf-8"))["disabled_clients"])
+    if sites:
+        _write(listed, {"disabled_clients": sorted(sites)})
+
+
+def harden_site(kit: Path, name: str) -> None:
+    """Complete a hospital's kit. A site file that is there already stays as it is."""
+    local = kit / "local"
+    resources = _hardened(local)
+    (launcher,) = [each for each in resources["components"] if each["id"] == "process_launcher"]
+    launcher["path"] = LAUNCHER
+    _write(local / "resources.json", resources)
+    _write(local / "authorization.json", authorization())
+    _write(local / "privacy.json", _privacy())
+    _write(local / PARENT_FILE, {"format_version": 2, "components": [MADE_FOR, GUARD, RETURNING]})
+    if not (local / SITE_FILE).exists():
+        (local / SITE_FILE).write_text(site_text(name), encoding="utf-8")
+        (local / SITE_FILE).chmod(FILE)
+    _finish(kit, "site")
+
+
+def harden_person(kit: Path) -> None:
+    """Complete the kit of somebody who logs in."""
+    _finish(kit, "person")
+
+
+def _finish(kit: Path, role: str) -> None:
+    """Stamp it, and let nobody but its owner in."""
+    certificate = kit / "startup" / ("server.crt" if role == "server" else "client.crt")
+    made = {"made": made_on(certificate)} if certificate.is_file() else {}
+    (kit / "local").mkdir(exist_ok=True)
+    _write(kit / "local" / STAMP, {**stamp(role), **made})
+    for folder in (kit, *(kit / name for name in ("startup", "local", "transfer"))):
+        if folder.is_dir():
+            folder.chmod(FOLDER)
+    for key in (kit / "startup").glob("*.key"):
+        key.chmod(FILE)
+
+
+def _hardened(local: Path) -> dict[str, Any]:
+    """FLARE's own resources with our classes only, and without what streams logs."""
+    resources: dict[str, Any] = json.loads((local / "resources.json.default").read_text("utf-8"))
+    resources["class_list_enforcement_mode"] = "enforce"
+    resources["class_allow_list"] = list(ALLOWED_CLASSES)
+    resources["allow_log_streaming"] = False
+    components = resources["components"]
+    resources["components"] = [each for each in components if each["id"] not in LOG_STREAMERS]
+    return resources
+
+
+def _privacy() -> dict[str, Any]:
+    scope = {
+        "name": SCOPE,
+        "properties": {},
+        "task_data_filters": [GATE],
+        "task_result_filters": [GATE],
+    }
+    return {"scopes": [scope], "default_scope": SCOPE}
+
+
+def _tell_folder(script: Path) -> None:
+    """Let the server's settings name folders of its own kit, wherever it is installed."""
+    text = script.read_text("utf-8")
+    before = "start_python() {\n"
+    told = f'export {KIT_VARIABLE}="$WORKSPACE"\n'
+    if told not in text:
+        script.write_text(text.replace(before, told + before), encoding="utf-8")
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,78 @@
+"""How FLARE can call what people call by other names.
+
+FLARE allows a site letters, digits, ``-`` and ``_``: dots divide its addresses. People are named
+like e-mail addresses, the server like a host.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+FLARE_NAME = re.compile(r"[A-Za-z0-9_-]+")
+ORGANIZATION = re.compile(r"[A-Za-z0-9_]+")
+PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+PERSON = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
+LONGEST = 63  # a certificate holds 64 characters, a folder of FLARE's as well
+TAKEN = ("server", "relay", "admin", "all", "client")  # words of FLARE's commands
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """``written`` as people write it, ``name`` as FLARE knows it."""
+
+    written: str
+    name: str
+
+    @property
+    def organization(self) -> str:
+        """FLARE's word for whom a site belongs to."""
+        return re.sub(r"[^A-Za-z0-9_]", "_", self.name)
+
+
+def hospital(written: str) -> Hospital:
+    """``St. Mary's Hospital`` as FLARE can have it; ``St. Mary's Hospital=st-marys`` names it.
+
+    What it gives may still be no FLARE name; ``site_problems`` says why.
+    """
+    said, equals, chosen = written.partition("=")
+    said = " ".join(said.split())
+    if equals:
+        return Hospital(said, chosen.strip())
+    return Hospital(said, proposal(said) if " " in said else said)
+
+
+def proposal(written: str) -> str:
+    """A FLARE name in ASCII; empty where nothing of ``written`` is left."""
+    plain = unicodedata.normalize("NFKD", written).encode("ascii", "ignore").decode()
+    joined = re.sub(r"[^A-Za-z0-9_-]+", "-", re.sub(r"['`]", "", plain))
+    return joined.strip("-")[:LONGEST].rstrip("-")
+
+
+def site_problems(site: Hospital) -> list[str]:
+    """Why FLARE cannot know a site by this name: sentences, none where it can."""
+    if not site.name:
+        return [
+            f"site {site.written!r} has no letters that FLARE knows; name it yourself, such as "
+            f"{site.written + '=hospital-a'!r}"
+        ]
+    if not FLARE_NAME.fullmatch(site.name):
+        better = proposal(site.name) or "hospital-a"
+        return [
+            f"site {site.name!r} cannot be a FLARE name, which has only letters, digits, - and _; "
+            f"call it {better!r}"
+        ]
+    if len(site.name) > LONGEST:
+        shorter = f"{site.written}={site.name[:24].rstrip('-')}"
+        return [f"site {site.name!r} is longer than {LONGEST}; shorten it, as in {shorter!r}"]
+    if site.name.lower() in TAKEN:
+        return [f"site {site.name!r} is a word of FLARE's own commands; choose another name"]
+    return []
+
+
+def person_problems(name: str) -> list[str]:
+    """Why ``name`` cannot be a person's."""
+    if PERSON.fullmatch(name) and len(name) <= LONGEST:
+        return []
+    return [f"person {name!r} is not named like an e-mail address, such as 'name@hospital.org'"]

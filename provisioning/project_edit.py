@@ -1,0 +1,123 @@
+"""A project file that is there already: who is in it, and changes that keep the rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedefm.errors import ProvisionError
+from provisioning.project_text import KIT_BUILDER, retired_line
+
+
+@dataclass(frozen=True)
+class ProjectFile:
+    """``project.yml`` as it was read."""
+
+    path: Path
+    text: str
+    data: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.data["name"])
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Every participant with its type: server, client or admin."""
+        return {str(one["name"]): str(one["type"]) for one in self.data["participants"]}
+
+    @property
+    def retired(self) -> list[str]:
+        """Whom the server refuses."""
+        return [str(name) for name in self._kit_arguments().get("retired") or []]
+
+    def with_block(self, block: str, kind: str) -> "ProjectFile":
+        """With the lines of one more participant, after the last one of its ``kind``."""
+        marks = self._marks()
+        last = [mark for name, mark in marks.items() if self.types[name] == kind] or list(
+            marks.values()
+        )
+        lines = self.text.splitlines(keepends=True)
+        at = last[-1][1]
+        return self._reread("".join([*lines[:at], block, *lines[at:]]))
+
+    def without(self, name: str) -> "ProjectFile":
+        """Without the lines of one participant."""
+        first, end = self._marks()[name]
+        lines = self.text.splitlines(keepends=True)
+        return self._reread("".join([*lines[:first], *lines[end:]]))
+
+    def retiring(self, name: str) -> "ProjectFile":
+        """With ``name`` among those whom the server refuses."""
+        lines = self.text.splitlines()
+        found = [i for i, line in enumerate(lines) if line.lstrip().startswith("retired:")]
+        if len(found) != 1:
+            raise ProvisionError(
+                f"project file {self.path} has no line `retired: []` in the args of {KIT_BUILDER}; "
+                "add it, as `fedefm provision init` writes it"
+            )
+        line = lines[found[0]]
+        indent = line[: len(line) - len(line.lstrip())]
+        lines[found[0]] = retired_line(indent, [*self.retired, name])
+        return self._reread("\n".join(lines) + "\n")
+
+    def _reread(self, text: str) -> "ProjectFile":
+        return _parsed(self.path, text)
+
+    def _kit_arguments(self) -> Mapping[str, Any]:
+        for builder in self.data.get("builders") or []:
+            if builder.get("path") == KIT_BUILDER:
+                return builder.get("args") or {}
+        raise ProvisionError(
+            f"project file {self.path} does not name {KIT_BUILDER}, so that its kits would be as "
+            "FLARE makes them; add it as the last of the builders"
+        )
+
+    def _marks(self) -> dict[str, tuple[int, int]]:
+        """First line and line after the last of each participant."""
+        root = yaml.compose(self.text, Loader=yaml.SafeLoader)
+        assert isinstance(root, yaml.MappingNode)
+        (participants,) = [
+            value for key, value in root.value if key.value == "participants"
+        ]  # that there is one, reading has made sure
+        marks = {}
+        for node in participants.value:
+            (name,) = [str(value.value) for key, value in node.value if key.value == "name"]
+            marks[name] = (node.start_mark.line, _last_line(node) + 1)
+        return marks
+
+
+def _last_line(node: yaml.Node) -> int:
+    """Where the text of ``node`` ends; that of a block is said to end where the next begins."""
+    if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
+        return int(node.end_mark.line)
+    last = node.value[-1]
+    return _last_line(last[1] if isinstance(node, yaml.MappingNode) else last)
+
+
+def read_project(path: Path) -> ProjectFile:
+    """The project file at ``path``. Raises ProvisionError, naming what is wrong with it."""
+    if not path.is_file():
+        raise ProvisionError(
+            f"there is no project file {path}; make one with `fedefm provision init`, or name yours"
+        )
+    return _parsed(path, path.read_text(encoding="utf-8"))
+
+
+def _parsed(path: Path, text: str) -> ProjectFile:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProvisionError(f"project file {path} is no YAML: {error}") from None
+    participants = data.get("participants") if isinstance(data, dict) else None
+    whole = isinstance(participants, list) and all(
+        isinstance(one, dict) and {"name", "type"} <= set(one) for one in participants
+    )
+    if not whole or not data.get("name"):
+        raise ProvisionError(
+            f"project file {path} needs a name, and participants with name and type each, as "
+            "`fedefm provision init` writes them"
+        )
+    return ProjectFile(path, text, data)

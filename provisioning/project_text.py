@@ -1,0 +1,151 @@
+"""``project.yml`` as text with comments, so that its owner can read and change it by hand.
+
+``nvflare provision -p project.yml`` reads it. Changes to it are made in the text, since a YAML
+library would lose the comments.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from provisioning.names import Hospital
+from provisioning.project import HUB, Person, Project
+from provisioning.rights import ROLES
+
+KIT_BUILDER = "provisioning.builders.HardenedKitBuilder"
+CERT_BUILDER = "provisioning.builders.DatedCertBuilder"
+REFUSED = "whom the server refuses though their certificate is still valid"
+HEAD = """\
+# The project {name}: who takes part, and how their kits are made. Written by
+# `fedefm provision init`; change it by hand as you like. It holds no secrets. To make the kits, in
+# this folder:
+#
+#   nvflare provision -p project.yml
+#
+# Each kit lies in workspace/{name}/prod_NN/NAME then, and goes to NAME alone: it holds their
+# private key. workspace/{name}/state/cert.json holds the project's own private key, unencrypted:
+# whoever reads it can pass for any hospital. docs/keys-stay-at-home.md tells how hospitals keep
+# their private keys to themselves.
+
+api_version: 3
+name: {name}
+description: {description}
+
+participants:
+  # The server passes messages on, and sees who sends how much to whom, but not what is in it.
+  # All others must reach it by this name and port; nobody needs to reach them.
+  - name: {server}
+    type: server
+    org: {hub}
+    fed_learn_port: {port}
+"""
+SITES = """
+  # The hospitals. FLARE's names have letters, digits, - and _ only.
+"""
+PEOPLE = """
+  # People, each with a kit that they log in with. The role stands in their certificate:
+"""
+TAIL = """
+# FLARE's own builders first, ours after them. The same names give the same certificates when this
+# is run again: they are kept in state/cert.json.
+builders:
+  - path: nvflare.lighter.impl.workspace.WorkspaceBuilder
+  - path: nvflare.lighter.impl.static_file.StaticFileBuilder
+    args:
+      config_folder: config
+      scheme: grpc
+  # FLARE's CertBuilder, which gives every kit 360 days, with the number of days that you choose.
+  # None outlives the root. Change valid_days as you like: it holds for the certificates that are
+  # made from then on (`fedefm provision rotate`). root_valid_days cannot be changed later.
+  - path: {cert_builder}
+    args:
+      root_valid_days: {root_days}
+      valid_days: {days}
+  # Stricter files in local/ of each kit: no foreign code, none but our classes, the gate on all
+  # that leaves, no streaming of logs, all of the server's files in its own folder.
+  - path: {kit_builder}
+    args:
+      heart_beat_timeout_s: 60 # a site that is silent for so long counts as gone
+      retired: [] # {refused}
+"""
+
+
+def project_text(wanted: Project) -> str:
+    """The whole file."""
+    head = HEAD.format(
+        name=wanted.name,
+        description=json.dumps(f"Federated training of {len(wanted.sites)} hospitals"),
+        server=wanted.server,
+        hub=HUB,
+        port=wanted.port,
+    )
+    roles = "".join(f"  #   {role}: {does}\n" for role, does in ROLES.items())
+    tail = TAIL.format(
+        cert_builder=CERT_BUILDER,
+        kit_builder=KIT_BUILDER,
+        refused=REFUSED,
+        root_days=wanted.root_days,
+        days=wanted.days,
+    )
+    sites = "".join(site_text(site) for site in wanted.sites)
+    people = "".join(person_text(person) for person in wanted.people)
+    return head + SITES + sites + PEOPLE + roles + people + tail
+
+
+def site_text(site: Hospital) -> str:
+    """One hospital's lines; what people call it is a comment."""
+    written = f" # {_one_line(site.written)}" if site.written != site.name else ""
+    return f"  - name: {site.name}{written}\n    type: client\n    org: {site.organization}\n"
+
+
+def person_text(person: Person) -> str:
+    """One person's lines."""
+    return f"  - name: {person.name}\n    type: admin\n    org: {HUB}\n    role: {person.role}\n"
+
+
+def profile_text(wanted: Project) -> str:
+    """What `nvflare cert init` and `nvflare cert approve` know of the project."""
+    return (
+        "# For `nvflare cert init` and `nvflare cert approve`; see docs/keys-stay-at-home.md.\n"
+        f"name: {wanted.name}\nscheme: grpc\nconnection_security: mtls\n"
+        f"server:\n  host: {wanted.server}\n"
+        f"  fed_learn_port: {wanted.port}\n  admin_port: {wanted.port}\n"
+    )
+
+
+def request_texts(wanted: Project) -> Iterator[tuple[str, str]]:
+    """For each participant, what `nvflare cert request` is given where the participant is.
+
+    The builders in it are those that `nvflare package` uses there.
+    """
+    server = f"  - name: {wanted.server}\n    type: server\n    org: {HUB}\n"
+    ports = f"    fed_learn_port: {wanted.port}\n    admin_port: {wanted.port}\n"
+    blocks = [
+        (wanted.server, server + ports),
+        *((site.name, site_text(site)) for site in wanted.sites),
+        *((person.name, person_text(person)) for person in wanted.people),
+    ]
+    for name, block in blocks:
+        yield name, _request_text(wanted.name, name, block)
+
+
+def _request_text(project: str, name: str, block: str) -> str:
+    return (
+        f"# {name} makes its own private key from this, and keeps it:\n"
+        f"#   nvflare cert request -p {name}.yml\n"
+        f"name: {project}\ndescription: a participant of {project}\n"
+        f"participants:\n{block}"
+        "builders:\n"
+        "  - path: nvflare.lighter.impl.workspace.WorkspaceBuilder\n"
+        "  - path: nvflare.lighter.impl.static_file.StaticFileBuilder\n"
+        "    args: {config_folder: config, scheme: grpc}\n"
+        f"  - path: {KIT_BUILDER}\n"
+    )
+
+
+def _one_line(words: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split())
+
+
+def retired_line(indent: str, names: Sequence[str]) -> str:
+    """The one line of the file that names who is refused."""
+    return f"{indent}retired: [{', '.join(names)}] # {REFUSED}"
