@@ -46,10 +46,10 @@ def export(
     """
     run = read_run(run_file)
     names = _names(sites, run)
-    from nvflare_jobs.jobs.pretrain import export_job  # FLARE loads slowly
+    from nvflare_jobs.jobs.pretrain import export_tracked_job  # FLARE loads slowly
     from nvflare_jobs.parties.terms import terms_for
 
-    job = export_job(terms_for(run, names, resume), folder)
+    job = export_tracked_job(terms_for(run, names, resume), folder)
     if as_json:
         print(json.dumps({"job": str(job), "sites": names, "resume": resume}))
         return

@@ -22,6 +22,7 @@ from fedefm.errors import FedEFMError, MessageRejected, ProtocolError
 from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
 from nvflare_jobs.components.site_executor import check_sender
+from nvflare_jobs.components.tracking import Tracked
 from nvflare_jobs.parties import messages, places, tasks, terms
 from nvflare_jobs.parties.conductor import SIMULATOR, Conductor
 from nvflare_jobs.parties.gathering import Gathering, Patience, no_patience
@@ -30,6 +31,8 @@ from nvflare_jobs.parties.identities import credentials_of
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.reasons import tell_reason
+from nvflare_jobs.parties.standing import Standing
+from nvflare_jobs.parties.telling_progress import PROGRESS, progress_after
 
 
 class Coordinator(Controller):
@@ -39,6 +42,9 @@ class Coordinator(Controller):
         super().__init__()
         self.job_terms = job_terms
         self._party: Party | None = None
+        self._folder = Path()
+        self._standing = Standing()
+        self._ended: dict[str, str] | None = None
 
     def start_controller(self, fl_ctx: FLContext) -> None:
         """Take messages to the server on the path that clients use between each other."""
@@ -46,6 +52,7 @@ class Coordinator(Controller):
         self._engine.register_aux_message_handler(
             topic=ReservedTopic.DO_TASK, message_handle_func=self._receive
         )
+        self._engine.register_app_command(PROGRESS, self._tell_progress)
 
     def stop_controller(self, fl_ctx: FLContext) -> None:
         """Nothing to close: the run folder was closed when the job ended."""
@@ -66,6 +73,7 @@ class Coordinator(Controller):
         workspace, job_id = fl_ctx.get_workspace(), fl_ctx.get_job_id()
         folder = Path(workspace.get_result_root(job_id)) / places.RUN_FOLDER
         folder.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         told = {"status": "failed", "error": "", "sentence": ""}
         try:
             conductor = self._conductor(
@@ -81,8 +89,24 @@ class Coordinator(Controller):
         unfinished = folder / f"{places.STATUS_FILE}.unfinished"
         unfinished.write_text(json.dumps(told), encoding="utf-8")
         unfinished.replace(folder / places.STATUS_FILE)
+        self._ended = told
+        if not places.simulated():  # there the process that started it all does so
+            self._complete(folder, fl_ctx)
         if told["status"] != "finished":
             self.system_panic(told["sentence"], fl_ctx)
+
+    def _complete(self, folder: Path, fl_ctx: FLContext) -> None:
+        from nvflare_jobs.completing import complete_run_folder  # what draws loads slowly
+
+        try:
+            complete_run_folder(folder)
+        except Exception:  # the run is what it is without its report
+            self.log_exception(fl_ctx, "the run folder lacks its report")
+
+    def _tell_progress(self, topic: str, data: Any, fl_ctx: FLContext) -> dict[str, Any]:
+        """For FLARE's ``app_command``; it asks for the right of that name."""
+        offset = data.get("after") if isinstance(data, dict) else None
+        return progress_after(self._folder, offset, self._standing, self._ended)
 
     def _conductor(
         self, folder: Path, kit: Path, abort_signal: Signal, fl_ctx: FLContext
@@ -102,7 +126,8 @@ class Coordinator(Controller):
         party = Party(postbox, Mailbox(), self._send, self._deadline_s, stopped)
         state, ask = places.state_folder(SERVER, run.name, kit), _Asking(self, fl_ctx, stopped)
         secrecy = hiding(credentials, None, state, agreed, job, party.refused.append)
-        conductor = Conductor(agreed, folder, state, party, ask, secrecy)
+        tracked = (Tracked(self, fl_ctx),)
+        conductor = Conductor(agreed, folder, state, party, ask, secrecy, tracked)
         self._party = party
         return conductor
 
@@ -155,11 +180,13 @@ class _Asking:
         patience_s: Patience = no_patience,
         meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, dict[str, Any]]:
-        gathering = Gathering()
+        gathering, standing = Gathering(), self._controller._standing
+        standing.open(task, numbers, awaited)
 
         def note(client_task: ClientTask, fl_ctx: FLContext) -> None:
             answer = _read(client_task.result)
             client_task.result = None  # nobody else needs it
+            standing.answered(client_task.client.name, answer)
             gathering.add(client_task.client.name, answer)
 
         put = Task(
@@ -177,6 +204,7 @@ class _Asking:
                 awaited, limit_s, enough, patience_s, lambda site: bool(gone(site)), self._stopped
             )
         finally:
+            standing.close()
             self._controller.cancel_task(put, fl_ctx=self._fl_ctx)
 
 

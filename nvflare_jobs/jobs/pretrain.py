@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from nvflare.apis.analytix import ANALYTIC_EVENT_TYPE
 from nvflare.job_config.api import FedJob
 from nvflare.recipe.spec import Recipe
+from nvflare.recipe.utils import add_experiment_tracking
 
 from fedefm.errors import ConfigError
 from nvflare_jobs.components.coordinator import Coordinator
@@ -31,8 +33,20 @@ class PretrainRecipe(Recipe):
 
 def export_job(terms: Terms, folder: Path) -> Path:
     """Write the job into ``folder``; its own folder there, which is new or holds the same job."""
+    return _written(PretrainRecipe(terms), terms, folder)
+
+
+def export_tracked_job(terms: Terms, folder: Path) -> Path:
+    """The same with FLARE's receiver for TensorBoard at the server, whose kit allows its class."""
+    recipe = PretrainRecipe(terms)
+    at_server_only = {"events": [ANALYTIC_EVENT_TYPE]}  # and nothing that a site might send
+    add_experiment_tracking(recipe, "tensorboard", at_server_only)
+    return _written(recipe, terms, folder)
+
+
+def _written(recipe: PretrainRecipe, terms: Terms, folder: Path) -> Path:
     try:
-        PretrainRecipe(terms).export(str(folder))
+        recipe.export(str(folder))
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"the job cannot be written to {folder}: {error}") from None
     return folder / terms.run.name

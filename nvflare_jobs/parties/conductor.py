@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fedefm.errors import ProtocolError, QuorumLost
-from fedefm.events import EventLog
+from fedefm.events import EventLog, Listener
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import build_model, build_server
@@ -83,10 +83,11 @@ class Conductor:
         party: Party,
         ask: Asking,
         secrecy: Secrecy | None = None,
+        listeners: tuple[Listener, ...] = (),
     ) -> None:
         self.terms, self.run, self.plan = terms, terms.run, terms.plan()
         self._folder, self._state_folder = folder, state_folder
-        self._party, self._ask = party, ask
+        self._party, self._ask, self._listeners = party, ask, listeners
         self._deadlines = deadlines_of(terms.run, self.plan)
         self._server = build_server(terms.run, self.plan, secrecy=secrecy)
         self._algorithm = algorithm_for(terms.run, self.plan)
@@ -99,7 +100,7 @@ class Conductor:
     def conduct(self, where: str, encrypted: bool) -> None:
         """The whole job. Raises QuorumLost where too few sites take part."""
         open_run_folder(self._folder, self.run, resume=False)
-        with run_log(self._folder) as log:
+        with run_log(self._folder, self._listeners) as log:
             ready = self._gather()
             begin_at = self._newest_common(ready) if self.terms.resume else 0
             if not begin_at:  # an older run of this name may have come further

@@ -1,0 +1,52 @@
+"""The kit of a person who may log in to the server: who they are, and what they prove it with."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedefm.errors import ConfigError
+
+KIT_VARIABLE = "FEDEFM_ADMIN_KIT"
+NEEDED = ("fed_admin.json", "client.crt", "client.key", "rootCA.pem")
+
+
+@dataclass(frozen=True)
+class PersonKit:
+    """A folder as `nvflare provision` makes it for a person, and the name in it."""
+
+    folder: Path
+    name: str
+
+
+def read_person_kit(folder: Path | None) -> PersonKit:
+    """The kit in ``folder``. Raises ConfigError where it is none of a person."""
+    if folder is None:
+        raise ConfigError(
+            f"no kit is named to log in with; give --kit, or set {KIT_VARIABLE} to the folder that "
+            "you got from whoever made the kits (it has startup/ in it)"
+        )
+    startup = folder / "startup"
+    missing = [name for name in NEEDED if not (startup / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"{folder} is not the kit of a person: it lacks startup/{', startup/'.join(missing)}; "
+            "give the folder with startup/ in it, of somebody who may log in (a server's or a "
+            "site's kit cannot)"
+        )
+    return PersonKit(folder.resolve(), _name_in(startup))
+
+
+def _name_in(startup: Path) -> str:
+    """As the certificate says; the settings may be older."""
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate((startup / "client.crt").read_bytes())
+        (name,) = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        json.loads((startup / "fed_admin.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the kit in {startup.parent} cannot be read: {error}; get it again from whoever made "
+            "the kits"
+        ) from None
+    return str(name.value)
