@@ -16,7 +16,7 @@ PATIENCE_S = 5.0  # for the connection and for each answer
 ANSWER_S = 2.0  # a server that refuses a certificate says so at once
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # as gRPC begins
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")  # gRPC goes by these, as browsers do
-NOT_IN_CERTIFICATE = 62  # OpenSSL: X509_V_ERR_HOSTNAME_MISMATCH
+NOT_IN_CERTIFICATE = (62, 64)  # OpenSSL: X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
 
 
 def reach_server(address: Address) -> list[Finding]:
@@ -158,7 +158,7 @@ def _accepted(where: str, secure: ssl.SSLSocket) -> Finding:
 
 def _mistrusted(address: Address, error: ssl.SSLCertVerificationError) -> Finding:
     where = f"{address.host}:{address.port}"
-    if error.verify_code == NOT_IN_CERTIFICATE:
+    if error.verify_code in NOT_IN_CERTIFICATE:
         return problem(
             CHECK,
             f"the certificate of {where} is not for the name {address.host!r}",
