@@ -136,7 +136,7 @@ class Coordinator(Controller):
             return make_reply(ReturnCode.SERVICE_UNAVAILABLE)
         try:
             message = messages.unpack_message(request)
-            check_sender(message, fl_ctx, frozenset(self._sites))
+            check_sender(message.header, fl_ctx, frozenset(self._sites))
             self._party.receive(message)
         except MessageRejected as error:
             self.log_warning(fl_ctx, str(error))
