@@ -11,11 +11,11 @@ from nvflare.apis.fl_constant import FilterKey, FLContextKey, SystemComponents
 from nvflare.private.fed.app.fl_conf import create_privacy_manager
 from nvflare.private.fed.client.client_engine import ClientEngine
 
-from fedefm.config import RunConfig, read_site
+from fedefm.config import read_site
 from fedefm.errors import PolicyRefused
 from nvflare_jobs.components.budget_guard import BudgetGuard
 from nvflare_jobs.components.gate_filter import GateFilter
-from nvflare_jobs.components.site_executor import promises, require_gate
+from nvflare_jobs.components.refusals import require_gate
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "flare.md"
 PRIVACY, GUARD = "local/privacy.json", "local/fedefm__p_resources.json"
@@ -106,13 +106,3 @@ def test_flares_client_hands_jobs_to_the_guard_and_tells_the_server_its_words(
     app = kit.packed(kit.app_of(tiny_run))
     told = ClientEngine.deploy_app(engine, "app", kit.job, {}, kit.site, app)
     assert told.startswith("NVFLARE_ERROR: PolicyRefused: site 'hosp-a' requires differential")
-
-
-def test_the_gate_is_needed_for_whatever_a_run_promises():
-    def run(**privacy):
-        federation = {"scenario": "client_server", "algorithm": "fedavg"}
-        return RunConfig.model_validate({"federation": federation, "privacy": privacy})
-
-    assert promises(run(dp={"epsilon": 1.0}))
-    assert promises(run(secagg={}))
-    assert not promises(run())
