@@ -6,16 +6,18 @@ FLARE's client reads it, too. So the party ``server`` is whom the own kit calls 
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography import x509
 
-from fedefm.errors import MessageRejected, ProvisionError
+from fedefm.config import SITE_FILE, read_site
+from fedefm.errors import ConfigError, MessageRejected, ProvisionError
 from fedefm.train.exchange import SERVER
 from nvflare_jobs.parties import places
 from privacy.identity import Identity, MessageSeal, ProjectRoot
+from privacy.pins import Pins, fingerprint
 from privacy.project_root import UNREADABLE, common_name, read_kit_file
 
 CLIENT_SETTINGS = "fed_client.json"  # in startup/ of a site's kit
@@ -24,16 +26,21 @@ CLIENT_SETTINGS = "fed_client.json"  # in startup/ of a site's kit
 class PartiesRoot(ProjectRoot):
     """The project's root certificate, asked by the names that parties have in a job."""
 
-    def __init__(self, certificate: bytes, server: str) -> None:
-        """``server`` is the name in the certificate of the project's server."""
+    def __init__(self, certificate: bytes, server: str, pins: Pins | None = None) -> None:
+        """``server`` is the name in the certificate of the project's server.
+
+        With ``pins`` the root's word is not enough: a party's certificate is the pinned one.
+        """
         super().__init__(certificate)
-        self._server = server
+        self._server, self._pins = server, pins
 
     def verify(self, name: str, certificate: bytes, signature: bytes, data: bytes) -> None:
         """Raises MessageRejected, naming the party, unless ``name`` itself signed ``data``."""
         if name == self._server and name != SERVER:
             raise MessageRejected(f"{name}: this is the name of the project's server, and no site")
         super().verify(self._server if name == SERVER else name, certificate, signature, data)
+        if self._pins is not None:
+            self._pins.check(name, certificate)
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ def credentials_of(
         credentials = replace(credentials, identity=replace(credentials.identity, name=SERVER))
     else:
         name = _server_of(startup / CLIENT_SETTINGS)
-        credentials = _loaded(party, startup, "client", name)
+        peers = pins_of(party, kit / places.LOCAL, sites)
+        credentials = _loaded(party, startup, "client", name, peers)
     if name in sites:
         raise ProvisionError(
             f"a site of this job and the project's server are both called {name!r}, so that nobody "
@@ -81,11 +89,32 @@ def credentials_of(
     return credentials
 
 
-def _loaded(name: str, folder: Path, kind: str, server: str) -> Credentials:
+def pins_of(site: str, local: Path, sites: Collection[str] = ()) -> dict[str, str]:
+    """What the site's own file pins, by party; empty where it pins nothing, or there is no file.
+
+    Raises ConfigError where one of the job's ``sites`` is not among them.
+    """
+    if not (local / SITE_FILE).is_file():
+        return {}
+    peers = read_site(places.site_file(site, local)).peers
+    unknown = sorted({*sites} - {*peers, site}) if peers else []
+    if unknown:
+        raise ConfigError(
+            f"site {site!r} pins the certificates of its peers, and those of "
+            f"{', '.join(unknown)} are not among them; leave them out of the job, or let the site "
+            "add them to `peers` in its file"
+        )
+    return peers
+
+
+def _loaded(
+    name: str, folder: Path, kind: str, server: str, peers: Mapping[str, str] | None = None
+) -> Credentials:
     identity = Identity.load(name, folder / f"{kind}.crt", folder / f"{kind}.key")
+    pins = Pins({**peers, name: fingerprint(identity.certificate)}) if peers else None
     path = folder / "rootCA.pem"
     try:
-        return Credentials(identity, PartiesRoot(read_kit_file(path), server))
+        return Credentials(identity, PartiesRoot(read_kit_file(path), server, pins))
     except ProvisionError as error:
         raise ProvisionError(f"{path}: {error}") from None
 

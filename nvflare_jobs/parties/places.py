@@ -15,6 +15,7 @@ IDENTITIES_DIR = "FEDEFM_IDENTITIES_DIR"
 SIMULATION = "FEDEFM_SIMULATION"  # which one: FLARE gives the jobs of all of them one id
 RUN_FOLDER = "fedefm_run"  # in the server's folder of the job; part of what is downloaded
 STATUS_FILE = "status.json"  # in the run folder: what became of the job
+LOCAL = "local"  # in the kit, with the site's own files
 STARTUP = "startup"  # in the kit, with its certificate and key
 KIT_STATE = "fedefm_state"  # in the kit, beside startup/ and local/
 SUMS_MEMORY = ".secure_sums.sqlite"  # no run's name begins with a dot

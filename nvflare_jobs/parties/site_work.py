@@ -107,6 +107,8 @@ class SiteWork:
         if not self._started:
             self._planned = self.start(int(numbers["begin_at"]))
         told, self._planned = self._planned, {}
+        if task == ROUND and self.name in numbers["silent"]:
+            return told | self.sit_out(int(numbers["round"]))
         if task == ROUND:
             return told | self.play(party, int(numbers["round"]), numbers["silent"])
         if task == MEASURE:
@@ -199,6 +201,17 @@ class SiteWork:
         if (round_index + 1) % federation.evaluate_every == 0:
             report["measured"] = self._measure({"own": self._site.model}, ("validation",))
         return report | self._of_ledger()
+
+    def sit_out(self, round_index: int) -> dict[str, Any]:
+        """Be back after a silence: nobody waits for this site in the round, and all do in the next.
+
+        What it did now would come too late, in this round and, as it would end later than the
+        others, in all that follow. Raises what ``play`` does.
+        """
+        self._play_no_more(round_index)
+        self._measured = None
+        self._saved.save(round_index + 1, self._site.state())
+        return self._allowed(report_of(Outcome(), BACK)) | self._of_ledger()
 
     def measure(self, party: Party, round_index: int, silent: Iterable[str] = ()) -> dict[str, Any]:
         """Give what was measured in the round to the sum over all sites, and tell nothing of it."""
