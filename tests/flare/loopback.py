@@ -206,6 +206,9 @@ class Federation:
     def nvflare(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self._run("nvflare", args, check)
 
+    def python(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self._run(sys.executable, args, check)
+
     def nvflare_json(self, *args: str, check: bool = True) -> Any:
         """What a command of FLARE prints as JSON; None where it prints none."""
         said = self.nvflare("--format", "json", *args, check=check).stdout
