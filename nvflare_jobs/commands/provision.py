@@ -1,6 +1,8 @@
-"""``fedefm provision``: from the names of a project's hospitals to kits, and what becomes of them."""
+"""``fedefm provision``: from the names of hospitals to their kits, and what becomes of them."""
 
 import typer
+
+from nvflare_jobs.commands import preflight, provision_change, provision_init
 
 app = typer.Typer(
     help="Make, check and renew the kits of a project's server, hospitals and people.",
@@ -12,3 +14,8 @@ app = typer.Typer(
 @app.callback()
 def group() -> None:
     """Make, check and renew the kits of a project's server, hospitals and people."""
+
+
+provision_init.register(app)
+provision_change.register(app)
+preflight.register(app)

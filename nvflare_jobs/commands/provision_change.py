@@ -1,0 +1,170 @@
+"""``fedefm provision join``, ``retire``, ``rotate``: changes that leave the others' kits alone."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from provisioning.change import Changed
+from provisioning.change import join as take_in
+from provisioning.change import retire as take_out
+from provisioning.change import rotate as renew
+from provisioning.kit_files import refuse_retired
+from provisioning.making import WORKSPACE
+from provisioning.names import hospital
+from provisioning.project import Person
+from provisioning.project_edit import read_project
+from provisioning.rights import ADMIN, LEAD, OFFICER
+from provisioning.workspace import Workspace
+
+ProjectPath = Annotated[
+    Path, typer.Argument(metavar="PROJECT.yml", help="As `fedefm provision init` wrote it.")
+]
+WorkspacePath = Annotated[
+    Path | None, typer.Option(help="What `nvflare provision -w` was given; beside PROJECT.yml.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (join, retire, rotate):
+        app.command()(command)
+
+
+def join(
+    project: ProjectPath,
+    site: Annotated[
+        list[str] | None, typer.Option(help="A hospital, as people write it. Repeatable.")
+    ] = None,
+    lead: Annotated[list[str] | None, typer.Option(help="Who submits jobs. Repeatable.")] = None,
+    officer: Annotated[list[str] | None, typer.Option(help="Who only looks. Repeatable.")] = None,
+    admin: Annotated[list[str] | None, typer.Option(help="IT of the hub. Repeatable.")] = None,
+    workspace: WorkspacePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take hospitals or people in: adds them to PROJECT.yml and makes their kits.
+
+    Example: fedefm provision join hearts/project.yml --site "St. Anne's"
+    """
+    people = [
+        *(Person(name, LEAD) for name in lead or ()),
+        *(Person(name, OFFICER) for name in officer or ()),
+        *(Person(name, ADMIN) for name in admin or ()),
+    ]
+    file = read_project(project)
+    changed = take_in(
+        file, _workspace(project, workspace, file.name), [hospital(s) for s in site or ()], people
+    )
+    if as_json:
+        print(json.dumps(_facts(changed)))
+        return
+    _tell(changed)
+    print("The server needs no new kit, and no restart: it lets in whom the root has signed.")
+
+
+def retire(
+    project: ProjectPath,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="FLARE's name, or a person's.")],
+    server_kit: Annotated[
+        Path | None,
+        typer.Option(help="The server's kit where it runs, if on this machine: refuse there, too."),
+    ] = None,
+    workspace: WorkspacePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a hospital or person out, and let the server refuse them from now on.
+
+    Their certificate stays valid until it ends; the server's list is what keeps them out.
+
+    Example: fedefm provision retire hearts/project.yml St-Marys-Hospital
+    """
+    file = read_project(project)
+    changed = take_out(file, _workspace(project, workspace, file.name), name)
+    if server_kit is not None:
+        refuse_retired(server_kit, [*file.retired, name])
+    if as_json:
+        print(json.dumps(_facts(changed)))
+        return
+    print(f"{name} is out of {project}, their keys and kits out of the workspace.")
+    person = "@" in name
+    if server_kit is not None:
+        print(f"The server in {server_kit} refuses {name} from its next start on.")
+    if person and server_kit is None:
+        rights = changed.to_hand_out[0] / "local" / "authorization.json"
+        print(
+            f"To do now: copy {rights} into local/ of the server's kit, and start the server again."
+        )
+    if not person:
+        print(
+            "To do now, with the kit of an --admin, while the server runs: nvflare system "
+            f"disable-client {name} --force\nThe server remembers it over restarts; the next "
+            "server kit knows it as well."
+        )
+    print(
+        f"The certificate of {name} is still signed by the root, so that {name} can open a "
+        "connection until it ends; the server answers nothing but a refusal."
+    )
+
+
+def rotate(
+    project: ProjectPath,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A site, the server, or a person.")],
+    workspace: WorkspacePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give one a new key and certificate, signed by the same root.
+
+    Example: fedefm provision rotate hearts/project.yml St-Marys-Hospital
+    """
+    file = read_project(project)
+    changed, certificate = renew(file, _workspace(project, workspace, file.name), name)
+    if as_json:
+        ends = certificate.ends.isoformat()
+        print(json.dumps({**_facts(changed), "fingerprint": certificate.fingerprint, "ends": ends}))
+        return
+    startup = changed.kits / name / "startup"
+    files = ", ".join(str(path) for path in sorted(startup.glob("*.crt")) + _keys(startup))
+    print(f"{name} has a new key; the certificate ends on {certificate.ends:%Y-%m-%d}.")
+    print(f"Hand out to {name} alone, for startup/ of their kit, then a restart there: {files}")
+    print(
+        f"local/ of their kit stays as it is. SHA-256 of the certificate: {certificate.fingerprint}"
+    )
+    print("Sites that pin it under `peers` in their site file need that line anew.")
+    _tell_differing(changed)
+    print(
+        "The former certificate stays valid until it ends, and opens the same doors: if its key "
+        "may be in wrong hands, `retire` the name and let it `join` under another."
+    )
+
+
+def _keys(startup: Path) -> list[Path]:
+    return sorted(startup.glob("*.key"))
+
+
+def _workspace(project: Path, given: Path | None, name: str) -> Workspace:
+    return Workspace(given or project.absolute().parent / WORKSPACE, name)
+
+
+def _facts(changed: Changed) -> dict[str, Any]:
+    return {
+        "kits": str(changed.kits),
+        "hand_out": [str(kit) for kit in changed.to_hand_out],
+        "differing": changed.differing,
+    }
+
+
+def _tell(changed: Changed) -> None:
+    for kit in changed.to_hand_out:
+        print(f"Hand out, to its owner alone: {kit}")
+    _tell_differing(changed)
+
+
+def _tell_differing(changed: Changed) -> None:
+    if not changed.differing:
+        print("All other kits are what they were, to the byte; nobody else has to do anything.")
+        return
+    print("These kits differ from those before; keep the ones that run, or hand out these files:")
+    for name, files in changed.differing.items():
+        print(f"  {name}: {', '.join(files)}")

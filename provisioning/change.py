@@ -1,0 +1,117 @@
+"""Who comes, who goes, and who gets a new key: changes of a project that leave the others alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedefm.errors import ProvisionError, all_problems
+from provisioning.certificates import Certificate, read_certificate
+from provisioning.names import Hospital, person_problems, site_problems
+from provisioning.private_places import write_private
+from provisioning.project import Person
+from provisioning.project_edit import ProjectFile
+from provisioning.project_text import person_text, site_text
+from provisioning.workspace import Workspace, differing, make_kits
+
+CERTIFICATES = {"server": "server.crt", "client": "client.crt", "admin": "client.crt"}
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The kits after a change: ``to_hand_out`` of them, and what differs in those of the others.
+
+    Nothing differs unless the project file, or what is installed, changed since they were made.
+    """
+
+    kits: Path
+    to_hand_out: tuple[Path, ...]
+    differing: dict[str, list[str]]
+
+
+def join(
+    file: ProjectFile, workspace: Workspace, sites: list[Hospital], people: list[Person]
+) -> Changed:
+    """Take sites and people in. Raises ProvisionError with every mistake, and changes nothing."""
+    _refuse_wrong_names(file, sites, people)
+    workspace.state()
+    larger = file
+    for site in sites:
+        larger = larger.with_block(site_text(site), "client")
+    for person in people:
+        larger = larger.with_block(person_text(person), "admin")
+    names = [site.name for site in sites] + [person.name for person in people]
+    return _make(file, larger, workspace, names)
+
+
+def retire(file: ProjectFile, workspace: Workspace, name: str) -> Changed:
+    """Take a site or person out, and let the server's next kit refuse them.
+
+    Their certificate stays valid until it ends: only the server's list keeps them out.
+    """
+    _require_known(file, name)
+    if file.types[name] == "server":
+        raise ProvisionError(f"{name!r} is the server, without which there is no project")
+    workspace.state()
+    smaller = file.without(name).retiring(name)
+    server = next(one for one, kind in file.types.items() if kind == "server")
+    changed = _make(file, smaller, workspace, [server])
+    workspace.forget(name)
+    workspace.drop_kits(name)
+    return changed
+
+
+def rotate(file: ProjectFile, workspace: Workspace, name: str) -> tuple[Changed, Certificate]:
+    """A new key and certificate for one, from the same root; with the new certificate."""
+    _require_known(file, name)
+    workspace.state()
+    with workspace.unchanged_on_failure():
+        workspace.forget(name)
+        changed = _make(file, file, workspace, [name])
+    workspace.drop_kits(name, keep=changed.kits)
+    certificate = changed.kits / name / "startup" / CERTIFICATES[file.types[name]]
+    return changed, read_certificate(certificate)
+
+
+def _make(
+    before: ProjectFile, after: ProjectFile, workspace: Workspace, names: list[str]
+) -> Changed:
+    """New kits of ``after``; the project file is as it was if none come of it."""
+    former = workspace.newest()
+    write_private(after.path, after.text)
+    try:
+        kits = make_kits(after, workspace)
+    except BaseException:
+        write_private(before.path, before.text)
+        raise
+    others = [name for name in after.types if name not in names and (former / name).is_dir()]
+    found = {name: differing(former / name, kits / name) for name in others}
+    return Changed(
+        kits,
+        tuple(kits / name for name in names),
+        {name: files for name, files in found.items() if files},
+    )
+
+
+def _refuse_wrong_names(file: ProjectFile, sites: list[Hospital], people: list[Person]) -> None:
+    problems = [problem for site in sites for problem in site_problems(site)]
+    problems += [problem for person in people for problem in person_problems(person.name)]
+    taken = {name.casefold() for name in file.types}
+    retired = {name.casefold() for name in file.retired}
+    for name in [site.name for site in sites] + [person.name for person in people]:
+        if name.casefold() in retired:
+            problems.append(
+                f"{name!r} was retired, and its former certificate would be let in again; choose "
+                f"a new name, such as {name + '-2' if '@' not in name else 'another address'!r}"
+            )
+        elif name.casefold() in taken:
+            problems.append(f"{name!r} is in the project already; a new key is `rotate`")
+        taken.add(name.casefold())
+    if not sites and not people:
+        problems.append("nobody is named; say --site, --lead, --officer or --admin")
+    if problems:
+        raise ProvisionError(all_problems("joining", problems))
+
+
+def _require_known(file: ProjectFile, name: str) -> None:
+    if name not in file.types:
+        known = ", ".join(file.types)
+        raise ProvisionError(f"{name!r} is not in {file.path}, which has {known}")

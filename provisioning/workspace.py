@@ -1,0 +1,118 @@
+"""The folder in which FLARE keeps a project's kits and its root key, and making kits in it anew."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from fedefm.errors import ProvisionError
+from provisioning.making import ROOT_KEY
+from provisioning.private_places import require_private, write_private
+from provisioning.project_edit import ProjectFile
+
+PATIENCE_S = 600.0
+NVFLARE = "import sys; from nvflare.cli import main; sys.exit(main())"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One project's part of what `nvflare provision -w` was given."""
+
+    folder: Path  # the workspace itself
+    project: str
+
+    @property
+    def root(self) -> Path:
+        """Where kits and state of the project lie."""
+        return self.folder / self.project
+
+    @property
+    def state_file(self) -> Path:
+        return self.root / ROOT_KEY
+
+    def newest(self) -> Path:
+        """The folder of the kits that were made last. Raises ProvisionError without any."""
+        made = sorted(self.root.glob("prod_*"))
+        if not made:
+            raise ProvisionError(
+                f"there are no kits in {self.root}; make them with `nvflare provision`, or name "
+                "the folder that it was given by --workspace"
+            )
+        return made[-1]
+
+    def kit(self, name: str) -> Path:
+        return self.newest() / name
+
+    def state(self) -> dict[str, Any]:
+        """The certificates and keys that FLARE remembers. Raises ProvisionError."""
+        if not self.state_file.is_file():
+            raise ProvisionError(
+                f"there is no root key in {self.state_file}; it lies where `nvflare provision` "
+                "first made the kits of this project, and no other can sign for them"
+            )
+        require_private(self.root)
+        state: dict[str, Any] = json.loads(self.state_file.read_text(encoding="utf-8"))
+        return state
+
+    def forget(self, name: str) -> None:
+        """Drop certificate and key of ``name`` from what FLARE remembers."""
+        state = self.state()
+        state.pop(name, None)
+        write_private(self.state_file, json.dumps(state))
+
+    def drop_kits(self, name: str, keep: Path | None = None) -> None:
+        """Remove all kits of ``name``, whose private keys are of no more use, but one."""
+        for kit in self.root.glob(f"prod_*/{name}"):
+            if kit.parent != keep:
+                shutil.rmtree(kit)
+
+    @contextmanager
+    def unchanged_on_failure(self) -> Iterator[None]:
+        """What FLARE remembers is as before if what is done here fails."""
+        before = self.state_file.read_text(encoding="utf-8")
+        try:
+            yield
+        except BaseException:
+            write_private(self.state_file, before)
+            raise
+
+
+def make_kits(file: ProjectFile, workspace: Workspace) -> Path:
+    """Run `nvflare provision`; the folder of the new kits. Raises ProvisionError with its words."""
+    before = set(workspace.root.glob("prod_*"))
+    command = ["provision", "-p", str(file.path.resolve()), "-w", str(workspace.folder.resolve())]
+    done = subprocess.run(
+        [sys.executable, "-c", NVFLARE, *command, "--force"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    made = sorted(set(workspace.root.glob("prod_*")) - before)
+    if done.returncode != 0 or not made:
+        said = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if "rror" in line]
+        raise ProvisionError(
+            f"`nvflare provision` made no kits of {file.path}: "
+            f"{said[-1].strip() if said else 'it does not say why'}"
+        )
+    return made[-1]
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """The files in which two kits differ, by name and content; none where they are equal."""
+    here, there = _digests(one), _digests(other)
+    return sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
+
+
+def _digests(kit: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(kit)): sha256(path.read_bytes()).hexdigest()
+        for path in sorted(kit.rglob("*"))
+        if path.is_file()
+    }
