@@ -6,6 +6,7 @@ code nor paths of a site.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,6 +23,8 @@ from pydantic import (
 
 from fedefm.errors import ConfigError, all_problems
 
+FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")  # of a certificate
+SERVER_PEER = "server"  # what a job calls the server, whatever its host
 SITE_FILE = "fedefm_site.yaml"  # the hospital's own; read by ``read_site``
 Name = str
 Adjacency = Literal["add_or_remove_one", "replace_one"]
@@ -327,6 +330,23 @@ class SiteConfig(Section):
     ledger: Path | None = None  # outside any job's folder; its key lies beside it
     ledger_witness: Path | None = None  # a file on another disk that remembers the ledger's head
     device: Literal["cpu"] = "cpu"  # where pre-training computes; others are not supported yet
+    peers: dict[Name, str] = {}  # certificates of others by name, `sha256:...`; none: the root's
+
+    @field_validator("peers")
+    @classmethod
+    def _each_peer_is_a_fingerprint(cls, peers: dict[Name, str]) -> dict[Name, str]:
+        found = {name: _fingerprint(text) for name, text in peers.items()}
+        wrong = [name for name, text in found.items() if not FINGERPRINT.fullmatch(text)]
+        if wrong:
+            raise ValueError(
+                f"{_listed(wrong)}: not the fingerprint of a certificate, which is `sha256:` and "
+                "64 hexadecimal digits; see `fedefm provision fingerprint`"
+            )
+        if found and SERVER_PEER not in found:
+            raise ValueError(
+                f"{SERVER_PEER!r} is missing: where certificates are pinned, the server's is, too"
+            )
+        return found
 
     @model_validator(mode="after")
     def _each_patient_is_counted_once(self) -> "SiteConfig":
@@ -334,6 +354,12 @@ class SiteConfig(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _fingerprint(text: str) -> str:
+    """As this project writes it; openssl and others write colons and capitals."""
+    digits = text.strip().lower().removeprefix("sha256 fingerprint=").removeprefix("sha256:")
+    return f"sha256:{digits.replace(':', '')}"
 
 
 def _counted_twice(datasets: Mapping[Name, DatasetEntry]) -> list[str]:

@@ -24,6 +24,7 @@ from fedefm.train.effort import efforts
 from nvflare_jobs.afford import refuse_unaffordable
 from nvflare_jobs.parties import places
 from nvflare_jobs.parties.deployed import CONFIG, LONGEST, refuse_claims, stranger, terms_in
+from nvflare_jobs.parties.identities import pins_of
 from nvflare_jobs.parties.reasons import tell_reason
 from nvflare_jobs.parties.saved_run import SavedRun
 from nvflare_jobs.parties.terms import Terms
@@ -58,7 +59,9 @@ class BudgetGuard(AppDeployer, FLComponent):
         site, run = workspace.site_name, terms.run
         if site not in terms.sites:
             raise ConfigError(f"site {site!r} is not among the sites of this job's terms")
-        site_file = places.site_file(site, Path(workspace.get_site_config_dir()))
+        local = Path(workspace.get_site_config_dir())
+        site_file = places.site_file(site, local)
+        pins_of(site, local, terms.sites)
         state = places.state_folder(site, run.name, Path(workspace.get_root_dir()))
         saved = SavedRun(site, state, terms)
         begin = max(saved.rounds(), default=0) if terms.resume else 0

@@ -23,6 +23,7 @@ from nvflare.apis.utils.fl_context_utils import add_job_audit_event
 from fedefm.errors import MessageRejected, PolicyRefused, ProtocolError
 from fedefm.train.header import SERVER, Header
 from fedefm.train.outline import read_outline
+from nvflare_jobs.components.pinned_cell import hold_to_pins
 from nvflare_jobs.components.refusals import refuse_unguarded
 from nvflare_jobs.components.sealed_task import SealedTask
 from nvflare_jobs.parties import messages, terms
@@ -84,6 +85,7 @@ class SiteExecutor(Executor, TaskController):
 
     def _start(self, fl_ctx: FLContext) -> None:
         """Start the site's own process; it takes messages as soon as it can."""
+        hold_to_pins(fl_ctx)
         agreed, workspace = terms.read_terms(self.job_terms), fl_ctx.get_workspace()
         self._engine, self._job = fl_ctx.get_engine(), str(fl_ctx.get_job_id())
         self._secure = bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE))
