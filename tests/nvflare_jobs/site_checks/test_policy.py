@@ -1,0 +1,56 @@
+"""A policy in words, and what in it cannot be meant so."""
+
+import pytest
+
+from fedefm.config import SiteConfig
+from nvflare_jobs.parties.answers import PARTS
+from nvflare_jobs.site_checks.policy import METRICS, check_policy
+
+ENTRY = {"manifest": "manifest.csv", "patients": 1000}
+
+
+def look(ledger: str | None = "ledger.sqlite", **policy: object):
+    settings = {"datasets": {"pretraining": ENTRY}, "ledger": ledger, "policy": policy}
+    first, *others = check_policy(SiteConfig.model_validate(settings))
+    return first, others
+
+
+def test_a_strict_policy_has_nothing_against_it():
+    first, others = look(require_dp=True, epsilon_cap=8.0, delta=1e-4)
+    assert first.said.startswith("private runs up to epsilon 8 at delta 0.0001 over all of them")
+    assert others == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({"ledger": None, "epsilon_cap": 1.0}, "epsilon_cap is set and there is no ledger"),
+        ({"ledger": None, "require_dp": True}, "require_dp is set and there is no ledger"),
+        ({"epsilon_cap": 1.0, "delta": 0.01}, "above one over the 1000 patients"),
+    ],
+)
+def test_what_refuses_every_run_is_a_problem(policy, said):
+    _, (found,) = look(**policy)
+    assert found.verdict == "problem"
+    assert said in found.said
+    assert found.fix
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({}, "no epsilon_cap"),
+        ({"epsilon_cap": 1.0, "require_encryption": False}, "may pass the server readable"),
+        ({"epsilon_cap": 1.0, "allowed_metrics": ["los"]}, "names los, which no site tells"),
+        ({"epsilon_cap": 1.0, "colluders": 2}, "not below min_cohort 2"),
+    ],
+)
+def test_what_may_not_be_meant_is_a_warning(policy, said):
+    _, (found,) = look(**policy)
+    assert found.verdict == "warning"
+    assert said in found.said
+    assert found.fix
+
+
+def test_all_metrics_that_an_answer_can_need_are_known():
+    assert set().union(*(part.metrics for part in PARTS.values())) <= METRICS
