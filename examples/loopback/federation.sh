@@ -48,10 +48,39 @@ start() {  # a kit's own script, which puts its process into the background
   [[ $DRY_RUN ]] || bash kit/startup/start.sh >>kit.log 2>&1 </dev/null
 }
 
+take() {  # a command whose answer is needed later
+  local name=$1 answer=$1; shift
+  typed "$@" | sed "s/^\\$ \(.*\)/$ $name=\$(\1)/"
+  [[ $DRY_RUN ]] || answer=$("$@")
+  printf -v "$name" '%s' "$answer"
+}
+
 write() {  # a file, with what comes on standard input
   printf '$ edit %s\n' "$1"
   if [[ $DRY_RUN ]]; then cat >/dev/null; else tee "$1" | sed 's/^/    /'; fi
 }
+
+# --- What has to be waited for. Starting takes some 15 s, on a busy machine a minute.
+
+wait_for() {
+  local seconds=300 what=$1; shift
+  [[ $DRY_RUN ]] && return
+  printf 'waiting until %s\n' "$what"
+  until "$@"; do
+    if ((--seconds < 0)); then echo "not within minutes: $what; see kit.log of the parties" >&2; exit 1; fi
+    sleep 1
+  done
+}
+
+listens() { (: <"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
+
+all_connected() {
+  local told site
+  told=$(nvflare --format json system status --startup-kit kit 2>/dev/null) || return 1
+  for site in "${SITES[@]}"; do [[ $told == *"\"$site\""* ]] || return 1; done
+}
+
+none_left() { [[ -z $(leftover) ]]; }
 
 # --- Nothing is left running, however this ends.
 
@@ -92,92 +121,79 @@ prepare() {
 
 step "1. The hub describes the project and makes a kit for everybody"
 at hub
-write project.yml <<EOF
-api_version: 3
-name: catheters
-description: four hospitals on one machine
-participants:
-  - {name: $SERVER, type: server, org: hub, fed_learn_port: $PORT}
-  - {name: ${SITES[0]}, type: client, org: st_marys}
-  - {name: ${SITES[1]}, type: client, org: weber}
-  - {name: ${SITES[2]}, type: client, org: north}
-  - {name: ${SITES[3]}, type: client, org: university}
-  - {name: $LEAD, type: admin, org: hub, role: lead}
-  - {name: $OFFICER, type: admin, org: hub, role: member}
-  - {name: $ADMIN, type: admin, org: hub, role: project_admin}
-builders:
-  - path: nvflare.lighter.impl.workspace.WorkspaceBuilder
-  - path: nvflare.lighter.impl.static_file.StaticFileBuilder
-    args: {config_folder: config, scheme: grpc}
-  - path: nvflare.lighter.impl.cert.CertBuilder
-  - path: provisioning.builders.HardenedKitBuilder
-EOF
-run nvflare provision -p project.yml -w kits
-KITS=kits/catheters/prod_00
+run fedefm provision init --name catheters --server "$SERVER" --port "$PORT" \
+  --site "${HOSPITALS[0]}" --site "${HOSPITALS[1]}" --site "${HOSPITALS[2]}" \
+  --site "${HOSPITALS[3]}" --lead "$LEAD" --officer "$OFFICER" --admin "$ADMIN"
+run cd catheters
+run nvflare provision -p project.yml
+KITS=workspace/catheters/prod_00
+run fedefm provision check "$KITS/$SERVER"
+run fedefm provision expiry .
 
-step "2. Each kit goes to its owner (here: is copied), and nowhere else"
-run cp -R "$KITS/$SERVER" kit
-for site in "${SITES[@]}"; do
-  run mkdir -p "../$site"
-  run cp -R "$KITS/$site" "../$site/kit"
-done
-for person in "$LEAD" "$OFFICER" "$ADMIN"; do
-  run mkdir -p "../${person%%@*}"
-  run cp -R "$KITS/$person" "../${person%%@*}/kit"
-done
+step "2. Each kit goes to its owner (here it is copied), and nowhere else"
+hand_over() { run mkdir -p "../../$2"; run cp -R "$KITS/$1" "../../$2/kit"; }
+hand_over "$SERVER" server
+for site in "${SITES[@]}"; do hand_over "$site" "$site"; done
+hand_over "$LEAD" lead
+hand_over "$OFFICER" officer
+hand_over "$ADMIN" admin
 
-step "3. Each hospital brings its images (here: simulated ones), and says what it allows"
+step "3. The server starts"
+at server
+run fedefm provision preflight kit
+start
+wait_for "the server listens" listens
+
+step "4. Each hospital brings its images (here simulated ones) and says what it allows, then starts"
 for i in "${!SITES[@]}"; do
   at "${SITES[$i]}"
-  run fedefm data simulate images --domains "${KINDS[$i]}" --patients 100 --frames 1 --size 64 \
+  run fedefm data simulate images --domains "${KINDS[$i]}" --patients 60 --frames 1 --size 32 \
     --seed "$((i + 1))"
   run fedefm data check images/manifest.csv
-  run mkdir -p ledger witness
+  run mkdir -p -m 700 ledger witness
   write kit/local/fedefm_site.yaml <<EOF
 datasets:
   pretraining:
     manifest: ../../images/manifest.csv
     labels: [${KINDS[$i]//,/, }]
+ledger: ../../ledger/ledger.sqlite
+ledger_witness: ../../witness/ledger.head
 policy:
   require_dp: true
-  epsilon_cap: 10
+  epsilon_cap: 8
   delta: 1.0e-3
   min_cohort: 2
-ledger: ../../ledger/ledger.sqlite
-ledger_witness: ../../witness/head.json
 EOF
-done
-
-step "4. The hub starts the server, and each hospital its kit"
-at hub
-start
-for site in "${SITES[@]}"; do
-  at "$site"
+  run fedefm provision check kit
+  run fedefm provision preflight kit
   start
 done
 
-step "5. The data scientist sends a job, watches it and brings the result home"
+step "5. The data scientist sends a job, watches it and takes the result"
 at lead
-run nvflare config add lead kit
-run nvflare config use lead
-run cp "$REPOSITORY/examples/loopback/catheters.yaml" catheters.yaml
-run fedefm job export catheters.yaml jobs --sites "$(IFS=,; echo "${SITES[*]}")"
-run nvflare job submit -j jobs/catheters
-[[ $DRY_RUN ]] && JOB=JOB || JOB=$(nvflare --format json job list | python3 -c '
-import json, sys; print(json.load(sys.stdin)["data"][0]["job_id"])')
-run nvflare job wait "$JOB"
-run nvflare job download "$JOB" -o results
-run nvflare job list
+run export FEDEFM_ADMIN_KIT=kit
+run cp "$REPOSITORY/examples/loopback/catheters.yaml" .
+wait_for "all four hospitals are connected" all_connected
+take JOB fedefm job submit catheters.yaml --sites "$(IFS=,; echo "${SITES[*]}")"
+run fedefm job watch "$JOB" --html status.html
+run fedefm job download "$JOB" --out runs
+run fedefm job status
 
-step "6. Each hospital looks at what it spent"
+step "6. Each hospital sees what was spent of its patients' privacy, and keeps a copy of the record"
 for site in "${SITES[@]}"; do
   at "$site"
   run fedefm privacy status kit/local/fedefm_site.yaml
   run fedefm privacy verify kit/local/fedefm_site.yaml
+  run mkdir -p -m 700 backup
+  run cp -p ledger/ledger.sqlite ledger/ledger.sqlite.key backup
 done
 
 step "7. The hub ends it all"
 at admin
 run nvflare config add admin kit
 run nvflare config use admin
+run nvflare system status
 run nvflare system shutdown all --force
+wait_for "all processes are gone" none_left
+
+printf '\nthe report of the run: %s\n' "$FOLDER/lead/runs/catheters/report.html"

@@ -72,8 +72,10 @@ class Console:
         (found,) = re.findall(r"Submitted job: (\S+)", self.say(f"submit_job {job}"))
         return found
 
-    def has_ended(self, job: str) -> bool:
-        return "FINISHED" in self.say(f"list_jobs {job}")
+    def status(self, job: str) -> str:
+        """As it stands in the console's table of jobs."""
+        told = re.search(r"FINISHED:\w+|RUNNING|SUBMITTED|DISPATCHED", self.say(f"list_jobs {job}"))
+        return told[0] if told else ""
 
     def download(self, job: str) -> Path:
         """The run folder, from where the console puts what it brings."""
@@ -103,8 +105,9 @@ def by_console(federation: Federation, job: Path) -> Path:
     """The run folder of the job that a lead submitted, watched and downloaded in the console."""
     with Console(federation, LEAD) as console:
         number = console.submit(job)
-        until("the job has ended", lambda: console.has_ended(number), 300, 2)
-        assert COMPLETED in console.say(f"list_jobs {number}")
+        ended = lambda: console.status(number).startswith("FINISHED")  # noqa: E731
+        until("the job has ended", ended, 300, 2)
+        assert console.status(number) == COMPLETED
         return console.download(number)
 
 
