@@ -6,7 +6,7 @@ is made from this stream, so a run can be looked at again without being run agai
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,13 @@ class EventLog:
 def read_events(path: Path) -> Iterator[Event]:
     """The events of a finished or interrupted run; a line cut off by a crash is left out."""
     with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                continue
+        yield from parsed_events(lines)
+
+
+def parsed_events(lines: Iterable[str]) -> Iterator[Event]:
+    """The events in lines of text; what is no event is left out."""
+    for line in lines:
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue

@@ -121,11 +121,26 @@ def read_record(folder: Path) -> RunRecord:
             "give the folder that `fedefm run` wrote"
         )
     told = [event for event in _events(path) if _is_whole(event)]
-    starts = [event for event in told if event["event"] == "run_started"]
-    if not starts:
+    if not any(event["event"] == "run_started" for event in told):
         raise DataError(f"{path} tells of no run; give the folder that `fedefm run` wrote")
     text, settings = _read_settings(folder / "run.yaml")
     result = folder / "result.json"
+    return _record(folder, told, settings, text, _read_json(result) if result.is_file() else {})
+
+
+def record_so_far(events: Iterable[Event]) -> RunRecord:
+    """A run that goes on, of which there is no folder here: what it has told until now."""
+    return _record(Path(), [event for event in events if _is_whole(event)], {}, "", {})
+
+
+def _record(
+    folder: Path,
+    told: list[Event],
+    settings: dict[str, Any],
+    text: str,
+    result: dict[str, Any],
+) -> RunRecord:
+    starts = [event for event in told if event["event"] == "run_started"]
     return RunRecord(
         folder=folder,
         settings=settings,
@@ -134,7 +149,7 @@ def read_record(folder: Path) -> RunRecord:
         status=_status(told),
         seconds=_wall_seconds(told),
         events=tuple(_replayed(told)),
-        result=_read_json(result) if result.is_file() else {},
+        result=result,
     )
 
 

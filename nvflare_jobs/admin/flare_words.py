@@ -15,6 +15,10 @@ class ServerGone(ProtocolError):
     """The server does not answer, or knows this session no longer; a new one may work."""
 
 
+class NotRunning(ProtocolError):
+    """The job is not running now, or cannot be asked yet; it may be over."""
+
+
 @contextmanager
 def in_our_words(who: str, doing: str) -> Iterator[None]:
     """Raises a FedEFMError for whatever FLARE raises while ``who`` is ``doing`` something."""
@@ -45,7 +49,7 @@ def sentence_of(error: Exception, who: str, doing: str) -> FedEFMError:
             f"here ({said})"
         )
     if isinstance(error, flare.NoReply):
-        return ServerGone(f"the server did not answer while {doing}; try again ({said})")
+        return NotRunning(f"the job's own process does not answer; try again later ({said})")
     if isinstance(error, flare.JobNotFound):
         return ConfigError(
             f"the server knows no such job; `fedefm job status` lists those it knows ({said})"
@@ -56,7 +60,7 @@ def sentence_of(error: Exception, who: str, doing: str) -> FedEFMError:
             f"({said})"
         )
     if isinstance(error, flare.JobNotRunning):
-        return ProtocolError(f"the job is not running ({said})")
+        return NotRunning(f"the job is not running ({said})")
     if isinstance(error, flare.InvalidJobDefinition):
         return ConfigError(f"the server does not take the job ({said})")
     return ProtocolError(f"{doing} failed ({said})")

@@ -15,6 +15,7 @@ from nvflare_jobs.parties.telling_progress import PROGRESS
 
 LOGIN_S = 30.0
 COMMAND_S = 60.0
+PROGRESS_S = 10.0  # a job's process that has just begun answers nobody
 # FLARE gives up after 5 s in which the server only packs what it will send, as it does for minutes
 # with a result of several gigabytes.
 DOWNLOAD_S = 3600.0
@@ -32,6 +33,7 @@ class Server(Protocol):
     def progress(self, job: str, after: int) -> dict[str, Any]: ...
     def abort(self, job: str) -> None: ...
     def download(self, job: str, folder: Path) -> Path: ...
+    def close(self) -> None: ...
 
 
 class FlareServer:
@@ -62,7 +64,7 @@ class FlareServer:
 
     def progress(self, job: str, after: int) -> dict[str, Any]:
         """What the running job tells of itself; events from ``after`` on."""
-        with self._doing("watching a job"):
+        with self._doing("watching a job"), self._waiting(PROGRESS_S):
             return dict(self._session.do_app_command(job, PROGRESS, {"after": after}))
 
     def abort(self, job: str) -> None:
@@ -72,18 +74,22 @@ class FlareServer:
 
     def download(self, job: str, folder: Path) -> Path:
         """Everything that FLARE keeps of a job that is over, as a new folder in ``folder``."""
-        with self._doing("downloading a job"):
+        with self._doing("downloading a job"), self._waiting(DOWNLOAD_S):
             self._session.api.file_download_progress_timeout = DOWNLOAD_S
-            self._session.set_timeout(DOWNLOAD_S)
-            try:
-                return Path(self._session.download_job_result(job, str(folder)))
-            finally:
-                self._session.set_timeout(COMMAND_S)
+            return Path(self._session.download_job_result(job, str(folder)))
 
     def close(self) -> None:
         """Log out; a server that is gone already is no matter."""
         with contextlib.suppress(Exception), _quiet():
             self._session.close()
+
+    @contextmanager
+    def _waiting(self, seconds: float) -> Iterator[None]:
+        self._session.set_timeout(seconds)
+        try:
+            yield
+        finally:
+            self._session.set_timeout(COMMAND_S)
 
     @contextmanager
     def _doing(self, what: str) -> Iterator[None]:

@@ -1,0 +1,40 @@
+"""What is new about a job, line by line: what the events of the run do not tell themselves."""
+
+from collections.abc import Callable
+
+from nvflare_jobs.admin.job_view import JobView
+
+Say = Callable[[str], None]
+
+
+class Announcer:
+    """Says each thing once, and again only when it has changed."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._status = self._trouble = ""
+        self._refused: dict[str, str] = {}
+        self._late: set[str] = set()
+
+    def look(self, view: JobView) -> None:
+        """Say what is new since the last time."""
+        self._tell_trouble(view)
+        if view.facts is not None and (status := view.facts.sentence()) != self._status:
+            self._status = status
+            if view.outcome is None:
+                self._say(status)
+        for site, why in view.refused.items():
+            if self._refused.get(site) != why:
+                self._say(f"{site} takes no part: {why}")
+        self._refused = dict(view.refused)
+        late = view.late()
+        for site in sorted(set(late) - self._late):
+            self._say(f"{site} is late: others were done {late[site]:.0f} s ago")
+        self._late = set(late)
+
+    def _tell_trouble(self, view: JobView) -> None:
+        if view.trouble and view.trouble != self._trouble:
+            self._say(view.trouble)
+        if self._trouble and not view.trouble and "cannot be reached" in self._trouble:
+            self._say("the server answers again")
+        self._trouble = view.trouble
