@@ -31,6 +31,10 @@ GUARD = {  # under FLARE's name of what deploys a job
     "path": "nvflare_jobs.components.budget_guard.BudgetGuard",
     "args": {},
 }
+SERVER_GUARD = {  # FLARE's app_validator: sees each job that is submitted, and deployed there
+    "path": "nvflare_jobs.components.server_guard.ServerGuard",
+    "args": {},
+}
 RETURNING = {  # goes on with jobs after the whole site was away
     "id": "returning_site",
     "path": "nvflare_jobs.kit.returning.ReturningSite",
@@ -62,7 +66,8 @@ def harden_server(
     (jobs,) = [each for each in resources["components"] if each["id"] == "job_manager"]
     jobs["args"]["uri_root"] = f"{folder}/jobs"
     _write(local / "resources.json", resources)
-    _write(local / PARENT_FILE, {"format_version": 2, "components": [MADE_FOR]})
+    parent = {"format_version": 2, "app_validator": SERVER_GUARD, "components": [MADE_FOR]}
+    _write(local / PARENT_FILE, parent)
     refuse_retired(kit, retired)
     _tell_folder(kit / "startup" / "sub_start.sh")
     _finish(kit, "server")

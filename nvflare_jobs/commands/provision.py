@@ -2,7 +2,12 @@
 
 import typer
 
-from nvflare_jobs.commands import preflight, provision_change, provision_init
+from nvflare_jobs.commands import (
+    preflight,
+    provision_change,
+    provision_fingerprint,
+    provision_init,
+)
 
 app = typer.Typer(
     help="Make, check and renew the kits of a project's server, hospitals and people.",
@@ -19,3 +24,4 @@ def group() -> None:
 provision_init.register(app)
 provision_change.register(app)
 preflight.register(app)
+provision_fingerprint.register(app)

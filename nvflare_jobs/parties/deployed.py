@@ -20,6 +20,7 @@ COORDINATOR = "nvflare_jobs.components.coordinator.Coordinator"
 CONFIG = "config/config_fed_client.json"  # in an app, as FLARE lays it out
 SERVER_CONFIG = "config/config_fed_server.json"
 LOG_STREAMER = "nvflare.app_common.logging.job_log_streamer.JobLogStreamer"
+TRACKING = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"  # the server's, if at all
 BROUGHT = ("components", "task_data_filters", "task_result_filters")  # would act behind the gate
 LONGEST = 2**20  # bytes of a configuration; one for a hundred sites, each linked to all, has 0.2 MB
 MOST_SITES, LONGEST_NAME = 1000, 64
@@ -57,8 +58,12 @@ def terms_in(text: str) -> Terms:
 def server_terms_in(text: str) -> Terms:
     """The terms in the text of the server's configuration. Raises as ``terms_in``."""
     config = _parsed(text)
+    components = config.get("components")
+    if isinstance(components, list):
+        config["components"] = [each for each in components if not _is_tracking(each)]
     _bring_nothing(config, {"workflows", "server"})
-    if set(config.get("server") or {}) - {"task_request_interval"}:
+    server = config.get("server", {})
+    if not isinstance(server, dict) or set(server) - {"task_request_interval"}:
         raise stranger("it sets how the server works beyond task_request_interval")
     entry = _only_one(config, "workflows")
     component = {name: value for name, value in entry.items() if name != "id"}
@@ -99,6 +104,13 @@ def _bring_nothing(config: Mapping[str, Any], known: set[str]) -> None:
     brought += [name for name in config if name not in {"format_version", *known, *BROUGHT}]
     if brought:
         raise stranger(f"it brings {_listed(sorted(brought))} of its own")
+
+
+def _is_tracking(component: object) -> bool:
+    """Whether it is FLARE's receiver for TensorBoard, which is told no folder of its own."""
+    if not isinstance(component, dict) or not set(component) <= {"id", "path", "args"}:
+        return False
+    return component.get("path") == TRACKING and not set(component.get("args") or {}) - {"events"}
 
 
 def _only_one(config: Mapping[str, Any], part: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from nvflare.fuel.utils.wfconf import resolve_var_refs
 
 from fedefm.config import RunConfig
 from fedefm.errors import ConfigError
-from nvflare_jobs.jobs.pretrain import export_job
+from nvflare_jobs.jobs.pretrain import export_job, export_tracked_job
 from nvflare_jobs.parties.deployed import (
     LONGEST,
     deployed_terms,
@@ -126,6 +126,28 @@ def test_another_class_is_refused_at_the_server_too(of_server) -> None:
     of_server["workflows"] = []
     with pytest.raises(ConfigError, match="it has 0 workflows"):
         server_terms_in(json.dumps(of_server))
+
+
+def test_only_flares_receiver_for_tensorboard_may_stand_beside_and_writes_to_its_own_folder(
+    of_server, tmp_path
+) -> None:
+    tracked = export_tracked_job(terms_for(RUN, SITES), tmp_path)
+    text = (tracked / "app_server" / "config" / "config_fed_server.json").read_text()
+    assert server_terms_in(text) == terms_for(RUN, SITES)
+    (receiver,) = json.loads(text)["components"]
+    for entry in (
+        {**receiver, "args": {"tb_folder": "/etc"}},
+        {**receiver, "path": "nvflare.app_opt.tracking.mlflow.mlflow_receiver.MLflowReceiver"},
+        "text",
+    ):
+        with pytest.raises(ConfigError, match="it brings components of its own"):
+            server_terms_in(json.dumps({**of_server, "components": [entry]}))
+
+
+def test_how_the_server_works_is_no_matter_of_a_job(of_server) -> None:
+    for server in ({"heart_beat_timeout": 1}, ["x"]):
+        with pytest.raises(ConfigError, match="it sets how the server works"):
+            server_terms_in(json.dumps({**of_server, "server": server}))
 
 
 def test_two_executors_or_further_arguments_or_tasks_are_refused(config) -> None:
