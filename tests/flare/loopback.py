@@ -63,8 +63,15 @@ class Federation:
     def provision(self) -> None:
         """Project file, kits, and the sites' own files as their owners would write them."""
         self.home.mkdir(parents=True, exist_ok=True)
-        (self.folder / "project.yml").write_text(yaml.safe_dump(self._project(), sort_keys=False))
-        self.nvflare("provision", "-p", str(self.folder / "project.yml"), "-w", str(self._kits))
+        project = self.folder / "project"
+        flag = {"lead": "--lead", "member": "--officer", "project_admin": "--admin"}
+        self.fedefm(
+            *("provision", "init", "--name", PROJECT, "--server", SERVER),
+            *("--port", str(self.port), "--out", str(project)),
+            *(part for site in self.sites for part in ("--site", site)),
+            *(part for name, role in self.people.items() for part in (flag[role], name)),
+        )
+        self.nvflare("provision", "-p", str(project / "project.yml"), "-w", str(self._kits))
         for site in self.sites:
             self.write_site_file(site)
 
@@ -94,29 +101,6 @@ class Federation:
     @property
     def _kits(self) -> Path:
         return self.folder / "kits"
-
-    def _project(self) -> dict[str, Any]:
-        server = {"name": SERVER, "type": "server", "org": "hub", "fed_learn_port": self.port}
-        sites = [{"name": s, "type": "client", "org": f"org{i}"} for i, s in enumerate(self.sites)]
-        people = [
-            {"name": name, "type": "admin", "org": "hub", "role": role}
-            for name, role in self.people.items()
-        ]
-        return {
-            "api_version": 3,
-            "name": PROJECT,
-            "description": "a federation on one machine",
-            "participants": [server, *sites, *people],
-            "builders": [
-                {"path": "nvflare.lighter.impl.workspace.WorkspaceBuilder"},
-                {
-                    "path": "nvflare.lighter.impl.static_file.StaticFileBuilder",
-                    "args": {"config_folder": "config", "scheme": "grpc"},
-                },
-                {"path": "nvflare.lighter.impl.cert.CertBuilder"},
-                {"path": "provisioning.builders.HardenedKitBuilder"},
-            ],
-        }
 
     # Processes.
 
@@ -186,7 +170,8 @@ class Federation:
         """`nvflare system shutdown all --force`, and whatever is left after that."""
         if not self._started:
             return
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(subprocess.TimeoutExpired, AssertionError, StopIteration):
+            self.be(next(name for name, role in self.people.items() if role == "project_admin"))
             self.nvflare("system", "shutdown", "all", "--force", check=False)
             deadline = time.monotonic() + 30
             while self._running() and time.monotonic() < deadline:
