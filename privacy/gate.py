@@ -111,6 +111,20 @@ class Gate:
             **shared_noise(spent, promise.delta, promise.adjacency),
         }
 
+    def budget(self) -> dict[str, Any]:
+        """What the site's cap leaves after all that is spent and planned, for those who may know.
+
+        ``left`` and ``cap`` are None where the site has set no cap.
+        """
+        promise = self._promise
+        sums = self._ledger.totals(promise.dataset, promise.budget)
+        return {
+            "left": sums.left,
+            "cap": promise.budget.cap,
+            "delta": promise.budget.delta,
+            "adjacency": promise.budget.adjacency,
+        }
+
     def head(self) -> Head:
         """The ledger's newest entry, for somebody outside to remember."""
         return self._ledger.head()

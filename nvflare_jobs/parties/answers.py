@@ -94,6 +94,7 @@ PARTS: Mapping[str, Part] = {
     "measured": Part(named(named(listed(is_number))), _metrics("accuracy", "images")),
     "ledger_head": Part(named(either(is_number, is_text))),
     "planned": Part(named(either(is_word, named(is_word)))),
+    "budget": Part(named(is_word), _metrics("budget")),  # allowed by no site that does not say so
     "privacy": Part(named(either(is_word, listed(named(is_word))))),
 }
 

@@ -288,6 +288,8 @@ class Conductor:
         if planned := answer.get("planned"):
             log.emit("privacy_planned", site=site, **planned)
             self._privacy[site] = {**planned, "at_most": True}
+        if left := answer.get("budget"):
+            log.emit("budget", site=site, **left)
 
     def _tell_spent(self, log: EventLog, answers: Answers) -> None:
         for site, answer in answers.items():

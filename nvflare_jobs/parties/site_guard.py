@@ -56,6 +56,13 @@ class SiteGuard:
         """What the rounds to come cost at most."""
         return {} if self.protection is None else dict(self.protection.release.planned() or {})
 
+    def left(self) -> dict[str, Any]:
+        """What the site's cap leaves; nothing unless its own file allows that to be told."""
+        allowed = read_site(self._site_file).policy.allowed_metrics
+        if self.protection is None or "budget" not in allowed:
+            return {}
+        return {"budget": self.protection.release.budget()}
+
     def give_back(self) -> None:
         """The run does not begin: nothing stays set aside for it."""
         if self.protection is not None:

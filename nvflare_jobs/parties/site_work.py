@@ -175,7 +175,9 @@ class SiteWork:
             self._saved.go_on(rounds)
         self._next_round = max(rounds, self._next_round)
         self._started = True
-        return {"planned": self._guard.planned()} if self._guard is not None else {}
+        if self._guard is None:
+            return {}
+        return {"planned": self._guard.planned()} | self._guard.left()
 
     def play(self, party: Party, round_index: int, silent: Iterable[str] = ()) -> dict[str, Any]:
         """One round. A site that fails is put back to where the round began.
@@ -321,7 +323,8 @@ class SiteWork:
         """The run is over here: give back what was not used, and tell what was."""
         self._site.release.finish()
         spent = self._site.release.result()
-        return ({} if spent is None else {"privacy": dict(spent)}) | self._of_ledger()
+        left = {} if self._guard is None else self._guard.left()
+        return ({} if spent is None else {"privacy": dict(spent)}) | left | self._of_ledger()
 
     def _of_ledger(self) -> dict[str, Any]:
         return {} if self._guard is None else self._guard.told()
