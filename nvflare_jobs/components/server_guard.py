@@ -18,6 +18,7 @@ from nvflare.apis.fl_context import FLContext
 
 from nvflare_jobs.parties.deployed import (
     SERVER_CONFIG,
+    SIGNATURES,
     refuse_claims,
     server_terms_in,
     stranger,
@@ -52,7 +53,8 @@ class ServerGuard(FLComponent, AppValidator):  # type: ignore[misc]  # FLARE has
 
     @staticmethod
     def _check(app: Path) -> None:
-        files = sorted(str(path.relative_to(app)) for path in app.rglob("*") if path.is_file())
+        found = [path for path in app.rglob("*") if path.is_file() and path.name not in SIGNATURES]
+        files = sorted(str(path.relative_to(app)) for path in found)
         if files != [SERVER_CONFIG]:
             raise stranger(f"it brings {len(files) - 1} files to the server beside {SERVER_CONFIG}")
         server_terms_in((app / SERVER_CONFIG).read_text(encoding="utf-8"))

@@ -21,6 +21,7 @@ CONFIG = "config/config_fed_client.json"  # in an app, as FLARE lays it out
 SERVER_CONFIG = "config/config_fed_server.json"
 LOG_STREAMER = "nvflare.app_common.logging.job_log_streamer.JobLogStreamer"
 TRACKING = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"  # the server's, if at all
+SIGNATURES = (".__nvfl_sig.json", ".__nvfl_submitter.crt")  # FLARE's, put into each folder
 BROUGHT = ("components", "task_data_filters", "task_result_filters")  # would act behind the gate
 LONGEST = 2**20  # bytes of a configuration; one for a hundred sites, each linked to all, has 0.2 MB
 MOST_SITES, LONGEST_NAME = 1000, 64
