@@ -105,8 +105,7 @@ def by_console(federation: Federation, job: Path) -> Path:
     """The run folder of the job that a lead submitted, watched and downloaded in the console."""
     with Console(federation, LEAD) as console:
         number = console.submit(job)
-        ended = lambda: console.status(number).startswith("FINISHED")  # noqa: E731
-        until("the job has ended", ended, 300, 2)
+        until("it has ended", lambda: console.status(number).startswith("FINISHED"), 300, 2)
         assert console.status(number) == COMPLETED
         return console.download(number)
 
