@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -294,6 +294,21 @@ def test_what_its_sender_did_not_sign_is_refused_and_uses_up_no_number(
     with pytest.raises(MessageRejected, match=r"'north'.*signature does not fit"):
         opened(change(signed(sealed)), postbox)
     opened(signed(sealed), postbox)
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Header)])
+def test_every_field_of_a_header_is_signed(sealed: Any, field: str) -> None:
+    """Each is changed on the way, and the receiver is one where the changed message would fit."""
+    message = signed(sealed)
+    value = getattr(message.header, field)
+    header = replace(message.header, **{field: value + 1 if type(value) is int else f"{value}x"})
+    forged = Message.from_bytes(Message(header, message.tensors, message.seal).to_bytes())
+    receiver = Postbox(header.receiver, header.job, header.run_id, seal=sealed("east"))
+    senders = frozenset({header.sender})
+    with pytest.raises(MessageRejected, match="signature does not fit"):
+        receiver.open(forged, header.round, header.phase, senders, shapes_of(WEIGHTS))
+    with pytest.raises(MessageRejected, match="signature does not fit"):
+        receiver.vouch(forged)
 
 
 def test_who_signs_in_anothers_name_is_refused(sealed: Any) -> None:
