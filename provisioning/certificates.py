@@ -22,6 +22,7 @@ class Certificate:
     """One certificate; ``role`` is a person's, empty for sites and server."""
 
     name: str
+    organization: str
     role: str
     begins: datetime
     ends: datetime
@@ -57,6 +58,7 @@ def parse_certificate(pem: bytes) -> Certificate:
     found = x509.load_pem_x509_certificate(pem)
     return Certificate(
         _said(found, NameOID.COMMON_NAME),
+        _said(found, NameOID.ORGANIZATION_NAME),
         _said(found, NameOID.UNSTRUCTURED_NAME),
         _utc(found, "not_valid_before"),
         _utc(found, "not_valid_after"),

@@ -51,12 +51,12 @@ SAID = {
     "no": "no",
     EVERYBODY: "yes",
     "all": "yes",
-    OWN_JOBS: "own jobs",
-    "name:submitter": "own jobs",
-    "o:submitter": "jobs of the own organization",
-    "org:submitter": "jobs of the own organization",
-    OWN_SITE: "at the own organization",
-    "org:site": "at the own organization",
+    OWN_JOBS: "own",
+    "name:submitter": "own",
+    "o:submitter": "own org's",
+    "org:submitter": "own org's",
+    OWN_SITE: "own org",
+    "org:site": "own org",
 }
 
 

@@ -5,6 +5,7 @@ import typer
 from nvflare_jobs.commands import (
     preflight,
     provision_change,
+    provision_check,
     provision_fingerprint,
     provision_init,
 )
@@ -22,6 +23,7 @@ def group() -> None:
 
 
 provision_init.register(app)
+provision_check.register(app)
 provision_change.register(app)
 preflight.register(app)
 provision_fingerprint.register(app)

@@ -1,0 +1,1 @@
+"""What a kit allows, file by file; what its machine can do is preflight's."""
