@@ -15,7 +15,7 @@ from nvflare.fuel.f3.cellnet.fqcn import FQCN
 
 from fedefm.errors import MessageRejected, PolicyRefused
 from nvflare_jobs.parties import places
-from nvflare_jobs.parties.identities import pins_of
+from nvflare_jobs.parties.pinned import pins_of
 from privacy.pins import Pins, fingerprint_of
 
 KEEP, KEPT, ASKED = "_cache_cert", "cert_cache", "process_request"  # of its credential manager

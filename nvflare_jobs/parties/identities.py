@@ -12,10 +12,10 @@ from pathlib import Path
 
 from cryptography import x509
 
-from fedefm.config import SITE_FILE, read_site
-from fedefm.errors import ConfigError, MessageRejected, ProvisionError
-from fedefm.train.exchange import SERVER
+from fedefm.errors import MessageRejected, ProvisionError
+from fedefm.train.header import SERVER
 from nvflare_jobs.parties import places
+from nvflare_jobs.parties.pinned import pins_of as pins_of
 from privacy.identity import Identity, MessageSeal, ProjectRoot
 from privacy.pins import Pins, fingerprint
 from privacy.project_root import UNREADABLE, common_name, read_kit_file
@@ -87,24 +87,6 @@ def credentials_of(
             "could tell who speaks; provision one of them under another name"
         )
     return credentials
-
-
-def pins_of(site: str, local: Path, sites: Collection[str] = ()) -> dict[str, str]:
-    """What the site's own file pins, by party; empty where it pins nothing, or there is no file.
-
-    Raises ConfigError where one of the job's ``sites`` is not among them.
-    """
-    if not (local / SITE_FILE).is_file():
-        return {}
-    peers = read_site(places.site_file(site, local)).peers
-    unknown = sorted({*sites} - {*peers, site}) if peers else []
-    if unknown:
-        raise ConfigError(
-            f"site {site!r} pins the certificates of its peers, and those of "
-            f"{', '.join(unknown)} are not among them; leave them out of the job, or let the site "
-            "add them to `peers` in its file"
-        )
-    return peers
 
 
 def _loaded(
