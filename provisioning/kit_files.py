@@ -19,6 +19,8 @@ ALLOWED_CLASSES = (  # those of nvflare_jobs.components; a test holds them equal
     "nvflare_jobs.components.coordinator.Coordinator",
     "nvflare_jobs.components.site_executor.SiteExecutor",
 )
+TENSORBOARD = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"
+SERVER_CLASSES = (*ALLOWED_CLASSES, TENSORBOARD)  # what draws a run's figures, nowhere else
 SCOPE = "fedefm"
 GATE = {
     "path": "nvflare_jobs.components.gate_filter.GateFilter",
@@ -58,7 +60,7 @@ def harden_server(
 ) -> None:
     """Complete the server's kit. ``retired`` sites and people are refused, for ever."""
     local = kit / "local"
-    resources = _hardened(local)
+    resources = _hardened(local, SERVER_CLASSES)
     for each in resources["servers"]:
         each["heart_beat_timeout"] = heart_beat_timeout_s
     folder = f"{{${KIT_VARIABLE}}}"
@@ -88,7 +90,7 @@ def refuse_retired(server_kit: Path, retired: Sequence[str]) -> None:
 def harden_site(kit: Path, name: str) -> None:
     """Complete a hospital's kit. A site file that is there already stays as it is."""
     local = kit / "local"
-    resources = _hardened(local)
+    resources = _hardened(local, ALLOWED_CLASSES)
     (launcher,) = [each for each in resources["components"] if each["id"] == "process_launcher"]
     launcher["path"] = LAUNCHER
     _write(local / "resources.json", resources)
@@ -119,11 +121,11 @@ def _finish(kit: Path, role: str) -> None:
         key.chmod(FILE)
 
 
-def _hardened(local: Path) -> dict[str, Any]:
-    """FLARE's own resources with our classes only, and without what streams logs."""
+def _hardened(local: Path, classes: Sequence[str]) -> dict[str, Any]:
+    """FLARE's own resources with these classes only, and without what streams logs."""
     resources: dict[str, Any] = json.loads((local / "resources.json.default").read_text("utf-8"))
     resources["class_list_enforcement_mode"] = "enforce"
-    resources["class_allow_list"] = list(ALLOWED_CLASSES)
+    resources["class_allow_list"] = list(classes)
     resources["allow_log_streaming"] = False
     components = resources["components"]
     resources["components"] = [each for each in components if each["id"] not in LOG_STREAMERS]

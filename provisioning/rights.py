@@ -16,9 +16,10 @@ ROLES = {
 COMMON = ("view", "submit_job", "manage_job", "download_job", "operate", "shell_commands", "byoc")
 NOBODY, EVERYBODY, OWN_JOBS, OWN_SITE = "none", "any", "n:submitter", "o:site"
 NEVER = {"shell_commands": NOBODY, "byoc": NOBODY}  # files of others, and code, are no role's
+SEES = {"view": EVERYBODY, "app_command": EVERYBODY}  # the latter: how a running job goes on
 RIGHTS: dict[str, dict[str, str]] = {
     ADMIN: {
-        "view": EVERYBODY,
+        **SEES,
         "submit_job": NOBODY,
         "clone_job": NOBODY,
         "manage_job": EVERYBODY,
@@ -27,7 +28,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         **NEVER,
     },
     ORG_ADMIN: {
-        "view": EVERYBODY,
+        **SEES,
         "submit_job": NOBODY,
         "clone_job": NOBODY,
         "manage_job": "o:submitter",
@@ -36,7 +37,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         **NEVER,
     },
     LEAD: {
-        "view": EVERYBODY,
+        **SEES,
         "submit_job": EVERYBODY,
         "clone_job": OWN_JOBS,
         "manage_job": OWN_JOBS,
@@ -44,7 +45,7 @@ RIGHTS: dict[str, dict[str, str]] = {
         "operate": NOBODY,
         **NEVER,
     },
-    OFFICER: {"view": EVERYBODY, **NEVER},
+    OFFICER: {**SEES, **NEVER},
 }
 SAID = {
     NOBODY: "no",

@@ -18,6 +18,7 @@ from provisioning.kit_files import (
     MADE_FOR,
     PARENT_FILE,
     RETURNING,
+    SERVER_CLASSES,
 )
 from provisioning.rights import grants
 
@@ -39,16 +40,17 @@ def check_settings(kit: Kit) -> Iterator[Finding]:
 def _classes(kit: Kit) -> Iterator[Finding]:
     resources = kit.read("resources.json")
     allowed = set(resources.get("class_allow_list", []))
+    known = set(ALLOWED_CLASSES if kit.role == "site" else SERVER_CLASSES)
     if resources.get("class_list_enforcement_mode") != "enforce":
         fix = 'set "class_list_enforcement_mode": "enforce" in local/resources.json'
         yield problem("classes", "jobs may build any class", fix)
-    elif foreign := sorted(allowed - set(ALLOWED_CLASSES)):
+    elif foreign := sorted(allowed - known):
         fix = "take them out of class_allow_list in local/resources.json"
         yield problem("classes", f"jobs may also build {', '.join(foreign[:3])}", fix)
-    elif missing := sorted(set(ALLOWED_CLASSES) - allowed):
+    elif missing := sorted(known - allowed):
         yield problem("classes", f"our jobs may not build {', '.join(missing)}", HARDEN)
     else:
-        yield ok("classes", f"jobs may build our {len(allowed)} classes and no others")
+        yield ok("classes", f"jobs may build the {len(allowed)} classes they need and no others")
 
 
 def _logs(kit: Kit) -> Iterator[Finding]:
