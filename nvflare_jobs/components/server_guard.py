@@ -17,9 +17,10 @@ from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
 from nvflare_jobs.parties.deployed import (
+    CODE,
     SERVER_CONFIG,
-    SIGNATURES,
     refuse_claims,
+    refuse_files,
     server_terms_in,
     stranger,
 )
@@ -37,7 +38,7 @@ class ServerGuard(FLComponent, AppValidator):  # type: ignore[misc]  # FLARE has
         try:
             refuse_claims(meta)
             if meta.get(AppValidationKey.BYOC):
-                raise stranger("it brings code, and sites run only what is installed there")
+                raise stranger(CODE)
         except Exception as error:  # in doubt the job is not taken
             fl_ctx.set_prop(
                 FLContextKey.JOB_BLOCK_REASON, tell_reason(error), private=True, sticky=False
@@ -53,8 +54,10 @@ class ServerGuard(FLComponent, AppValidator):  # type: ignore[misc]  # FLARE has
 
     @staticmethod
     def _check(app: Path) -> None:
-        found = [path for path in app.rglob("*") if path.is_file() and path.name not in SIGNATURES]
-        files = sorted(str(path.relative_to(app)) for path in found)
-        if files != [SERVER_CONFIG]:
-            raise stranger(f"it brings {len(files) - 1} files to the server beside {SERVER_CONFIG}")
-        server_terms_in((app / SERVER_CONFIG).read_text(encoding="utf-8"))
+        files = [str(path.relative_to(app)) for path in app.rglob("*") if path.is_file()]
+        refuse_files(files, SERVER_CONFIG)
+        try:
+            text = (app / SERVER_CONFIG).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise stranger("its configuration for the server cannot be read") from None
+        server_terms_in(text)

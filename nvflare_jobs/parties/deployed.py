@@ -6,7 +6,7 @@ makes a variable of each further name in it, and would put those and the environ
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ SIGNATURES = (".__nvfl_sig.json", ".__nvfl_submitter.crt")  # FLARE's, put into 
 BROUGHT = ("components", "task_data_filters", "task_result_filters")  # would act behind the gate
 LONGEST = 2**20  # bytes of a configuration; one for a hundred sites, each linked to all, has 0.2 MB
 MOST_SITES, LONGEST_NAME = 1000, 64
+CODE = "it brings code, and only what is installed runs there"
 KNOWN_CLAIMS = ("epsilon", "delta", "noise_multiplier")  # of meta.json, in any spelling
 
 
@@ -81,11 +82,26 @@ def refuse_claims(meta: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_files(names: Collection[str], config: str) -> None:
+    """Raises ConfigError unless an app's files are ``config`` and its submitter's signatures."""
+    if any(name.startswith("custom/") for name in names):
+        raise stranger(CODE)
+    ours = [name for name in names if not _is_signature(name)]
+    others = sorted(set(ours) - {config})
+    if others or len(set(ours)) < len(ours):
+        raise stranger(f"it brings {_listed(others) or 'files twice'} beside {config}")
+
+
 def stranger(reason: str) -> ConfigError:
     """The refusal of what `fedefm job export` never makes."""
     return ConfigError(
         f"this is no job of this project: {reason}; make jobs with `fedefm job export`"
     )
+
+
+def _is_signature(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    return file in SIGNATURES and folder in ("", "config")
 
 
 def _parsed(text: str) -> dict[str, Any]:
