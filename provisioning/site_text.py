@@ -36,6 +36,13 @@ policy:
   # seconds, similarity.
   allowed_metrics: [seconds]
 
+# The certificates of the others, as they told them by telephone: who owns the project's root can
+# issue one in any name. Each prints its own with `fedefm provision fingerprint KIT`. Where this
+# stands, jobs with anybody else are refused.
+# peers:
+#   server: sha256:...
+#   OTHER-SITE: sha256:...
+
 device: cpu
 """
 
