@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from nvflare_jobs.admin.job_facts import OVER
 from nvflare_jobs.admin.job_view import JobView
 
 Say = Callable[[str], None]
@@ -19,10 +20,11 @@ class Announcer:
     def look(self, view: JobView) -> None:
         """Say what is new since the last time."""
         self._tell_trouble(view)
-        if view.facts is not None and (status := view.facts.sentence()) != self._status:
+        if view.facts is None or view.facts.stage == OVER:  # what became of it is told in one
+            return
+        if (status := view.facts.sentence()) != self._status:
             self._status = status
-            if view.outcome is None:
-                self._say(status)
+            self._say(status)
         for site, why in view.refused.items():
             if self._refused.get(site) != why:
                 self._say(f"{site} takes no part: {why}")

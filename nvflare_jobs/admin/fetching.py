@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedefm.errors import ConfigError, FedEFMError, ProtocolError
 from nvflare_jobs.admin.job_facts import JobFacts
-from nvflare_jobs.admin.outcome import Outcome, outcome_of
+from nvflare_jobs.admin.outcome import NEVER_BEGAN, Outcome, outcome_of
 from nvflare_jobs.admin.server import Server
 from nvflare_jobs.parties.places import RUN_FOLDER, STATUS_FILE
 
@@ -41,7 +41,7 @@ def remains_of(server: Server, facts: JobFacts, near: Path | None = None) -> Ite
 
 def explained(server: Server, facts: JobFacts) -> Outcome:
     """Why a job did not succeed, for which its remains are looked at where that is allowed."""
-    if facts.completed or facts.status == "FINISHED:FAILED_TO_RUN":
+    if facts.completed or facts.status in NEVER_BEGAN:
         return outcome_of(facts)
     try:
         with remains_of(server, facts) as remains:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedefm.report.numbers import listed
+
 WAITING, RUNNING, OVER = "waiting", "running", "over"
 COMPLETED = "FINISHED:COMPLETED"
 _STAGES = {
@@ -13,17 +15,17 @@ _STAGES = {
     "DISPATCHED": WAITING,
     "RUNNING": RUNNING,
 }
-AGAIN = "go on after its last full round with `fedefm job submit RUN.yaml --resume`"
+AGAIN = "To go on after its last full round: fedefm job submit RUN.yaml --resume"
 _MEANINGS = {
     "SUBMITTED": "waits to be scheduled",
     "APPROVED": "waits to be scheduled",
     "DISPATCHED": "is being handed to the sites",
     "RUNNING": "is running",
     COMPLETED: "has finished",
-    "FINISHED:ABORTED": f"was aborted; {AGAIN}",
-    "FINISHED:EXECUTION_EXCEPTION": f"has failed; {AGAIN}",
-    "FINISHED:ABNORMAL": f"was lost: its process at the server ended without a word; {AGAIN}",
-    "FINISHED:ABANDONED": f"was lost when the server was restarted; {AGAIN}",
+    "FINISHED:ABORTED": "was aborted",
+    "FINISHED:EXECUTION_EXCEPTION": "has failed",
+    "FINISHED:ABNORMAL": "was lost: its process at the server ended without a word",
+    "FINISHED:ABANDONED": "was lost when the server was restarted",
     "FINISHED:CAN_NOT_SCHEDULE": "never began: the server gave up waiting for enough sites; submit "
     "it again when they are connected",
     "FINISHED:FAILED_TO_RUN": "never began: too many sites refused it",
@@ -71,8 +73,11 @@ class JobFacts:
         return text
 
     def refusals(self) -> list[str]:
-        """A sentence for each site that refused the job, in the order of the job."""
-        return [f"{site} refused it: {why}" for site, why in self.refused.items()]
+        """Who refused the job, in a sentence for each reason."""
+        by_reason: dict[str, list[str]] = {}
+        for site, why in self.refused.items():
+            by_reason.setdefault(why, []).append(site)
+        return [f"{listed(sites)} refused it: {why}" for why, sites in by_reason.items()]
 
 
 def facts_of(meta: Mapping[str, Any]) -> JobFacts:

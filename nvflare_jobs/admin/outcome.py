@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from fedefm.errors import ProtocolError
 from nvflare_jobs.admin.job_facts import AGAIN, JobFacts
 
-_NOT_ALLOWED = re.compile(r"[^\n]*(?:ComponentNotAuthorized|not in allow_list)[^\n]*")
-_CLASS = re.compile(r"[\w.]+\.[A-Z]\w+")
+_NOT_ALLOWED = re.compile(r"ComponentNotAuthorized: [^\n]*|[^\n]*not in allow_list[^\n]*")
+_CLASS = re.compile(r"(?:\w+\.){2,}[A-Z]\w+")
+NEVER_BEGAN = ("FINISHED:FAILED_TO_RUN", "FINISHED:CAN_NOT_SCHEDULE")
 
 
 class JobEnded(ProtocolError):
@@ -21,6 +22,7 @@ class Outcome:
 
     done: bool
     sentence: str
+    error: str = ""  # the kind of error with which the job itself ended
 
 
 def outcome_of(facts: JobFacts, told: Mapping[str, str] | None = None, log: str = "") -> Outcome:
@@ -31,27 +33,24 @@ def outcome_of(facts: JobFacts, told: Mapping[str, str] | None = None, log: str 
     """
     if told is not None and told.get("status") == "finished":
         return Outcome(True, f"job {facts.name} has finished")
-    reasons = facts.refusals()
-    if told is not None and told.get("sentence"):
-        ended = "was aborted" if "ABORTED" in facts.status else "has failed"
-        why = f"job {facts.name} {ended} ({facts.status}): {_clean(told['sentence'])}"
-        return Outcome(False, ". ".join([why, *reasons, f"To go on: {AGAIN}"]))
     if told is None and facts.completed:
         return Outcome(True, facts.sentence())
-    reasons += [_unknown_class(log)] if _NOT_ALLOWED.search(log) else []
-    return Outcome(False, ". ".join([facts.sentence(), *reasons]))
+    parts = [facts.sentence()]
+    if told is not None and told.get("sentence"):
+        parts = [f"{parts[0]}: {told['sentence'].rstrip('.')}"]
+    parts += facts.refusals()
+    if found := _NOT_ALLOWED.search(log):
+        parts.append(_unknown_class(found[0]))
+    elif facts.status not in NEVER_BEGAN:
+        parts.append(AGAIN)
+    return Outcome(False, ". ".join(parts), str((told or {}).get("error", "")))
 
 
-def _clean(sentence: str) -> str:
-    return sentence.rstrip(".")
-
-
-def _unknown_class(log: str) -> str:
-    found = _NOT_ALLOWED.search(log)
-    line = found[0] if found else ""
+def _unknown_class(line: str) -> str:
     named = _CLASS.findall(line)
-    what = named[-1] if named else "a class"
+    what = named[-1] if named else "one of its classes"
     return (
-        f"The server builds no {what}, for its class_allow_list does not have it; let its kit be "
-        f"made anew with this toolkit's builders (FLARE says: {' '.join(line.split())[-300:]})"
+        f"The server builds {what} for no job, since its class_allow_list does not have it; let "
+        "the server's kit be made anew with the builders of this toolkit "
+        f"(FLARE says: {' '.join(line.split())[-300:]})"
     )

@@ -1,7 +1,7 @@
 """The server as a logged-in person sees it: the few commands of FLARE's that jobs need."""
 
 import contextlib
-import sys
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +119,6 @@ def log_in(kit: PersonKit) -> FlareServer:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """FLARE prints what it does to standard output, where results belong."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """FLARE prints what it does to standard output, where results belong; errors it raises."""
+    with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -52,9 +52,9 @@ def submit(
         print(json.dumps({**told, "refused": dict(facts.refused), "not_connected": away}))
     else:
         print(job)
-        for line in [*(f"{site} is not connected" for site in away), *facts.refusals()]:
-            print(line, file=sys.stderr)
         if outcome is None or outcome.done:
+            for line in [*(f"{site} is not connected" for site in away), *facts.refusals()]:
+                print(line, file=sys.stderr)
             print(f"{facts.sentence()}; follow it: fedefm job watch {job}", file=sys.stderr)
     if outcome is not None and not outcome.done:
         raise JobEnded(outcome.sentence)

@@ -1,4 +1,4 @@
-"""``fedefm run``: one run file, in this process or in NVIDIA FLARE's simulator."""
+"""``fedefm run``: one run file, in this process, in NVIDIA FLARE's simulator, or at real sites."""
 
 import json
 from contextlib import ExitStack
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from fedefm.config import RunConfig, read_run
 from fedefm.errors import QuorumLost
@@ -19,9 +20,13 @@ from fedefm.train.protection import Protect
 from fedefm.train.run import run_in_process
 from fedefm.train.run_folder import RESULT, STATE
 from fedefm.train.secrecy import Hide
+from nvflare_jobs.admin.outcome import JobEnded
+from nvflare_jobs.admin.person_kit import read_person_kit
+from nvflare_jobs.commands.job_options import Kit, site_names
 from nvflare_jobs.commands.progress import progress_of
+from nvflare_jobs.completing import METRICS, TENSORBOARD, has_begun
 
-METRICS, TENSORBOARD = "metrics.csv", "tensorboard"
+SITES = Path("sites")
 MEMORIES = "secure_sums"  # of a run's parties, in its state
 
 
@@ -30,6 +35,7 @@ class Where(str, Enum):
 
     process = "process"
     simulator = "simulator"
+    prod = "prod"
 
 
 def register(app: typer.Typer) -> None:
@@ -40,10 +46,17 @@ def register(app: typer.Typer) -> None:
 def run(
     run_file: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="The settings of the run.")],
     sites: Annotated[
-        Path, typer.Option(help="A folder with one folder a site, as `fedefm data split` makes it.")
-    ] = Path("sites"),
+        Path,
+        typer.Option(
+            help="A folder with one folder a site, as `fedefm data split` makes it; for real "
+            "sites their names, with commas."
+        ),
+    ] = SITES,
     where: Annotated[
-        Where, typer.Option(help="process: all sites here. simulator: one FLARE process a site.")
+        Where,
+        typer.Option(
+            help="process: all sites here. simulator: one FLARE process a site. prod: real sites."
+        ),
     ] = Where.process,
     out: Annotated[
         Path | None, typer.Option(help="The run folder to make; runs/NAME if not given.")
@@ -51,6 +64,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run in the run folder.")
     ] = False,
+    kit: Kit = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print result.json and show no progress, for scripts.")
     ] = False,
@@ -58,10 +72,12 @@ def run(
     """Pre-train a foundation model over the sites and write a run folder with its report.
 
     Example: fedefm run examples/ring.yaml --sites sites --out runs/ring
+
+    Example: fedefm run ring.yaml --where prod --sites hosp-a,hosp-b --kit lead@hub.org
     """
     settings = read_run(run_file)
     folder = out or Path("runs") / settings.name
-    perform(settings, sites, folder, where, resume, quiet=as_json)
+    perform(settings, sites, folder, where, resume, as_json, kit)
     if as_json:
         print((folder / RESULT).read_text(encoding="utf-8"), end="")
         return
@@ -70,7 +86,13 @@ def run(
 
 
 def perform(
-    settings: RunConfig, sites: Path, folder: Path, where: Where, resume: bool, quiet: bool
+    settings: RunConfig,
+    sites: Path,
+    folder: Path,
+    where: Where,
+    resume: bool,
+    quiet: bool,
+    kit: Path | None = None,
 ) -> None:
     """Run, watched; the report is written however the run ends, once it has begun."""
     with ExitStack() as stack:
@@ -82,14 +104,36 @@ def perform(
                 decoding = stack.enter_context(progress_of("reading images", quiet))
                 told, guard, hide = tuple(listeners), _protect(settings), _hide(settings, folder)
                 run_in_process(settings, sites, folder, resume, told, None, decoding, guard, hide)
+            elif where is Where.prod:
+                _run_at_sites(settings, sites, folder, resume, tuple(listeners), kit)
             else:
                 from nvflare_jobs.simulator import run_in_simulator  # FLARE loads slowly
 
                 run_in_simulator(settings, sites, folder, resume, tuple(listeners))
-        except (QuorumLost, KeyboardInterrupt):
-            write_report(folder)
+        except (QuorumLost, JobEnded, KeyboardInterrupt):
+            if has_begun(folder):
+                write_report(folder)
             raise
     write_report(folder)
+
+
+def _run_at_sites(
+    settings: RunConfig,
+    sites: Path,
+    folder: Path,
+    resume: bool,
+    listeners: tuple[Any, ...],
+    kit: Path | None,
+) -> None:
+    names = site_names("" if sites == SITES else str(sites), settings)
+    person, console = read_person_kit(kit), Console(stderr=True)
+    from nvflare_jobs.admin.at_sites import run_at_sites  # FLARE loads slowly
+    from nvflare_jobs.admin.server import log_in
+
+    def say(line: str) -> None:
+        console.print(Text(line), soft_wrap=True)
+
+    run_at_sites(settings, names, folder, lambda: log_in(person), say, resume, listeners)
 
 
 def _protect(settings: RunConfig) -> Protect | None:

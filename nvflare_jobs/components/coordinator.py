@@ -79,7 +79,7 @@ class Coordinator(Controller):
             conductor = self._conductor(
                 folder, Path(workspace.get_root_dir()), abort_signal, fl_ctx
             )
-            where = SIMULATOR if places.simulated() else "flare"
+            where = SIMULATOR if places.simulated() else "prod"
             conductor.conduct(where, encrypted=bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE)))
             told["status"] = "finished"
         except Exception as error:

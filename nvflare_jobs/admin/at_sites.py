@@ -1,0 +1,198 @@
+"""One run file at real sites from here: handed in, watched, and brought home into its run folder.
+
+The run folder is begun before the job is, and filled while it runs. So who interrupts this, or
+loses the connection, goes on with ``resume``: with the same job if it still runs, with its result
+if it has ended well, and else with a new job that begins where the sites have got to.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedefm.config import RunConfig
+from fedefm.errors import QuorumLost
+from fedefm.events import Event, EventLog, Listener, read_events
+from fedefm.train.foundation_card import CARD
+from fedefm.train.run_folder import (
+    EVENTS,
+    MODEL,
+    RESULT,
+    is_finished,
+    open_run_folder,
+    run_log,
+    write_result,
+)
+from nvflare_jobs.admin.announcing import Say
+from nvflare_jobs.admin.fetching import Remains, job_of, remains_of, write_job
+from nvflare_jobs.admin.handing_in import hand_in, refuse_too_few
+from nvflare_jobs.admin.job_facts import OVER, JobFacts, facts_of
+from nvflare_jobs.admin.outcome import JobEnded, Outcome
+from nvflare_jobs.admin.server import Server
+from nvflare_jobs.admin.watching import watch_job
+from nvflare_jobs.parties.heads import HEADS_FILE
+from nvflare_jobs.parties.terms import Terms, terms_for
+
+LogIn = Callable[[], Server]
+FRAME = ("time", "event", "site")
+
+
+def run_at_sites(
+    run: RunConfig,
+    sites: Sequence[str],
+    out: Path,
+    log_in: LogIn,
+    say: Say,
+    resume: bool = False,
+    listeners: tuple[Listener, ...] = (),
+) -> Path:
+    """Train at ``sites``; the run folder, as of a run in one process.
+
+    Raises:
+        ConfigError: before anything is written or sent.
+        PolicyRefused: who asks may not submit.
+        QuorumLost, JobEnded: the job is over without a model; the folder tells how far it came.
+    """
+    terms = terms_for(run, sites)
+    with _logged_in(log_in) as server:
+        if not resume:
+            refuse_too_few(server, terms)
+        open_run_folder(out, run, resume)
+        if is_finished(out):
+            return out
+    with run_log(out, listeners) as log:
+        copy = _Copy(out, log)
+        job = _job(terms, out, log_in, copy, say) if resume else _begin(terms, out, log_in)
+        if job is not None:
+            _follow(job, out, log_in, copy, say)
+        with _logged_in(log_in) as server:
+            facts = facts_of(server.meta(job_of(out) or ""))
+            with remains_of(server, facts) as remains:
+                _bring_home(remains, terms, out, copy)
+                write_job(out, facts.job, facts.status)
+    return out
+
+
+def _begin(terms: Terms, out: Path, log_in: LogIn) -> str:
+    with _logged_in(log_in) as server:
+        job = hand_in(server, terms)
+    write_job(out, job)
+    return job
+
+
+def _job(terms: Terms, out: Path, log_in: LogIn, copy: "_Copy", say: Say) -> str | None:
+    """The job to follow: the one that still runs, a new one, or none where the last did well."""
+    earlier = job_of(out)
+    if earlier is None:
+        return _begin(terms, out, log_in)
+    with _logged_in(log_in) as server:
+        facts = facts_of(server.meta(earlier))
+        if facts.stage != OVER:
+            say(f"job {earlier} still runs; it is followed, and no other submitted")
+            return earlier
+        if _ended_well(server, facts, copy):
+            return None
+        refuse_too_few(server, terms)
+    return _begin(
+        terms_for(terms.run, terms.sites, resume=True, recorded=_recorded(out)), out, log_in
+    )
+
+
+def _ended_well(server: Server, facts: JobFacts, copy: "_Copy") -> bool:
+    """Whether the job has left a result; what it told at its end is told here now."""
+    if facts.status == "FINISHED:FAILED_TO_RUN":
+        return False
+    with remains_of(server, facts) as remains:
+        if remains.run_folder is not None and (remains.run_folder / EVENTS).exists():
+            copy.all_of(read_events(remains.run_folder / EVENTS))
+        return remains.outcome.done
+
+
+def _follow(job: str, out: Path, log_in: LogIn, copy: "_Copy", say: Say) -> None:
+    """Until the job is over. Raises JobEnded, QuorumLost where it has failed."""
+    try:
+        view = watch_job(log_in, job, say, (copy,))
+    except KeyboardInterrupt:
+        say(
+            f"job {job} goes on at the sites; come back to it with --resume, or end it with "
+            f"`fedefm job abort {job}`"
+        )
+        raise
+    if view.outcome is not None and not view.outcome.done:
+        write_job(out, job, view.facts.status if view.facts else "")
+        raise _error(view.outcome)
+
+
+def _error(outcome: Outcome) -> QuorumLost | JobEnded:
+    kind = QuorumLost if outcome.error == QuorumLost.__name__ else JobEnded
+    return kind(outcome.sentence)
+
+
+def _bring_home(remains: Remains, terms: Terms, out: Path, copy: "_Copy") -> None:
+    """Model and figures; what came before an interruption counts, too."""
+    folder = remains.run_folder
+    if folder is None or not (folder / RESULT).exists():
+        raise JobEnded(f"{remains.outcome.sentence}. It has left no result")
+    copy.all_of(read_events(folder / EVENTS))
+    for name in (MODEL, CARD, HEADS_FILE):
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, out / name)
+    told: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    spent = {site: each for site, each in told["privacy"].items() if each}
+    write_result(
+        out,
+        terms.run,
+        terms.sites,
+        told["metrics"],
+        bool(told["protection"]["end_to_end_encryption"]),
+        False,
+        {**_planned_before(out), **spent},
+    )
+
+
+def _planned_before(out: Path) -> dict[str, Mapping[str, Any]]:
+    """What sites planned that took part before an interruption, and may not have come back."""
+    planned = [e for e in read_events(out / EVENTS) if e["event"] == "privacy_planned"]
+    return {
+        e["site"]: {**{k: v for k, v in e.items() if k not in FRAME}, "at_most": True}
+        for e in planned
+    }
+
+
+def _recorded(out: Path) -> int:
+    """How many rounds the run folder knows to be complete."""
+    told = read_events(out / EVENTS) if (out / EVENTS).exists() else iter(())
+    return max((e["round"] + 1 for e in told if e["event"] == "checkpoint"), default=0)
+
+
+class _Copy:
+    """Tells here what the job tells there, each event once; a listener."""
+
+    def __init__(self, out: Path, log: EventLog) -> None:
+        self._log = log
+        known = read_events(out / EVENTS) if (out / EVENTS).exists() else iter(())
+        self._told = {json.dumps(event, sort_keys=True) for event in known}
+
+    def __call__(self, event: Event) -> None:
+        """Tell it, unless it was told; the end of the run is told here, when all is at home."""
+        key = json.dumps(event, sort_keys=True)
+        if key in self._told or event["event"] == "run_finished":
+            return
+        self._told.add(key)
+        self._log.emit(event["event"], **{k: v for k, v in event.items() if k != "event"})
+
+    def all_of(self, events: Iterable[Event]) -> None:
+        """Tell all of them."""
+        for event in events:
+            self(event)
+
+
+@contextmanager
+def _logged_in(log_in: LogIn) -> Iterator[Server]:
+    server = log_in()
+    try:
+        yield server
+    finally:
+        server.close()
