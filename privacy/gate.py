@@ -13,7 +13,7 @@ from typing import Any
 
 from fedefm.config import Adjacency
 from fedefm.errors import PolicyRefused
-from fedefm.train.message import Header
+from fedefm.train.header import Header
 from privacy.accountant import ACCOUNTANT, epsilon
 from privacy.ledger import Account, Head, Ledger
 from privacy.mechanism import Spend, own_noise

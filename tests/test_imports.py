@@ -23,6 +23,7 @@ MAY_IMPORT = {
         "fedefm.train.objective",
         "fedefm.train.exchange",
         "fedefm.train.message",
+        "fedefm.train.header",  # of a message, without torch
         "fedefm.train.protection",
         # The two files that a policy compares.
         "fedefm.config",

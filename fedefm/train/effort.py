@@ -6,9 +6,12 @@ promises anything. The rounds do no more than what stands here; they do less whe
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fedefm.config import RunConfig
-from fedefm.topology.schedules import Schedule
+
+if TYPE_CHECKING:  # torch would come with it, and who stops messages counts rounds, too
+    from fedefm.topology.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Effort:
         return self.own + self.hosted + self.mean
 
 
-def effort(run: RunConfig, schedule: Schedule, site: str, round_index: int) -> Effort:
+def effort(run: RunConfig, schedule: "Schedule", site: str, round_index: int) -> Effort:
     """What ``site`` does in this round if every partner answers."""
     federation = run.federation
     if federation.algorithm != "fedefm" or not is_expert_round(run, round_index):
@@ -46,7 +49,7 @@ def effort(run: RunConfig, schedule: Schedule, site: str, round_index: int) -> E
     )
 
 
-def efforts(run: RunConfig, schedule: Schedule, site: str, begin: int = 0) -> tuple[Effort, ...]:
+def efforts(run: RunConfig, schedule: "Schedule", site: str, begin: int = 0) -> tuple[Effort, ...]:
     """The efforts of the rounds from ``begin`` to the end."""
     return tuple(effort(run, schedule, site, k) for k in range(begin, run.federation.rounds))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 SERVER = "server"  # a party like any other
+LONGEST_BYTES = 2**24  # of what has no length that a receiver knows beforehand
 LONGEST_WORD = 300  # characters of a name in a header: errors repeat it, and reports the errors
 
 

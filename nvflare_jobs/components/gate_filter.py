@@ -17,10 +17,10 @@ from nvflare.apis.filter import Filter
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReservedHeaderKey, Shareable
 
-import fedefm.model  # noqa: F401 - before anything imports torchvision
 from fedefm.config import SiteConfig, read_site
 from fedefm.errors import FedEFMError, PolicyRefused
-from fedefm.train.message import Header
+from fedefm.train.header import Header
+from fedefm.train.outline import read_outline
 from nvflare_jobs.parties import messages, places
 from nvflare_jobs.parties.answers import check_answer, tellable
 from nvflare_jobs.parties.deployed import deployed_terms
@@ -101,7 +101,7 @@ class GateFilter(Filter):
         if set(shareable) != CONTENT:
             raise PolicyRefused("it is neither a message nor an answer of this protocol")
         if messages.is_message(shareable):
-            message = messages.unpack_message(shareable)
+            message = read_outline(messages.message_bytes(shareable))
             check_hidden(message, job.terms.run)
             self._check_message(message.header, job)
         else:

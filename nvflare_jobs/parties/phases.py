@@ -6,23 +6,22 @@ site's own part of a sum is none of these, under whatever name.
 
 import re
 
-import torch
-
 from fedefm.config import RunConfig
 from fedefm.errors import PolicyRefused
-from fedefm.train.message import LONGEST_BYTES, Message
+from fedefm.train.header import LONGEST_BYTES
+from fedefm.train.outline import Content, Outline
 from fedefm.train.single_releases import single_releases
-from privacy.secagg.plan import PHASES
-from privacy.secagg.sum import PAYLOAD, VECTOR
+from privacy.secagg.plan import PAYLOAD, PHASES, VECTOR
 
 MASKED = "masked"  # the only phase in which a vector travels
 PACKET = re.compile(rf"[a-z]+/({'|'.join(PHASES)})")
 MEAN, ECHO = "mean", "echo"  # of a cohort: handed out by who collected it, and its digest
 DIGEST_BYTES = 32
+BYTES = "U8"  # as an outline calls them
 RELEASED = {"weights": "weights", "experts": "expert"}  # phases of single releases
 
 
-def check_hidden(message: Message, run: RunConfig) -> None:
+def check_hidden(message: Outline, run: RunConfig) -> None:
     """Raises PolicyRefused where sums are to be secure and ``message`` is not part of one.
 
     It looks at phase, names, types and lengths. What the bytes of a packet mean is known to its
@@ -52,20 +51,19 @@ def _in_the_clear(run: RunConfig) -> frozenset[str]:
     return frozenset({MEAN, ECHO} if means else ()) | released
 
 
-def _check_packet(message: Message, masked: bool) -> None:
+def _check_packet(message: Outline, masked: bool) -> None:
     wanted = {PAYLOAD, VECTOR} if masked else {PAYLOAD}
     names = set(message.tensors)
-    plain = [n for n, t in message.tensors.items() if t.dtype != torch.uint8 or t.ndim != 1]
+    plain = [n for n, t in message.tensors.items() if t.kind != BYTES or len(t.shape) != 1]
     if plain or PAYLOAD not in names or not names <= wanted:
         raise PolicyRefused(
             f"a packet of a secure sum ({message.header.phase}) holds {sorted(names)}, and its "
             f"form allows bytes as {sorted(wanted)} only"
         )
-    if message.tensors[PAYLOAD].nbytes > LONGEST_BYTES:
+    if message.tensors[PAYLOAD].size > LONGEST_BYTES:
         raise PolicyRefused(f"a packet of a secure sum is longer than {LONGEST_BYTES} bytes")
 
 
-def _check_echo(message: Message) -> None:
-    sizes = [(t.dtype, tuple(t.shape)) for t in message.tensors.values()]
-    if sizes != [(torch.uint8, (DIGEST_BYTES,))]:
+def _check_echo(message: Outline) -> None:
+    if list(message.tensors.values()) != [Content(BYTES, (DIGEST_BYTES,))]:
         raise PolicyRefused("a cohort's members tell each other one digest, and nothing else")

@@ -43,6 +43,8 @@ from nvflare_jobs.parties.terms import Terms
 if TYPE_CHECKING:
     from nvflare_jobs.parties.site_guard import SiteGuard
 
+BACK = "was silent before and is back; it takes part from the next round on"
+
 
 class SiteWork:
     """One site in one job.

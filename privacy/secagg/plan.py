@@ -8,6 +8,7 @@ from privacy.secagg.passing_on import deal_bytes
 from privacy.secagg.payload import MOST_BYTES
 from privacy.secagg.ring import Ring
 
+PAYLOAD, VECTOR = "payload", "vector"  # the tensors of a packet
 PHASES = (
     "advertise",
     "roster",

@@ -21,13 +21,12 @@ from privacy.secagg.context import Context
 from privacy.secagg.member import Contribution, member
 from privacy.secagg.memory import Memory
 from privacy.secagg.noise_shares import NoiseShares, least_others
-from privacy.secagg.plan import PHASES
+from privacy.secagg.plan import PAYLOAD, PHASES, VECTOR
 from privacy.secagg.receiver import Opened, receiver
 from privacy.secagg.ring import Ring
 from privacy.secagg.steps import Packet, Protocol, Step
 from privacy.secagg.together import Ended, together
 
-PAYLOAD, VECTOR = "payload", "vector"
 Session = Protocol[Contribution | Opened]
 
 

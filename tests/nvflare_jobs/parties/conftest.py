@@ -1,6 +1,8 @@
 """A job without FLARE: the conductor, and every site in a thread of its own."""
 
 import itertools
+import os
+import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +14,20 @@ import pytest
 from fedefm.config import RunConfig
 from fedefm.errors import ProtocolError
 from fedefm.train.exchange import SERVER
+from fedefm.train.header import Header
 from fedefm.train.message import Message, Postbox
+from fedefm.train.outline import read_outline
+from nvflare_jobs.parties import places
+from nvflare_jobs.parties.child import Order
 from nvflare_jobs.parties.conductor import Conductor
 from nvflare_jobs.parties.gathering import Gathering, Patience, no_patience
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import Credentials, PartiesRoot
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
-from nvflare_jobs.parties.site_work import SiteWork, tell_reason
+from nvflare_jobs.parties.reasons import tell_reason
+from nvflare_jobs.parties.site_work import SiteWork
+from nvflare_jobs.parties.supervised import Supervised
 from nvflare_jobs.parties.terms import Terms, terms_for
 from privacy.identity import ThrowAwayRoot
 
@@ -59,9 +67,14 @@ class Job:
         """Of a root that nobody keeps, where the job needs some."""
         if self.terms.run.privacy.secagg is None:
             return {}
-        issuer = ThrowAwayRoot()
+        self.issuer = issuer = ThrowAwayRoot()
         root = PartiesRoot(issuer.root.certificate, SERVER)
         return {n: Credentials(issuer.issue(n), root) for n in (*self.terms.sites, SERVER)}
+
+    def identities(self, folder: Path) -> Path:
+        """The same credentials in files."""
+        self.issuer.save(folder)
+        return folder
 
     def _party(self, name: str) -> Party:
         own = self.credentials.get(name)
@@ -118,6 +131,77 @@ class Job:
                     site, self.terms, file, state, False, True, self.id, own
                 )
             return self.works[site]
+
+
+class KilledJob(Job):
+    """A job whose sites train in real processes of their own; ``kill_at`` says when one is killed.
+
+    It is asked with the site and the header of each message that this is about to send or take.
+    """
+
+    def __init__(self, terms: Terms, sites_folder: Path, folder: Path) -> None:
+        super().__init__(terms, sites_folder, folder)
+        self.kill_at: Callable[[str, Header], bool] = lambda site, header: False
+        self.killed: list[Header] = []
+        self.text = terms.model_dump_json()
+        self.sites = {name: self.site(name) for name in terms.sites}
+
+    def conduct(self) -> None:
+        for site in self.sites.values():
+            site.start()
+        try:
+            super().conduct()
+        finally:
+            for site in self.sites.values():
+                site.close()
+
+    def site(self, name: str) -> Supervised:
+        """What FLARE's job process of a site is to its training."""
+        kit = str(self.folder.parent)
+        order = Order(name, self.text, self.id, kit, kit, False)
+        return Supervised(order, self.folder.parent / f"{name}.log", self._deliver)
+
+    def _send(self, receiver: str, message: Message) -> None:
+        self._deliver(receiver, message.to_bytes())
+
+    def _deliver(self, receiver: str, data: bytes) -> None:
+        header = read_outline(data).header
+        for site in (header.sender, receiver):
+            if site in self.sites and self.kill_at(site, header):
+                pid = self.sites[site].pid
+                if pid is not None:
+                    self.killed.append(header)
+                    os.kill(pid, signal.SIGKILL)
+        if receiver in self.sites:
+            self.sites[receiver].take(header, data)
+        else:
+            self.parties[receiver].receive(Message.from_bytes(data))
+
+    def _answer(self, site: str, task: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            self.before(site, task, numbers)
+            return self.sites[site].ask(task, numbers, lambda: False)
+        except Exception as error:
+            return {"refused": tell_reason(error)}
+
+
+@pytest.fixture
+def killed_job_of(
+    hospitals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., KilledJob]:
+    """``killed_job_of(run)``: in a simulation of its own."""
+
+    def make(run: RunConfig, at: Path = hospitals) -> KilledJob:
+        sites = sorted(path.name for path in at.iterdir())
+        monkeypatch.setenv(places.SITES_DIR, str(at))
+        monkeypatch.setenv(places.STATE_DIR, str(tmp_path / "states"))
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        job = KilledJob(terms_for(run, sites), at, tmp_path / "run")
+        if run.privacy.secagg is not None:
+            monkeypatch.setenv(places.IDENTITIES_DIR, str(job.identities(tmp_path / "identities")))
+        return job
+
+    return make
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import torch
 
 from fedefm.config import RunConfig
 from fedefm.errors import PolicyRefused
-from fedefm.train.message import Message, Postbox
+from fedefm.train.message import Postbox
+from fedefm.train.outline import Outline, read_outline
 from nvflare_jobs.parties.phases import check_hidden
 from privacy.secagg.plan import PHASES
 
@@ -15,8 +16,9 @@ PACKET, VECTOR = torch.zeros(40, dtype=torch.uint8), torch.zeros(4000, dtype=tor
 MODEL = torch.ones(1000)
 
 
-def message(phase: str, **tensors: torch.Tensor) -> Message:
-    return Postbox("hosp-a", "job", "id").seal(0, phase, "server", tensors)
+def message(phase: str, **tensors: torch.Tensor) -> Outline:
+    sealed = Postbox("hosp-a", "job", "id").seal(0, phase, "server", tensors)
+    return read_outline(sealed.to_bytes())
 
 
 def secure(make_run: Any, **federation: Any) -> RunConfig:
@@ -57,7 +59,7 @@ def test_nothing_leaves_a_site_of_fedavg_in_the_clear(fedavg, phase) -> None:
     [
         ("sum/masked", {"payload": PACKET, "vector": MODEL}),
         ("sum/masked", {"vector": VECTOR}),
-        ("sum/masked", {"payload": PACKET, "vector": VECTOR, "more": VECTOR}),
+        ("sum/masked", {"payload": PACKET, "vector": VECTOR, "more": VECTOR.clone()}),
         ("sum/masked", {"payload": PACKET, "vector": VECTOR.reshape(2, -1)}),
         ("sum/share", {"payload": MODEL}),
         ("sum/share", {"payload": torch.zeros(2**24 + 1, dtype=torch.uint8)}),
