@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedefm.config import RunConfig, SiteConfig, read_site
+from fedefm.data.manifest import Manifest
 from fedefm.train.assemble import check_promises, find_manifest, share_of
 from fedefm.train.effort import Effort, steps_of
 from nvflare_jobs.protect import dp_of, spent_by, units_of
@@ -20,13 +21,19 @@ from privacy.policy import Promise, promise
 
 
 def refuse_unaffordable(
-    site: str, site_file: Path, run: RunConfig, efforts: tuple[Effort, ...], run_id: str = ""
+    site: str,
+    site_file: Path,
+    run: RunConfig,
+    efforts: tuple[Effort, ...],
+    run_id: str = "",
+    manifest: Manifest | None = None,
 ) -> None:
     """Raises PolicyRefused or BudgetExhausted where ``site`` would not plan these ``efforts``,
     and ConfigError where it is larger than the run's secure sums allow for.
 
     A run without differential privacy spends nothing; the site's policy may refuse it all the same.
-    One that is resumed under ``run_id`` and still has its plan needs no second one.
+    One that is resumed under ``run_id`` and still has its plan needs no second one. ``manifest`` is
+    the one of the run's dataset, where it has been read already.
     """
     settings = read_site(site_file)
     check_promises(settings, run, site)
@@ -35,7 +42,7 @@ def refuse_unaffordable(
     dp, entry = dp_of(run), settings.datasets.get(run.dataset)
     counted = entry.patients if entry and dp.unit == "patient" else None
     if counted is None:  # also where there is no such dataset, which is refused here
-        counted = units_of(find_manifest(site_file, run.dataset), dp)
+        counted = units_of(manifest or find_manifest(site_file, run.dataset), dp)
     pledge = promise(settings, run, site, counted)
     share_of(run, pledge.units, site)
     counts = _counted(site, site_file, settings, pledge, run_id)

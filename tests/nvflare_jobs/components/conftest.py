@@ -1,6 +1,7 @@
 """A hospital's FLARE kit on disk, with a site file, a ledger and a job that FLARE deployed."""
 
 import io
+import json
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from nvflare.apis.fl_constant import ReservedKey
+from nvflare.apis.fl_constant import FLContextKey, ReservedKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.workspace import Workspace
 
@@ -19,6 +20,7 @@ from nvflare_jobs.jobs.pretrain import export_job
 from nvflare_jobs.parties import places
 from nvflare_jobs.parties.saved_run import SavedRun
 from nvflare_jobs.parties.terms import terms_for
+from privacy.identity import ThrowAwayRoot
 from privacy.ledger import Budget, Dataset, Ledger, RunLabel
 from privacy.mechanism import Mechanism
 
@@ -27,6 +29,13 @@ SITE, JOB, RUN_ID = "hosp-a", "3f6c2a90-0000-4000-8000-000000000001", "0f" * 16
 PATIENTS = Dataset("pretraining", "patient")
 STEP = Mechanism(2.0, 0.5, 12, 12)
 BUDGET = Budget(None, 1e-5, "add_or_remove_one")
+GATE = {
+    "path": "nvflare_jobs.components.gate_filter.GateFilter",
+    "args": {},
+    "direction": "out",
+}
+SCOPE = {"name": "fedefm", "task_data_filters": [GATE], "task_result_filters": [GATE]}
+PRIVACY = {"scopes": [{**SCOPE, "properties": {}}], "default_scope": "fedefm"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Kit:
         fl_ctx, workspace = FLContext(), self.workspace
         fl_ctx.set_prop(ReservedKey.IDENTITY_NAME, SITE)
         fl_ctx.set_prop(ReservedKey.RUN_NUM, JOB)
+        fl_ctx.set_prop(FLContextKey.SECURE_MODE, True)
         fl_ctx.get_engine = lambda: SimpleNamespace(get_workspace=lambda: workspace)
         return fl_ctx
 
@@ -118,4 +128,11 @@ def kit(tmp_path: Path, hospitals: Path, monkeypatch: pytest.MonkeyPatch) -> Kit
     manifest = str(hospitals / SITE / "manifest.csv")
     settings = {"datasets": {"pretraining": {"manifest": manifest}}, "ledger": "ledger.sqlite"}
     made.site_file.write_text(yaml.safe_dump(settings))
+    (made.root / "local" / "privacy.json").write_text(json.dumps(PRIVACY))
+    issuer = ThrowAwayRoot()
+    issuer.issue(SITE)
+    issuer.save(tmp_path / "issued")
+    shutil.copytree(tmp_path / "issued" / SITE, made.root / "startup", dirs_exist_ok=True)
+    server = {"servers": [{"name": "small", "identity": "server.hub.org"}]}
+    (made.root / "startup" / "fed_client.json").write_text(json.dumps(server))
     return made

@@ -1,6 +1,8 @@
 """A job that the site cannot afford is refused where it is deployed, in words, before it runs."""
 
+import io
 import shutil
+import zipfile
 
 import pytest
 from nvflare.private.fed.utils.app_authz import AppAuthzService
@@ -123,3 +125,37 @@ def test_what_is_no_job_of_this_project_is_refused(kit, tiny_run) -> None:
     config = app / "config" / "config_fed_client.json"
     config.write_text(config.read_text().replace('"components": []', '"components": [{"id": "x"}]'))
     assert "brings components of its own" in deploy_packed(kit, kit.packed(app))
+
+
+def test_a_submitters_signatures_may_come_with_a_job_and_nothing_else(kit, tiny_run) -> None:
+    app = kit.app_of(tiny_run)
+    for name in (".__nvfl_sig.json", "config/.__nvfl_submitter.crt"):
+        (app / name).write_text("{}")
+    assert "no job of this project" not in deploy_packed(kit, kit.packed(app))
+    (app / "custom").mkdir()
+    (app / "custom" / "own.py").write_text("")
+    assert "it brings code" in deploy_packed(kit, kit.packed(app))
+    (app / "custom" / "own.py").unlink()
+    (app / "config" / "config_fed_client.conf").write_text("")
+    told = deploy_packed(kit, kit.packed(app))
+    assert "it brings config/config_fed_client.conf beside config/config_fed_client.json" in told
+
+
+def test_a_zip_that_holds_its_configuration_twice_is_refused(kit, tiny_run) -> None:
+    app = kit.app_of(tiny_run)
+    buffer = io.BytesIO(kit.packed(app))
+    with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.write(app / "config/config_fed_client.json", "config/config_fed_client.json")
+    assert "it brings files twice" in deploy_packed(kit, buffer.getvalue())
+
+
+def test_a_claim_in_the_meta_data_is_refused(kit, tiny_run) -> None:
+    packed = kit.packed(kit.app_of(tiny_run))
+    claimed = {"name": "tiny", "epsilon": 0.01}
+    told = BudgetGuard().deploy(kit.workspace, kit.job, claimed, "app", packed, kit.context)
+    assert "claims epsilon, and no site goes by a claim" in told
+
+
+def test_a_job_with_a_site_that_is_not_pinned_is_refused(kit, tiny_run) -> None:
+    kit.set(peers={"server": f"sha256:{'0' * 64}", "hosp-b": f"sha256:{'1' * 64}"})
+    assert "those of hosp-c are not among them" in deploy(kit, tiny_run)
