@@ -107,7 +107,7 @@ def _show(checked: Checked) -> None:
         console.print(line.append(f"{finding.check:{width}}  {finding.line}", style="default"))
     if checked.rights:
         table = Table(
-            title="Who may look, submit and end jobs, fetch results, stop sites, read files, bring code",
+            title="Who may look, submit and end jobs, stop sites, read files, bring code",
             title_justify="left",
             box=None,
             padding=(0, 2, 0, 0),
