@@ -87,6 +87,7 @@ class FederationConfig(Section):
     quorum: float = Field(0.5, gt=0, le=1)  # share of the sites that must take part in a round
     deadline_s: float = Field(120.0, gt=0, le=604_800)  # how long a site waits for one exchange
     evaluate_every: int = Field(5, ge=1)  # rounds between measurements on validation images
+    wire: Literal["float32", "bfloat16"] = "float32"  # of weights on their way; half the bytes
 
     @model_validator(mode="after")
     def _algorithm_fits_scenario(self) -> "FederationConfig":
@@ -122,6 +123,11 @@ class FederationConfig(Section):
                 "expert 'aggregated' is the mean of a neighborhood's experts, and schedule "
                 f"{self.schedule!r} gives a site one host a round; set schedule to 'neighbors', "
                 "where a neighborhood has several experts, or expert to 'single'"
+            )
+        if self.wire != "float32" and self.algorithm == "fedavg":
+            raise ValueError(
+                f"wire {self.wire!r} rounds what travels, and in algorithm 'fedavg' sizes travel "
+                "with the weights, and all must hold the very same model; set wire to 'float32'"
             )
         return self
 

@@ -77,8 +77,8 @@ class Federation:
         releases = {name: site.release for name, site in sites.items()}
         self._hidden = hidden or {}
         seals = {name: one.secrecy.seal for name, one in self._hidden.items()}
-        deadline = run.federation.deadline_s
-        self._network = Network(run.name, run.name, deadline, faults, releases, seals)
+        deadline, wire = run.federation.deadline_s, run.federation.wire
+        self._network = Network(run.name, run.name, deadline, faults, releases, seals, wire)
         self._log = log or EventLog()
         self._state_folder = state_folder
         self._validation = validation or {}

@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fedefm.errors import MessageRejected
+from fedefm.train.header import LONGEST_BYTES as LONGEST_BYTES
 from fedefm.train.header import Header as Header
 from fedefm.train.header import read_header
 
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 Tensors = Mapping[str, Tensor]
 Shapes = Mapping[str, torch.Size]
-TYPES = (torch.float32, torch.int32, torch.int64, torch.uint8)  # what can be checked and summed
+WIRES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # how real numbers travel
+TYPES = (*WIRES.values(), torch.int32, torch.int64, torch.uint8)  # what can be checked and summed
 ANY_LENGTH = torch.Size([-1])  # the wanted shape of bytes whose number nobody knows beforehand
-LONGEST_BYTES = 2**24
 
 
 class Seal(Protocol):
@@ -94,7 +95,8 @@ class Postbox:
     a digest that does not match, and tensors whose names, shapes or values cannot be this model's.
     ``release`` stamps each message with what protected it, and stops the one that must not leave;
     without it messages are stamped ``none``. With a ``seal`` each header is signed, and a message
-    that its sender did not sign is refused; SHA-256 binds the content to the header.
+    that its sender did not sign is refused; SHA-256 binds the content to the header. ``wire`` is
+    the run file's: float32 tensors travel in this type, and no others of real numbers are opened.
     """
 
     def __init__(
@@ -104,7 +106,10 @@ class Postbox:
         run_id: str,
         release: "Release | None" = None,
         seal: Seal | None = None,
+        wire: str = "float32",
     ) -> None:
+        self._wire = WIRES[wire]
+        self._opened = {*TYPES} - {*WIRES.values()} | {self._wire}
         self._blank = Header(job, run_id, 0, "", owner, "", 0, "", "none")
         self.release = release
         self.seal_with = seal
@@ -116,6 +121,7 @@ class Postbox:
 
         Raises PolicyRefused where the release does not let it leave.
         """
+        tensors = _converted(tensors, torch.float32, self._wire)
         self._sequence += 1
         header = replace(
             self._blank,
@@ -145,7 +151,7 @@ class Postbox:
         self.vouch(message)
         self._check_content(message, shapes)
         self._last_from[header.sender] = (header.round, header.sequence)
-        return message.tensors
+        return _converted(message.tensors, self._wire, torch.float32)
 
     def vouch(self, message: Message) -> None:
         """Raises MessageRejected unless the sender signed the header, where there is a seal."""
@@ -178,12 +184,19 @@ class Postbox:
         if difference := _first_difference(tensors, shapes):
             raise _rejected(header, difference)
         for name, tensor in tensors.items():
-            if tensor.dtype not in TYPES:
+            if tensor.dtype not in self._opened:
                 raise _rejected(header, f"tensor {name!r} is of type {tensor.dtype}")
             if not _is_finite(tensor):
                 raise _rejected(header, f"tensor {name!r} holds NaN or infinite values")
         if digest(tensors) != header.sha256:
             raise _rejected(header, "its content does not match its SHA-256")
+
+
+def _converted(tensors: Tensors, before: torch.dtype, after: torch.dtype) -> Tensors:
+    """The same numbers, rounded where ``after`` holds fewer digits."""
+    if before == after:
+        return tensors
+    return {n: t.to(after) if t.dtype == before else t for n, t in tensors.items()}
 
 
 def _is_finite(tensor: Tensor) -> bool:

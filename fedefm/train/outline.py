@@ -13,7 +13,7 @@ from typing import Any
 from fedefm.errors import MessageRejected
 from fedefm.train.header import Header, read_header
 
-BYTES_OF = {"F32": 4, "I32": 4, "I64": 8, "U8": 1}  # what a message may hold: message.TYPES
+BYTES_OF = {"F32": 4, "BF16": 2, "I32": 4, "I64": 8, "U8": 1}  # what a message may hold
 LENGTH = 8  # bytes that say how long the safetensors header is
 METADATA = {"header", "seal"}
 LONGEST = 2**24  # bytes of a safetensors header; a tensor takes a hundred

@@ -60,7 +60,8 @@ class Network:
     """The mail between parties of one job, across rounds.
 
     ``releases`` are those of the sites; a party without one, as the server, sends as it likes.
-    Where there are ``seals``, each party has one, and no unsigned message is opened.
+    Where there are ``seals``, each party has one, and no unsigned message is opened. ``wire`` is
+    the run file's.
     """
 
     def __init__(
@@ -71,10 +72,11 @@ class Network:
         faults: Faults = Faults(),
         releases: Mapping[str, Release] | None = None,
         seals: Mapping[str, Seal] | None = None,
+        wire: str = "float32",
     ) -> None:
         self._job, self._run_id = job, run_id
         self._releases, self._seals = releases or {}, seals or {}
-        self._deadline_s = deadline_s
+        self._deadline_s, self._wire = deadline_s, wire
         self._faults = faults
         self._postboxes: dict[str, Postbox] = {}
         self._mail: dict[tuple[str, str, str], deque[Message]] = defaultdict(deque)
@@ -151,7 +153,9 @@ class Network:
     def _postbox(self, owner: str) -> Postbox:
         if owner not in self._postboxes:
             release, seal = self._releases.get(owner), self._seals.get(owner)
-            self._postboxes[owner] = Postbox(owner, self._job, self._run_id, release, seal)
+            self._postboxes[owner] = Postbox(
+                owner, self._job, self._run_id, release, seal, self._wire
+            )
         return self._postboxes[owner]
 
 

@@ -122,7 +122,8 @@ class Coordinator(Controller):
         def stopped() -> bool:
             return bool(abort_signal.triggered)
 
-        postbox = Postbox(SERVER, run.name, job, seal=credentials.seal if credentials else None)
+        seal, wire = credentials.seal if credentials else None, run.federation.wire
+        postbox = Postbox(SERVER, run.name, job, seal=seal, wire=wire)
         party = Party(postbox, Mailbox(), self._send, self._deadline_s, stopped)
         state, ask = places.state_folder(SERVER, run.name, kit), _Asking(self, fl_ctx, stopped)
         secrecy = hiding(credentials, None, state, agreed, job, party.refused.append)

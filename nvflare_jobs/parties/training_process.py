@@ -83,8 +83,8 @@ class TrainingProcess:
         needed = run.privacy.secagg is not None
         self._credentials = credentials_of(order.site, agreed.sites, Path(order.kit), needed)
         seal = self._credentials.seal if self._credentials else None
-        postbox = Postbox(order.site, run.name, order.job, seal=seal)
-        deadline_s = run.federation.deadline_s
+        deadline_s, wire = run.federation.deadline_s, run.federation.wire
+        postbox = Postbox(order.site, run.name, order.job, seal=seal, wire=wire)
         self._party = Party(postbox, mailbox, self._send, deadline_s, self._stop.is_set)
 
     def _go_on(self) -> None:

@@ -64,7 +64,8 @@ class ClockedNetwork(Network):
 
     def __init__(self, clocks: Clocks, run: RunConfig, secrecy: Mapping[str, Secrecy]) -> None:
         seals = {name: each.seal for name, each in secrecy.items()}
-        super().__init__(run.name, run.name, run.federation.deadline_s, seals=seals)
+        deadline_s, wire = run.federation.deadline_s, run.federation.wire
+        super().__init__(run.name, run.name, deadline_s, seals=seals, wire=wire)
         self._clocks = clocks
 
     def crash_if_asked(self, party: str, round_index: int) -> None:

@@ -263,6 +263,10 @@ def test_noise_is_not_shared_where_more_than_that_leaves(
     [
         ({"update": "mixed", "schedule": "grid"}, "schedule 'grid' is for means over cohorts"),
         ({"expert": "aggregated"}, "only update 'mixed' has a neighborhood of them"),
+        (
+            {"wire": "bfloat16", "scenario": "client_server", "algorithm": "fedavg"},
+            "all must hold the very same model; set wire to 'float32'",
+        ),
         ({"update": "mixed", "expert": "aggregated"}, "set schedule to 'neighbors'"),
         (
             {"update": "mixed", "expert": "aggregated", "schedule": "one_peer_exponential"},

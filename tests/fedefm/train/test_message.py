@@ -343,3 +343,25 @@ def test_whole_numbers_are_never_infinite() -> None:
     message = Postbox("north", "job", "run-1").seal(3, "weights", "east", whole)
     postbox = Postbox("east", "job", "run-1")
     assert postbox.open(message, 3, "weights", frozenset({"north"}), shapes_of(whole)) == whole
+
+
+def test_weights_travel_in_half_the_bytes_and_arrive_rounded_as_float32() -> None:
+    a, b = (Postbox(name, "job", "id", wire="bfloat16") for name in ("a", "b"))
+    weights = {"w": torch.randn(1000), "marks": torch.ones(3, dtype=torch.uint8)}
+    message = a.seal(0, "weights", "b", weights)
+    arrived = Message.from_bytes(message.to_bytes())
+    assert message.size == 2 * 1000 + 3
+    opened = b.open(arrived, 0, "weights", frozenset({"a"}), shapes_of(weights))
+    assert opened["w"].dtype == torch.float32
+    assert 0 < float((opened["w"] / weights["w"] - 1).abs().max()) <= 2**-8
+    torch.testing.assert_close(opened["marks"], weights["marks"])
+
+
+@pytest.mark.parametrize(("sent", "wanted"), [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_numbers_of_another_type_than_the_run_agreed_on_are_refused(sent: str, wanted: str) -> None:
+    weights = {"w": torch.ones(2)}
+    message = Postbox("a", "job", "id", wire=sent).seal(0, "weights", "b", weights)
+    with pytest.raises(MessageRejected, match=f"of type torch.{sent}"):
+        Postbox("b", "job", "id", wire=wanted).open(
+            message, 0, "weights", frozenset({"a"}), shapes_of(weights)
+        )

@@ -78,7 +78,8 @@ class Job:
 
     def _party(self, name: str) -> Party:
         own = self.credentials.get(name)
-        postbox = Postbox(name, self.terms.run.name, self.id, seal=own.seal if own else None)
+        seal, wire = own.seal if own else None, self.terms.run.federation.wire
+        postbox = Postbox(name, self.terms.run.name, self.id, seal=seal, wire=wire)
         return Party(postbox, Mailbox(), self._send, self.terms.run.federation.deadline_s)
 
     def _send(self, receiver: str, message: Message) -> None:

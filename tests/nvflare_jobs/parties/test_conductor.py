@@ -30,8 +30,9 @@ def assert_same_model(one: Path, other: Path) -> None:
         {},
         {"update": "mixed", "schedule": "neighbors"},
         {"scenario": "client_server", "algorithm": "fedavg"},
+        {"wire": "bfloat16"},
     ],
-    ids=["swap", "mixed", "fedavg"],
+    ids=["swap", "mixed", "fedavg", "rounded"],
 )
 def test_gives_the_model_of_a_run_in_one_process(
     job_of, make_run, hospitals, tmp_path, federation
