@@ -32,6 +32,7 @@ from nvflare_jobs.parties.reasons import tell_reason
 from nvflare_jobs.parties.supervised import Supervised
 from nvflare_jobs.parties.tasks import SHARE
 
+ENDS = (EventType.ABOUT_TO_END_RUN, EventType.END_RUN, EventType.ABORT_TASK)
 LOG = "training_process.log"  # in the site's folder of the job, which nobody else sees
 
 
@@ -52,15 +53,11 @@ class SiteExecutor(Executor, TaskController):
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Begin and end with the run."""
         try:
-            TaskController.handle_event(self, event_type, fl_ctx)  # takes the job's filters
+            if event_type in ENDS:
+                self._end(event_type == EventType.END_RUN)
+            TaskController.handle_event(self, event_type, fl_ctx)  # takes the site's filters
             if event_type == EventType.START_RUN:
                 self._start(fl_ctx)
-            elif event_type in (
-                EventType.ABOUT_TO_END_RUN,
-                EventType.END_RUN,
-                EventType.ABORT_TASK,
-            ):
-                self._end(event_type == EventType.END_RUN)
         except Exception as error:  # told when the coordinator asks
             self._trouble = tell_reason(error)
 
@@ -120,10 +117,11 @@ class SiteExecutor(Executor, TaskController):
             check_sender(header, fl_ctx, self._peers)
             self._training.take(header, data)
         except MessageRejected as error:
-            self.log_warning(fl_ctx, str(error))
+            self.log_warning(fl_ctx, str(error), fire_event=False)
             return make_reply(ReturnCode.BAD_REQUEST_DATA)
         except Exception as error:
-            self.log_warning(fl_ctx, f"a message was not taken: {tell_reason(error)}")
+            why = tell_reason(error)
+            self.log_warning(fl_ctx, f"a message was not taken: {why}", fire_event=False)
             return make_reply(ReturnCode.EXECUTION_EXCEPTION)
         return make_reply(ReturnCode.OK)
 
