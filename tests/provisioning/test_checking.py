@@ -1,0 +1,181 @@
+"""Every way in which a kit can be wrong, and whether the check says so."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedefm.errors import ProvisionError
+from provisioning.checking.checks import check_kit
+
+DATASET = "datasets: {pretraining: {manifest: images/manifest.csv}}"
+
+
+@pytest.fixture
+def site(provisioned: Path, tmp_path: Path) -> Path:
+    """A site's kit with its file filled in, to be spoiled."""
+    kit = shutil.copytree(provisioned / "hosp-a", tmp_path / "hosp-a")
+    path = kit / "local" / "fedefm_site.yaml"
+    path.write_text(path.read_text().replace("datasets: {}", DATASET))
+    return kit
+
+
+@pytest.fixture
+def server(provisioned: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(provisioned / "localhost", tmp_path / "localhost")
+
+
+def wrong(kit: Path) -> dict[str, str]:
+    """What was found by check: only what is not well."""
+    return {f.check: f"{f.verdict}: {f.line}" for f in check_kit(kit).findings if f.verdict != "ok"}
+
+
+def edit(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    def spoil(kit: Path) -> None:
+        path = kit / "local" / name
+        data = json.loads(path.read_text())
+        change(data)
+        path.write_text(json.dumps(data))
+
+    return spoil
+
+
+def write(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def spoil(kit: Path) -> None:
+        path = kit / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return spoil
+
+
+def streamer(data: Any) -> None:
+    data["components"].append({"id": "site_log_streamer", "path": "x"})
+
+
+def drop_gate(data: Any) -> None:
+    data["scopes"][0]["task_result_filters"] = []
+
+
+def inward_gate(data: Any) -> None:
+    data["scopes"][0]["task_data_filters"][0]["direction"] = "in"
+
+
+def second_scope(data: Any) -> None:
+    data["scopes"].append({"name": "loose", "properties": {}})
+
+
+def test_a_kit_whose_file_is_filled_in_is_well(site: Path, server: Path, provisioned: Path) -> None:
+    assert wrong(site) == {}
+    assert wrong(server) == {}
+    assert wrong(provisioned / "lead@hub.org") == {}
+
+
+def test_an_unedited_site_file_is_a_problem(provisioned: Path) -> None:
+    (found,) = wrong(provisioned / "hosp-a").items()
+    assert found[0] == "site file"
+    assert "every job is refused" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check", "told"),
+    [
+        (lambda kit: (kit / "startup" / "client.key").chmod(0o640), "permissions", "others"),
+        (lambda kit: (kit / "local" / "privacy.json").chmod(0o666), "permissions", "change"),
+        (lambda kit: (kit / "local").chmod(0o755), "permissions", "look into"),
+        (lambda kit: (kit / "local" / "privacy.json").unlink(), "files", "privacy.json"),
+        (lambda kit: (kit / "local" / "fedefm_kit.json").unlink(), "versions", "missing"),
+        (write("local/fedefm_kit.json", '"toolkit": "', '"toolkit": "9'), "versions", "made for"),
+        (write("startup/fed_client.json", '"hosp-a"', '"hosp-b"'), "name", "'hosp-b'"),
+        (write("startup/fed_client.json", '"mtls"', '"clear"'), "connection", "certificate"),
+        (edit("resources.json", lambda d: d.update(allow_log_streaming=True)), "logs", "server"),
+        (edit("resources.json", streamer), "logs", "server"),
+        (
+            edit("resources.json", lambda d: d["class_allow_list"].append("nvflare.")),
+            "classes",
+            "also build nvflare.",
+        ),
+        (edit("resources.json", lambda d: d["class_allow_list"].pop()), "classes", "may not"),
+        (
+            edit("resources.json", lambda d: d.update(class_list_enforcement_mode="warn")),
+            "classes",
+            "any class",
+        ),
+        (
+            edit("authorization.json", lambda d: d["permissions"].update(project_admin="any")),
+            "code",
+            "project_admin",
+        ),
+        (edit("privacy.json", drop_gate), "gate", "unseen"),
+        (edit("privacy.json", inward_gate), "gate", "unseen"),
+        (edit("privacy.json", second_scope), "gate", "loose"),
+        (edit("privacy.json", lambda d: d.pop("default_scope")), "gate", "no scope"),
+        (
+            edit("fedefm__p_resources.json", lambda d: d["components"].clear()),
+            "budget guard",
+            "asked",
+        ),
+        (
+            write("local/fedefm_site.yaml", "require_dp: true", "require_dp: false"),
+            "policy",
+            "diff",
+        ),
+        (write("local/fedefm_site.yaml", "_cap: 8.0", "_cap: 80"), "policy", "80"),
+        (write("local/fedefm_site.yaml", "policy:", "polic:"), "site file", "polic"),
+        (write("local/fedefm_site.yaml", "/var/lib/fedefm/l", "l"), "ledger", "inside the kit"),
+        (
+            lambda kit: (kit / "local" / "x__j_resources.json").write_text("{}"),
+            "additions",
+            "x__j_resources.json",
+        ),
+        (lambda kit: (kit / "local" / "custom").mkdir(), "additions", "code"),
+    ],
+)
+def test_what_is_wrong_at_a_site_is_found_and_told(site: Path, spoil, check, told) -> None:
+    spoil(site)
+    found = wrong(site)
+    assert check in found, found
+    assert told in found[check]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check"),
+    [
+        (write("local/resources.json", "{$FEDEFM_KIT}/jobs", "/tmp/nvflare/jobs"), "stores"),
+        (write("startup/sub_start.sh", "export FEDEFM_KIT=", "FEDEFM="), "stores"),
+        (
+            write("local/resources.json", '"heart_beat_timeout": 60', '"heart_beat_timeout": 600'),
+            "heartbeat",
+        ),
+    ],
+)
+def test_what_is_wrong_at_the_server_is_found(server: Path, spoil, check) -> None:
+    spoil(server)
+    assert check in wrong(server)
+
+
+def test_anothers_key_is_found(site: Path, provisioned: Path) -> None:
+    shutil.copy(provisioned / "lead@hub.org" / "startup" / "client.key", site / "startup")
+    assert "client.key is not hosp-a's" in wrong(site)["certificate"]
+
+
+def test_a_root_that_did_not_sign_is_found(site: Path, provisioned: Path) -> None:
+    shutil.copy(
+        provisioned / "localhost" / "startup" / "server.crt", site / "startup" / "rootCA.pem"
+    )
+    assert "not signed by rootCA.pem" in wrong(site)["certificate"]
+
+
+def test_who_may_do_what_is_told(site: Path) -> None:
+    rights = check_kit(site).rights
+    assert {role for role, of in rights.items() if of["submit_job"] != "no"} == {"lead"}
+    assert {of["byoc"] for of in rights.values()} == {"no"}
+
+
+def test_a_folder_that_is_no_kit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProvisionError, match="is no kit"):
+        check_kit(tmp_path)

@@ -1,0 +1,151 @@
+"""A project in people's words, and the file that FLARE reads."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedefm.errors import ProvisionError
+from provisioning.making import make_project
+from provisioning.names import hospital, site_problems
+from provisioning.project import Project, project
+from provisioning.project_edit import read_project
+from provisioning.project_text import project_text, site_text
+
+
+def hearts(**changed: object) -> Project:
+    words: dict[str, object] = {
+        "name": "hearts",
+        "server": "hub.uni.org",
+        "port": 8002,
+        "sites": ["St. Mary's Hospital A", "hosp-B"],
+        "leads": ["ann@uni.org"],
+        "officers": ["omar@uni.org"],
+        "admins": ["ida@uni.org"],
+        "days": 100,
+    }
+    return project(**{**words, **changed})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("St. Mary's Hospital A", "St-Marys-Hospital-A"),
+        ("St. Mary’s Hospital", "St-Marys-Hospital"),
+        ("Klinikum München Süd", "Klinikum-Munchen-Sud"),
+        ("hosp_B-2", "hosp_B-2"),
+        ("北京 医院=beijing", "beijing"),
+    ],
+)
+def test_a_hospital_gets_a_name_that_flare_allows(written, name):
+    site = hospital(written)
+    assert site.name == name
+    assert not site_problems(site)
+
+
+def test_a_flare_name_with_a_dot_is_refused_with_a_better_one():
+    (problem,) = site_problems(hospital("hosp.a"))
+    assert "'hosp-a'" in problem
+
+
+def test_a_name_without_latin_letters_is_refused_with_what_to_do():
+    (problem,) = site_problems(hospital("北京 医院"))
+    assert "北京 医院=" in problem
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(ProvisionError) as told:
+        hearts(
+            name="my hearts",
+            server="https://hub:8002",
+            port=0,
+            sites=["a.b", "A x", "a x"],
+            leads=["ann"],
+            admins=[],
+            days=0,
+            root_days=3,
+        )
+    message = str(told.value)
+    for part in ("'my-hearts'", "no host name", "port 0", "'a-b'", "both be", "'ann'", "--admin"):
+        assert part in message
+    assert "last 0 days" in message
+
+
+def test_one_person_has_one_role():
+    with pytest.raises(ProvisionError, match="is named 2 times"):
+        hearts(officers=["Ann@uni.org"])
+
+
+def test_certificates_cannot_outlive_the_root():
+    with pytest.raises(ProvisionError, match="outlive the root of 50"):
+        hearts(root_days=50)
+
+
+def test_the_file_says_who_takes_part_and_how_long_certificates_last():
+    data = yaml.safe_load(project_text(hearts()))
+    assert [one["name"] for one in data["participants"]] == [
+        *("hub.uni.org", "St-Marys-Hospital-A", "hosp-B"),
+        *("ann@uni.org", "omar@uni.org", "ida@uni.org"),
+    ]
+    roles = [one.get("role") for one in data["participants"]]
+    assert roles[3:] == ["lead", "member", "project_admin"]
+    assert data["builders"][2]["args"] == {"root_valid_days": 3650, "valid_days": 100}
+    assert data["builders"][-1]["path"] == "provisioning.builders.HardenedKitBuilder"
+
+
+def test_a_name_cannot_bring_lines_into_the_file():
+    data = yaml.safe_load(project_text(hearts(sites=["A b\n  - name: evil=hosp-a"])))
+    assert [one["name"] for one in data["participants"]][1:3] == ["hosp-a", "ann@uni.org"]
+
+
+def test_a_project_lies_in_a_folder_of_its_owner_alone(tmp_path: Path):
+    made = make_project(hearts(), tmp_path / "hearts")
+    assert made.folder.stat().st_mode & 0o077 == 0
+    assert made.file.stat().st_mode & 0o077 == 0
+    with pytest.raises(ProvisionError, match="join"):
+        make_project(hearts(), tmp_path / "hearts")
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o705, 0o755])
+def test_a_folder_that_others_may_read_is_refused_before_anything_is_written(tmp_path, mode):
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(ProvisionError, match="chmod go-rwx"):
+        make_project(hearts(), folder)
+    assert not list(folder.iterdir())
+
+
+def test_a_participant_comes_and_goes_and_the_rest_of_the_text_stays(tmp_path: Path):
+    file = read_project(make_project(hearts(), tmp_path / "hearts").file)
+    larger = file.with_block(site_text(hospital("New One")), "client")
+    assert list(larger.types)[3] == "New-One"  # after the other sites, before the people
+    assert larger.without("New-One").text == file.text
+
+
+@pytest.mark.parametrize("name", ["hub.uni.org", "hosp-B", "ida@uni.org"])
+def test_each_participants_lines_can_be_taken_out(tmp_path: Path, name: str):
+    file = read_project(make_project(hearts(), tmp_path / "hearts").file)
+    assert set(file.types) - set(file.without(name).types) == {name}
+
+
+def test_lines_that_somebody_added_go_with_their_participant(tmp_path: Path):
+    path = make_project(hearts(), tmp_path / "hearts").file
+    more = "    org: hosp_B\n    components:\n      resource_manager:\n        args: {gpus: 1}\n"
+    path.write_text(path.read_text().replace("    org: hosp_B\n", more))
+    assert "gpus" not in read_project(path).without("hosp-B").text
+
+
+def test_who_was_retired_is_remembered(tmp_path: Path):
+    file = read_project(make_project(hearts(), tmp_path / "hearts").file)
+    twice = file.retiring("hosp-B").retiring("omar@uni.org")
+    assert twice.retired == ["hosp-B", "omar@uni.org"]
+    assert "# whom the server refuses" in twice.text
+
+
+@pytest.mark.parametrize("text", ["[", "name: x\n", "participants: [1]\nname: x\n"])
+def test_what_is_no_project_file_is_refused(tmp_path: Path, text: str):
+    path = tmp_path / "project.yml"
+    path.write_text(text)
+    with pytest.raises(ProvisionError, match="project file"):
+        read_project(path)
