@@ -28,7 +28,7 @@ _MEANINGS = {
     "FINISHED:ABANDONED": "was lost when the server was restarted",
     "FINISHED:CAN_NOT_SCHEDULE": "never began: the server gave up waiting for enough sites; submit "
     "it again when they are connected",
-    "FINISHED:FAILED_TO_RUN": "never began: too many sites refused it",
+    "FINISHED:FAILED_TO_RUN": "never began: it was refused",
 }
 _FLARES_MARK = re.compile(r"^NVFLARE_ERROR:\s*|^ERROR:\s*")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:\s*")
@@ -122,7 +122,5 @@ def _known(why: str) -> str:
 def _scheduled(line: str) -> str:
     found = re.search(r"connected sites \((\d+)\) < min_sites \((\d+)\)", line)
     if found:
-        return (
-            f"{found[1]} of its sites are connected to the server, and it needs {found[2]} ({line})"
-        )
+        return f"sites connected to the server: {found[1]}, needed: {found[2]} ({line})"
     return f"the server says: {line}"

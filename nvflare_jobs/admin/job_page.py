@@ -84,10 +84,10 @@ def _head(view: JobView, record: RunRecord, now: datetime) -> dict[str, Any]:
 
 
 def _lead(view: JobView) -> str:
-    if view.outcome is not None:
-        return view.outcome.sentence
     text = view.facts.sentence() if view.facts else "Nothing is known of this job yet"
-    if view.state == "running" and not view.run.rounds:
+    if view.outcome is not None:
+        text = view.outcome.sentence
+    elif view.state == "running" and not view.run.rounds:
         text += "; the sites start and read their images"
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -98,7 +98,8 @@ def _tiles(view: JobView, record: RunRecord, now: datetime) -> list[tuple[str, s
     tiles = [(f"{record.rounds_done} of {run.rounds}", "rounds are over", False)]
     tiles = tiles if run.rounds else [("–", "rounds: not begun", False)]
     if sites:
-        tiles.append((f"{len(sites) - out} of {len(sites)}", "sites take part", out > 0))
+        what = "sites are asked" if view.state == "waiting" else "sites take part"
+        tiles.append((f"{len(sites) - out} of {len(sites)}", what, out > 0))
     if late:
         tiles.append((numbers.listed(sorted(late)), "late now", True))
     sent = sum(size for _, size in tables.sent_by_round(record))

@@ -64,7 +64,7 @@ def rows_of(view: JobView) -> list[SiteRow]:
 
 def _state(view: JobView, site: str) -> tuple[str, str]:
     if site in view.refused:
-        return "refused", view.refused[site]
+        return "refused", "" if view.outcome else view.refused[site]  # which tells it itself
     if site in view.run.missing:
         return ("late" if site in view.late() else "absent"), view.run.missing[site]
     if site in (late := view.late()):
