@@ -7,11 +7,14 @@ path, never a patient.
 """
 
 import csv
+import ntpath
 import os
+import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from functools import cache
+from pathlib import Path
 
 from fedefm.errors import DataError, all_problems
 
@@ -99,7 +102,13 @@ def path_verdicts(manifest: Manifest) -> dict[str, str]:
     """What is wrong with each path that the rows name; an empty string where it may be opened."""
     folder = manifest.folder.resolve()
     paths = {path for row in manifest.rows for path in (row.path, row.mask_path) if path}
-    return {path: _path_verdict(folder, path) for path in paths}
+
+    @cache
+    def inside(place: str) -> bool:
+        """Many files share a folder, and following its links takes longer than all else."""
+        return Path(place).resolve().is_relative_to(folder)
+
+    return {path: _path_verdict(folder, path, inside) for path in paths}
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
@@ -185,19 +194,32 @@ def _path_problems(manifest: Manifest) -> Iterator[str]:
                 yield f"row {position + FIRST_ROW}: {name} {_shown(path)} {verdicts[path]}"
 
 
-def _path_verdict(folder: Path, path: str) -> str:
+def _path_verdict(folder: Path, path: str, inside: Callable[[str], bool]) -> str:
     """What is wrong with ``path``, or an empty string."""
-    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
+    if path.startswith("/") or ntpath.splitdrive(path)[0]:
         return "is an absolute path; paths are relative to the manifest"
-    if ".." in PurePosixPath(path).parts or ".." in PureWindowsPath(path).parts:
+    if ".." in path.replace("\\", "/").split("/"):
         return "leaves the manifest's folder; '..' is not allowed"
+    place = f"{folder}/{path}".rstrip("/")
     try:
-        target = (folder / path).resolve()
-        if not target.is_relative_to(folder):
+        mode = _mode(place)
+        if not inside(place if stat.S_ISLNK(mode) else place.rpartition("/")[0]):
             return "is a link that leaves the manifest's folder"
-        return "" if target.is_file() else "does not exist"
+        if stat.S_ISLNK(mode):
+            mode = Path(place).resolve().stat().st_mode
+    except FileNotFoundError:
+        return "does not exist"
     except (OSError, ValueError, RuntimeError):  # name too long, null byte, loop of links
         return "cannot be looked up"
+    return "" if stat.S_ISREG(mode) else "does not exist"
+
+
+def _mode(place: str) -> int:
+    """Of what is there, or of the link that is there; 0 where there is nothing."""
+    try:
+        return os.lstat(place).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def _duplicates(rows: tuple[Row, ...]) -> Iterator[str]:

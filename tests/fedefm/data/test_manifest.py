@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedefm.data.manifest import COLUMNS, Row, read_manifest, write_manifest
+from fedefm.data.manifest import (
+    COLUMNS,
+    Manifest,
+    Row,
+    path_verdicts,
+    read_manifest,
+    write_manifest,
+)
 from fedefm.errors import DataError
 
 HEADER = ",".join(COLUMNS)
@@ -160,3 +167,32 @@ def test_a_failed_write_leaves_the_old_manifest(folder: Path) -> None:
         write_manifest(path, [Row("a.png", 0, "p", "\ud800")])
     assert path.read_text() == before
     assert not list(folder.glob(".manifest-*"))
+
+
+def test_links_are_followed_as_far_as_the_folder_reaches(tmp_path):
+    folder, outside = tmp_path / "m", tmp_path / "outside"
+    (folder / "sub").mkdir(parents=True)
+    outside.mkdir()
+    for path in (folder / "sub" / "a.png", outside / "b.png"):
+        path.touch()
+    (folder / "inner").symlink_to("sub")
+    (folder / "file").symlink_to("sub/a.png")
+    (folder / "outer").symlink_to(outside)
+    (folder / "stolen").symlink_to(outside / "b.png")
+    (folder / "loop").symlink_to("loop")
+    (folder / "dangling").symlink_to("nothing")
+    told = {
+        "sub/a.png": "",
+        "inner/a.png": "",
+        "file": "",
+        "outer/b.png": "is a link that leaves the manifest's folder",
+        "stolen": "is a link that leaves the manifest's folder",
+        "loop": "cannot be looked up",
+        "dangling": "does not exist",
+        "sub": "does not exist",
+        "sub/a.png/x": "does not exist",
+        "n" * 300: "cannot be looked up",
+        "a\0b": "cannot be looked up",
+    }
+    rows = tuple(Row(path, patient_id="p", corpus="c") for path in told)
+    assert path_verdicts(Manifest(folder, rows)) == told
