@@ -18,7 +18,7 @@ def test_the_pinned_certificate_is_taken() -> None:
 
 def test_another_certificate_in_the_name_is_refused_and_both_are_told() -> None:
     double = DOUBLE.issue("hosp-a").certificate
-    with pytest.raises(MessageRejected, match="^hosp-a: its certificate is") as refusal:
+    with pytest.raises(MessageRejected, match=r"^hosp-a: its certificate is") as refusal:
         PINS.check("hosp-a", double)
     told = str(refusal.value)
     assert fingerprint(double) in told
@@ -26,7 +26,7 @@ def test_another_certificate_in_the_name_is_refused_and_both_are_told() -> None:
 
 
 def test_who_is_not_pinned_is_refused_whatever_it_has() -> None:
-    with pytest.raises(MessageRejected, match="^hosp-b: the site file pins"):
+    with pytest.raises(MessageRejected, match=r"^hosp-b: the site file pins"):
         PINS.check("hosp-b", PROJECT.issue("hosp-a").certificate)
 
 
@@ -39,7 +39,7 @@ def test_what_is_no_certificate_is_refused(garbage: bytes) -> None:
 def test_the_first_of_a_chain_counts_as_it_is_the_one_that_signs() -> None:
     own, other = (PROJECT.issue(name).certificate for name in ("hosp-a", "hosp-b"))
     PINS.check("hosp-a", own + other)
-    with pytest.raises(MessageRejected, match="^hosp-a: its certificate is"):
+    with pytest.raises(MessageRejected, match=r"^hosp-a: its certificate is"):
         PINS.check("hosp-a", other + own)
 
 
