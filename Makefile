@@ -13,13 +13,16 @@ PIPFLAGS ?= --quiet
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIPFLAGS) -c constraints.txt
 
-.PHONY: help demo install test lint format types bench clean
+.PHONY: help demo federation install test lint format types bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/installed  ## the main job on synthetic images, with a report to open
 	$(BIN)/fedefm demo --again
+
+federation: .venv/installed  ## four hospitals on this machine, with real kits and jobs
+	examples/loopback/federation.sh $(ARGS)
 
 install: .venv/installed  ## only install
 

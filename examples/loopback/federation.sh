@@ -127,7 +127,7 @@ run fedefm provision init --name catheters --server "$SERVER" --port "$PORT" \
 run cd catheters
 run nvflare provision -p project.yml
 KITS=workspace/catheters/prod_00
-run fedefm provision check "$KITS/$SERVER"
+run fedefm provision check "$KITS/${SITES[0]}"
 run fedefm provision expiry .
 
 step "2. Each kit goes to its owner (here it is copied), and nowhere else"
@@ -169,17 +169,27 @@ EOF
   start
 done
 
-step "5. The data scientist sends a job, watches it and takes the result"
+step "5. The data scientist tries the run file at home, on simulated images"
 at lead
+printf '$ edit catheters.yaml\n'
+[[ $DRY_RUN ]] || cp "$REPOSITORY/examples/loopback/catheters.yaml" .
+run fedefm data simulate trial --patients 30 --frames 1 --size 32
+run fedefm data split trial/manifest.csv sites --sites 4
+run fedefm privacy topology catheters.yaml --sites sites
+run fedefm privacy what-if catheters.yaml --site sites/site-1/fedefm_site.yaml
+run fedefm run catheters.yaml --sites sites --out runs/trial
+
+step "6. The same run file goes to the hospitals as a job"
 run export FEDEFM_ADMIN_KIT=kit
-run cp "$REPOSITORY/examples/loopback/catheters.yaml" .
 wait_for "all four hospitals are connected" all_connected
 take JOB fedefm job submit catheters.yaml --sites "$(IFS=,; echo "${SITES[*]}")"
 run fedefm job watch "$JOB" --html status.html
 run fedefm job download "$JOB" --out runs
 run fedefm job status
+run fedefm report runs/catheters
+run fedefm export runs/catheters/model.safetensors handover
 
-step "6. Each hospital sees what was spent of its patients' privacy, and keeps a copy of the record"
+step "7. Each hospital sees what was spent of its patients' privacy, and keeps a copy of the record"
 for site in "${SITES[@]}"; do
   at "$site"
   run fedefm privacy status kit/local/fedefm_site.yaml
@@ -187,13 +197,24 @@ for site in "${SITES[@]}"; do
   run mkdir -p -m 700 backup
   run cp -p ledger/ledger.sqlite ledger/ledger.sqlite.key backup
 done
+run cp -p backup/ledger.sqlite backup/ledger.sqlite.key ledger
+run fedefm privacy verify kit/local/fedefm_site.yaml
 
-step "7. The hub ends it all"
+step "8. The hub stops server and sites"
 at admin
 run nvflare config add admin kit
 run nvflare config use admin
 run nvflare system status
 run nvflare system shutdown all --force
 wait_for "all processes are gone" none_left
+
+step "9. Later: a hospital and a person join, a certificate is renewed, a hospital leaves"
+at hub
+run cd catheters
+run fedefm provision join project.yml --site "Lake Clinic"
+run fedefm provision join project.yml --lead ann@hub.example.org
+run fedefm provision rotate project.yml "${SITES[0]}"
+run fedefm provision retire project.yml "${SITES[1]}"
+run fedefm provision expiry .
 
 printf '\nthe report of the run: %s\n' "$FOLDER/lead/runs/catheters/report.html"

@@ -18,19 +18,9 @@ pytestmark = [pytest.mark.flare, pytest.mark.slow, pytest.mark.xdist_group("flar
 
 LEAD, OFFICER = "lead@hub.org", "officer@hub.org"
 ANSWER_S = 120.0  # until the console answers, on a busy machine
+LONG = 80  # rounds that take longer than it takes to abort them
 COMPLETED = "FINISHED:COMPLETED"
-PYTHON = """
-from pathlib import Path
-from nvflare.recipe import ProdEnv
-from fedefm.config import read_run
-from nvflare_jobs.jobs.pretrain import PretrainRecipe
-from nvflare_jobs.parties.terms import terms_for
-
-recipe = PretrainRecipe(terms_for(read_run(Path("tiny.yaml")), {sites!r}))
-run = recipe.execute(ProdEnv({kit!r}, username={who!r}, login_timeout=60))
-run.get_result()
-print("job", run.get_job_id())
-"""
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "data-scientist.md"
 
 
 class Console:
@@ -161,20 +151,82 @@ def test_the_same_job_by_flares_commands_leaves_the_same_model(
     federation: Federation, job: Path, by_console: Path
 ) -> None:
     number = federation.submit(job)
-    assert federation.wait(number) == COMPLETED
+    federation.nvflare("job", "wait", number, "--timeout", "170")
+    assert federation.status(number) == COMPLETED
     folder = federation.download(number)
     assert model_of(folder) == model_of(by_console)
     assert shape_of(folder) == shape_of(by_console)
 
 
 @pytest.mark.timeout(600)
-def test_the_same_run_from_python_leaves_the_same_model(
+def test_the_same_run_by_our_commands_leaves_the_same_model(
     federation: Federation, job: Path, by_console: Path
 ) -> None:
-    text = PYTHON.format(sites=SITES, kit=str(federation.kit(LEAD)), who=LEAD)
-    (federation.folder / "from_python.py").write_text(text)
-    told = federation.python("from_python.py").stdout
+    kit = ("--kit", str(federation.kit(LEAD)))
+    told = federation.fedefm("job", "submit", "tiny.yaml", "--sites", ",".join(SITES), *kit)
+    number = told.stdout.strip()
+    told = federation.fedefm("job", "watch", number, "--html", "status.html", *kit)
+    assert "3 of 3" in told.stdout
+    assert all(site in (federation.folder / "status.html").read_text() for site in SITES)
+    federation.fedefm("job", "download", number, "--out", "taken", *kit)
+    folder = federation.folder / "taken" / "tiny"
+    assert model_of(folder) == model_of(by_console)
+    assert shape_of(folder) == shape_of(by_console)
+
+
+@pytest.mark.timeout(600)
+def test_one_command_runs_at_real_sites_as_it_does_at_home(
+    federation: Federation, job: Path, by_console: Path
+) -> None:
+    where = ("--where", "prod", "--sites", ",".join(SITES), "--kit", str(federation.kit(LEAD)))
+    federation.fedefm("run", "tiny.yaml", *where, "--out", "whole")
+    folder = federation.folder / "whole"
+    assert model_of(folder) == model_of(by_console)
+
+
+@pytest.mark.timeout(600)
+def test_the_guides_python_leaves_the_same_model(
+    federation: Federation, job: Path, by_console: Path
+) -> None:
+    (federation.folder / "guide.py").write_text(guides_python(federation))
+    told = federation.python("guide.py").stdout
     (number,) = re.findall(r"^job (\S+)$", told, re.M)
     assert federation.status(number) == COMPLETED
     folder = federation.download(number)
     assert model_of(folder) == model_of(by_console)
+
+
+def guides_python(federation: Federation) -> str:
+    """The block on the page, with the names of this federation."""
+    (text,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.S)
+    text, sites = re.subn(r"^sites = .*$", f"sites = {SITES!r}", text, flags=re.M)
+    for name, ours in (
+        ("catheters.yaml", "tiny.yaml"),
+        ('ProdEnv("kit"', f"ProdEnv({str(federation.kit(LEAD))!r}"),
+        ("lead@hub.example.org", LEAD),
+    ):
+        assert name in text
+        text = text.replace(name, ours)
+    assert sites == 1
+    return str(text)
+
+
+@pytest.mark.timeout(900)
+def test_an_aborted_job_is_gone_on_with_after_its_last_full_round(federation: Federation) -> None:
+    federation.export(tiny_run("long", rounds=LONG))
+    kit = ("--kit", str(federation.kit(LEAD)))
+    submit = ("job", "submit", "long.yaml", "--sites", ",".join(SITES), *kit)
+    number = federation.fedefm(*submit).stdout.strip()
+    until("it has begun", lambda: "round" in status_of(federation, number), 300, 1)
+    federation.fedefm("job", "abort", number, *kit)
+    assert federation.wait(number) == "FINISHED:ABORTED"
+    number = federation.fedefm(*submit, "--resume").stdout.strip()
+    assert federation.wait(number) == COMPLETED
+    result = json.loads((federation.download(number) / "result.json").read_text())
+    assert result["participation"] == {site: list(range(LONG)) for site in SITES}
+
+
+def status_of(federation: Federation, job: str) -> dict[str, object]:
+    kit = str(federation.kit(LEAD))
+    told = federation.fedefm("job", "status", job, "--kit", kit, "--json", check=False).stdout
+    return dict(json.loads(told)) if told else {}
