@@ -17,8 +17,10 @@ from nvflare_jobs.site_checks.ledger import check_ledger
 from nvflare_jobs.site_checks.machine import check_disk, check_gpu, check_memory
 from nvflare_jobs.site_checks.policy import check_policy
 from provisioning.address import Address, read_address
+from provisioning.checking.flare import check_settings
+from provisioning.checking.identity import check_stamp
+from provisioning.checking.kit import check_files, open_kit
 from provisioning.finding import Finding, ok, problem
-from provisioning.made_for import read_stamp, refuse_other_versions
 from provisioning.reach import port_of_server, reach_server
 
 
@@ -32,7 +34,7 @@ def preflight(kit: Path) -> list[Finding]:
 
 
 def _of_site(address: Address) -> Iterator[Finding]:
-    yield _versions(address.kit)
+    yield from _kit(address.kit)
     yield from _certificate(address)
     yield from reach_server(address)
     site_file = address.kit / "local" / SITE_FILE
@@ -53,24 +55,25 @@ def _of_site(address: Address) -> Iterator[Finding]:
 
 
 def _of_server(address: Address) -> Iterator[Finding]:
-    yield _versions(address.kit)
+    yield from _kit(address.kit)
     yield from _certificate(address)
     yield port_of_server(address)
     yield from check_disk({"jobs and what they leave": address.kit})
     yield check_memory("server", 0)
 
 
-def _versions(kit: Path) -> Finding:
-    try:
-        refuse_other_versions(kit)
-        stamp = read_stamp(kit)
-    except ProvisionError as error:
-        return problem("versions", str(error))
-    return ok("versions", f"fedefm {stamp.toolkit} and nvflare {stamp.nvflare}, as installed here")
+def _kit(folder: Path) -> Iterator[Finding]:
+    """Versions, and what `fedefm provision check` has against files, gate, classes and rights."""
+    kit = open_kit(folder)
+    yield from check_stamp(kit)
+    found = [*check_files(kit), *check_settings(kit)]
+    faults = [finding for finding in found if finding.verdict != "ok"]
+    in_order = "files, permissions, classes and rights are in order"
+    yield from faults or [ok("kit", f"{in_order}; `fedefm provision check` shows each")]
 
 
 def _certificate(address: Address) -> Iterator[Finding]:
-    yield from check_certificate(address)
+    yield check_certificate(address)
     try:
         yield check_clock(address)
     except ProvisionError as error:

@@ -53,6 +53,7 @@ DISABLED_FILE = "disabled_clients.json"  # FLARE's list of sites that may not re
 KIT_VARIABLE = "FEDEFM_KIT"  # set by the server's start script to the folder it runs in
 LOG_STREAMERS = ("site_log_streamer", "log_receiver")
 HEART_BEAT_S = 60
+ADMIN_TIMEOUT_S = 30.0  # within which sites must have checked a job that is deployed; FLARE has 10
 
 
 def harden_server(
@@ -63,6 +64,7 @@ def harden_server(
     resources = _hardened(local, SERVER_CLASSES)
     for each in resources["servers"]:
         each["heart_beat_timeout"] = heart_beat_timeout_s
+        each["admin_timeout"] = ADMIN_TIMEOUT_S
     folder = f"{{${KIT_VARIABLE}}}"
     resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = f"{folder}/snapshots"
     (jobs,) = [each for each in resources["components"] if each["id"] == "job_manager"]

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from fedefm.data.manifest import Row, write_manifest
 from fedefm.errors import ProvisionError
 from nvflare_jobs.cli import app
 from nvflare_jobs.preflight import preflight
+from nvflare_jobs.site_checks.certificate import check_certificate, check_clock
 from provisioning.address import read_address
+from provisioning.certificates import read_certificate
 from provisioning.finding import Finding
 from provisioning.made_for import STAMP
 
@@ -132,8 +135,24 @@ def test_a_certificate_of_somebody_else(site, stranger):
 def test_a_key_that_others_can_read(site):
     key = site / "startup" / "client.key"
     key.chmod(0o644)
-    assert about("private key", site).fix == f"chmod 600 {key}"
+    assert f"chmod 600 {key}" in about("permissions", site).fix
     assert stat.S_IMODE(key.stat().st_mode) == 0o644  # looked at, and not changed
+
+
+def test_a_gate_that_is_gone(site):
+    path = site / "local" / "privacy.json"
+    path.write_text(path.read_text().replace('"out"', '"in"'))
+    assert about("gate", site).verdict == "problem"
+
+
+def test_a_certificate_that_ends_soon_and_one_of_tomorrow(site):
+    address = read_address(site)
+    ends = read_certificate(address.certificate).ends
+    soon = check_certificate(address, ends - timedelta(days=30))
+    assert (soon.verdict, "in 30 days" in soon.said) == ("warning", True)
+    yesterday = read_certificate(address.certificate).begins - timedelta(days=1)
+    found = check_clock(address, yesterday)
+    assert (found.verdict, "before this kit was made" in found.said) == ("problem", True)
 
 
 def test_a_site_file_with_mistakes_or_none(site):
