@@ -1,6 +1,7 @@
 """The folder in which FLARE keeps a project's kits and its root key, and making kits in it anew."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -96,12 +97,18 @@ def make_kits(file: ProjectFile, workspace: Workspace) -> Path:
     )
     made = sorted(set(workspace.root.glob("prod_*")) - before)
     if done.returncode != 0 or not made:
-        said = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if "rror" in line]
         raise ProvisionError(
-            f"`nvflare provision` made no kits of {file.path}: "
-            f"{said[-1].strip() if said else 'it does not say why'}"
+            f"`nvflare provision` made no kits of {file.path}: {_why(done.stdout + done.stderr)}"
         )
     return made[-1]
+
+
+def _why(said: str) -> str:
+    """What FLARE says of the error, without the traceback and the rest around it."""
+    if found := re.search(r"Exception (.+?) +raised during provision", said, re.DOTALL):
+        return " ".join(found[1].split()).rstrip(".")
+    errors = [line.strip() for line in said.splitlines() if "error" in line.lower()]
+    return errors[-1] if errors else "it does not say why"
 
 
 def differing(one: Path, other: Path) -> list[str]:

@@ -66,7 +66,7 @@ def init(
     Example: fedefm provision init --name hearts --server hub.uni.org --site "St. Mary's Hospital"
     --site "City Clinic" --lead ann@uni.org --officer omar@uni.org --admin ida@uni.org
     """
-    ask = sys.stdin.isatty() and not as_json
+    ask = _on_a_terminal() and not as_json
     wanted = project(
         _text(name, "The project's name, such as hearts", ask),
         _text(server, "The server's host name, such as hub.uni.org", ask),
@@ -83,6 +83,10 @@ def init(
         print(json.dumps(_facts(wanted, made)))
         return
     _tell(wanted, made)
+
+
+def _on_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _text(given: str, asked: str, ask: bool) -> str:

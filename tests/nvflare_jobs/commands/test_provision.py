@@ -1,0 +1,269 @@
+"""``fedefm provision``: a hub's life, from the first kits to a site that leaves."""
+
+import json
+import re
+import shutil
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from nvflare_jobs.cli import app
+from provisioning.certificates import read_certificate
+from provisioning.expiry import terms
+from provisioning.project_edit import read_project
+from provisioning.workspace import Workspace, differing, make_kits
+
+WORDS = {
+    "--name": "hearts",
+    "--server": "localhost",
+    "--port": "8104",
+    "--site": "St. Mary's",
+    "--lead": "ann@uni.org",
+    "--officer": "omar@uni.org",
+    "--admin": "ida@uni.org",
+    "--days": "100",
+}
+
+
+def fedefm(*args: str) -> Result:
+    return CliRunner().invoke(app, ["provision", *args])
+
+
+def init(out: Path, *more: str, **changed: str) -> Result:
+    words = {**WORDS, **{f"--{name}": value for name, value in changed.items()}}
+    return fedefm("init", *(p for pair in words.items() for p in pair), "--out", str(out), *more)
+
+
+def facts(*args: str) -> dict[str, Any]:
+    result = fedefm(*args, "--json")
+    assert result.exit_code == 0, result.output + str(result.exception)
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project's folder with its first kits; nobody may change it."""
+    folder = tmp_path_factory.mktemp("hub") / "hearts"
+    assert init(folder, "--site", "hosp-B").exit_code == 0
+    make_kits(read_project(folder / "project.yml"), Workspace(folder / "workspace", "hearts"))
+    return folder
+
+
+@pytest.fixture
+def hub(first: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return shutil.copytree(first, tmp_path / "hearts")
+
+
+def kits(hub: Path) -> Path:
+    return Workspace(hub / "workspace", "hearts").newest()
+
+
+def state(hub: Path) -> dict[str, Any]:
+    return Workspace(hub / "workspace", "hearts").state()
+
+
+def test_init_tells_names_lifetime_and_where_the_root_key_lies(tmp_path: Path) -> None:
+    result = init(tmp_path / "hearts")
+    assert result.exit_code == 0
+    assert "St. Mary's is St-Marys in FLARE" in result.output
+    assert "last 100 days" in result.output
+    assert "workspace/hearts/state/cert.json, unencrypted" in result.output
+    assert "nvflare provision -p project.yml" in result.output
+
+
+def test_init_writes_nothing_where_names_are_wrong(tmp_path: Path) -> None:
+    result = init(tmp_path / "hearts", site="hosp.a", port="0")
+    assert "'hosp-a'" in str(result.exception)
+    assert "port 0" in str(result.exception)
+    assert not (tmp_path / "hearts").exists()
+
+
+def test_init_without_a_terminal_asks_nothing(tmp_path: Path) -> None:
+    result = fedefm("init", "--out", str(tmp_path / "hearts"))
+    assert result.exit_code != 0
+    for missing in ("--name", "--server", "--site", "--lead", "--admin"):
+        assert missing in str(result.exception)
+
+
+def test_init_on_a_terminal_asks_for_what_no_flag_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ["hearts", "hub.uni.org", "", "St. Mary's", "B Clinic", "", "ann@uni.org"]
+    answers += ["omar@uni.org", "ida@uni.org, jo@uni.org", ""]
+    monkeypatch.setattr("rich.prompt.PromptBase.get_input", lambda *_, **__: answers.pop(0))
+    monkeypatch.setattr("nvflare_jobs.commands.provision_init._on_a_terminal", lambda: True)
+    assert fedefm("init", "--out", str(tmp_path / "hearts")).exit_code == 0
+    types = read_project(tmp_path / "hearts" / "project.yml").types
+    assert [name for name, kind in types.items() if kind == "client"] == ["St-Marys", "B-Clinic"]
+    assert [name for name, kind in types.items() if kind == "admin"][2:] == [
+        *("ida@uni.org", "jo@uni.org")
+    ]
+
+
+def test_a_site_joins_and_all_other_kits_are_the_same_to_the_byte(hub: Path) -> None:
+    before = kits(hub)
+    joined = facts("join", str(hub / "project.yml"), "--site", "New One", "--lead", "bo@uni.org")
+    assert [Path(kit).name for kit in joined["hand_out"]] == ["New-One", "bo@uni.org"]
+    assert joined["differing"] == {}
+    others = sorted(path.name for path in before.iterdir())
+    assert len(others) == 6
+    for name in others:
+        assert differing(before / name, kits(hub) / name) == []
+    root = read_certificate(before / "localhost" / "startup" / "rootCA.pem")
+    assert read_certificate(kits(hub) / "New-One" / "startup" / "client.crt").signed_by(root)
+
+
+def test_a_name_that_is_there_joins_only_once(hub: Path) -> None:
+    before = (hub / "project.yml").read_text()
+    result = fedefm("join", str(hub / "project.yml"), "--site", "HOSP-b", "--lead", "ann")
+    assert "is in the project already" in str(result.exception)
+    assert "'ann'" in str(result.exception)
+    assert (hub / "project.yml").read_text() == before
+
+
+def test_a_retired_site_leaves_project_state_and_workspace_and_is_on_the_servers_list(
+    hub: Path,
+) -> None:
+    gone = facts("retire", str(hub / "project.yml"), "St-Marys")
+    assert gone["differing"] == {}
+    assert "St-Marys" not in state(hub)
+    assert not list((hub / "workspace").glob("hearts/prod_*/St-Marys"))
+    listed = json.loads((kits(hub) / "localhost" / "disabled_clients.json").read_text())
+    assert listed == {"disabled_clients": ["St-Marys"]}
+    again = fedefm("join", str(hub / "project.yml"), "--site", "St. Mary's")
+    assert "choose a new name" in str(again.exception)
+
+
+def test_flare_reads_the_servers_list_as_we_write_it(hub: Path) -> None:
+    from nvflare.private.fed.server.client_manager import ClientManager
+
+    facts("retire", str(hub / "project.yml"), "St-Marys")
+    manager = ClientManager(project_name="hearts")
+    manager.set_disabled_clients_file(str(kits(hub) / "localhost" / "disabled_clients.json"))
+    assert manager.is_client_disabled("St-Marys")
+    assert not manager.is_client_disabled("hosp-B")
+
+
+def test_an_installed_server_refuses_as_well_and_keeps_what_it_refused(
+    hub: Path, tmp_path: Path
+) -> None:
+    installed = shutil.copytree(kits(hub) / "localhost", tmp_path / "server")
+    (installed / "disabled_clients.json").write_text('{"disabled_clients": ["long-gone"]}')
+    facts("retire", str(hub / "project.yml"), "hosp-B", "--server-kit", str(installed))
+    listed = json.loads((installed / "disabled_clients.json").read_text())
+    assert listed == {"disabled_clients": ["hosp-B", "long-gone"]}
+
+
+def test_a_retired_person_has_no_rights_at_the_server(hub: Path) -> None:
+    facts("retire", str(hub / "project.yml"), "ann@uni.org")
+    rights = json.loads((kits(hub) / "localhost" / "local" / "authorization.json").read_text())
+    assert rights["permissions"]["lead"]["submit_job"] == ["any", "not n:ann@uni.org"]
+
+
+def test_a_rotated_site_has_a_new_key_from_the_same_root_and_no_other_kit_changes(
+    hub: Path,
+) -> None:
+    before = kits(hub)
+    old = read_certificate(before / "hosp-B" / "startup" / "client.crt")
+    new = facts("rotate", str(hub / "project.yml"), "hosp-B")
+    certificate = read_certificate(kits(hub) / "hosp-B" / "startup" / "client.crt")
+    root = read_certificate(before / "localhost" / "startup" / "rootCA.pem")
+    assert certificate.signed_by(root)
+    assert certificate.x509.public_key() != old.x509.public_key()
+    assert new["fingerprint"] == certificate.fingerprint != old.fingerprint
+    assert new["differing"] == {}
+    assert not (before / "hosp-B").exists()  # the former private key is of no more use
+
+
+def test_what_fails_changes_nothing(hub: Path) -> None:
+    path = hub / "project.yml"
+    path.write_text(path.read_text().replace("root_valid_days: 3650", "root_valid_days: 3000"))
+    before = path.read_text(), state(hub)
+    for args in (["join", "--site", "New One"], ["retire", "hosp-B"], ["rotate", "hosp-B"]):
+        result = fedefm(args[0], str(path), *args[1:])
+        assert "root_valid_days" in str(result.exception)
+        assert (path.read_text(), state(hub)) == before
+        assert kits(hub).name == "prod_00"
+        assert (kits(hub) / "hosp-B").is_dir()
+
+
+@pytest.mark.parametrize("command", ["retire", "rotate"])
+def test_who_is_not_in_the_project_is_told(hub: Path, command: str) -> None:
+    result = fedefm(command, str(hub / "project.yml"), "nobody")
+    assert "which has localhost, St-Marys" in str(result.exception)
+
+
+def test_an_open_workspace_is_refused_before_anything_changes(hub: Path) -> None:
+    (hub / "workspace" / "hearts").chmod(0o755)
+    before = (hub / "project.yml").read_text()
+    for args in (["join", "--site", "New One"], ["retire", "hosp-B"], ["rotate", "hosp-B"]):
+        result = fedefm(args[0], str(hub / "project.yml"), *args[1:])
+        assert "may be read by others" in str(result.exception)
+    assert (hub / "project.yml").read_text() == before
+
+
+def test_check_ends_with_one_until_the_site_file_is_filled_in(hub: Path) -> None:
+    kit = kits(hub) / "St-Marys"
+    result = fedefm("check", str(kit))
+    assert result.exit_code == 1
+    assert "names no dataset" in result.output
+    assert re.search(r"lead +yes +yes", result.output)
+    path = kit / "local" / "fedefm_site.yaml"
+    path.write_text(path.read_text().replace("datasets: {}", "datasets: {a: {manifest: m.csv}}"))
+    told = facts("check", str(kit))
+    assert {finding["verdict"] for finding in told["findings"]} == {"ok"}
+    assert told["role"] == "site"
+
+
+def test_a_kit_that_flare_made_alone_can_be_hardened(hub: Path) -> None:
+    path = hub / "project.yml"
+    text = path.read_text()
+    path.write_text(text[: text.index("  # Stricter files")])
+    ours_all = kits(hub)
+    plain_all = make_kits(read_project(path), Workspace(hub / "workspace", "hearts"))
+    for name in ("localhost", "St-Marys", "ann@uni.org"):
+        ours, plain = ours_all / name, plain_all / name
+        assert fedefm("check", str(plain)).exit_code == 1
+        assert fedefm("harden", str(plain)).exit_code == 0
+        assert differing(ours, plain) == []
+
+
+@pytest.mark.parametrize(
+    ("later", "state"), [(0, "ok"), (39, "ok"), (41, "ends soon"), (101, "ended")]
+)
+def test_certificates_are_warned_of_sixty_days_before(first: Path, later: int, state: str) -> None:
+    now = datetime.now(timezone.utc) + timedelta(days=later)
+    for place in (first, first / "workspace", first / "workspace" / "hearts"):
+        found = terms([place], now)
+        assert len(found) == 7
+        assert {term.state for term in found if term.kind != "root"} == {state}
+        assert {term.kind for term in found} == {
+            *("root", "server", "site", "lead", "member", "project_admin")
+        }
+
+
+@pytest.mark.parametrize(("days", "code"), [("100", 0), ("30", 3)])
+def test_expiry_tells_scripts_by_its_exit_code(tmp_path: Path, days: str, code: int) -> None:
+    folder = tmp_path / "hearts"
+    init(folder, days=days)
+    make_kits(read_project(folder / "project.yml"), Workspace(folder / "workspace", "hearts"))
+    result = fedefm("expiry", str(folder))
+    assert result.exit_code == code
+    assert ("rotate" in result.output) is (code == 3)
+
+
+def test_expiry_of_a_folder_without_certificates_is_refused(tmp_path: Path) -> None:
+    assert "holds no certificates" in str(fedefm("expiry", str(tmp_path)).exception)
+
+
+@pytest.mark.parametrize(
+    "command", ["init", "check", "harden", "expiry", "join", "retire", "rotate"]
+)
+def test_every_command_shows_an_example(command: str) -> None:
+    assert f"Example: fedefm provision {command}" in fedefm(command, "--help").output
