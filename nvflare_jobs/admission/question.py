@@ -1,7 +1,6 @@
 """What is asked about a job: the job as it was deployed, and whose word is wanted."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -21,12 +20,3 @@ class Question:
     kit: str
     local: str
     encrypted: bool
-
-    def to_text(self) -> str:
-        """One line, for a pipe."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_text(cls, text: str) -> "Question":
-        """What ``to_text`` wrote."""
-        return cls(**json.loads(text))
