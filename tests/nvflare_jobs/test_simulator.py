@@ -88,6 +88,34 @@ def test_goes_on_without_a_killed_site_and_resumes_after_all_are_killed(
     assert events(out, "run_finished")[-1]["status"] == "finished"
 
 
+def training_process(site: str) -> psutil.Process:
+    """In which ``site`` trains; FLARE's own process of the site started it."""
+    (process,) = client_process(site).children()
+    assert "nvflare_jobs.parties.training_process" in process.cmdline()
+    return process
+
+
+@flare
+def test_a_training_process_that_is_killed_in_a_round_costs_that_round_alone(
+    make_run, hospitals, tmp_path
+) -> None:
+    run = make_run(rounds=6, deadline_s=60, local_steps=20)
+
+    def kill_one(event: dict) -> None:
+        if event["event"] == "round_started" and event["round"] == 2:
+            training_process("hosp-c").kill()
+
+    out = run_in_simulator(run, hospitals, tmp_path / "run", listeners=(kill_one,))
+    result = json.loads((out / "result.json").read_text())
+    assert all(result["participation"][site] == list(range(6)) for site in ("hosp-a", "hosp-b"))
+    missed = sorted(set(range(6)) - set(result["participation"]["hosp-c"]))
+    assert len(missed) == 1  # the event travels while rounds go on
+    told = events(out, "round_finished")[missed[0]]["missing"]["hosp-c"]
+    assert "killed by signal 9 (often: too little memory); it misses this round" in told
+    assert events(out, "run_finished")[-1]["status"] == "finished"
+    assert not psutil.Process().children(recursive=True)
+
+
 @flare
 def test_an_exported_job_holds_no_code_and_runs(
     make_run, hospitals, tmp_path, monkeypatch, capsys
