@@ -80,7 +80,7 @@ def commands_in_the_pages() -> list[str]:
         for page in PAGES
         for block in re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     ]
-    lines = [line for block in blocks for line in block.splitlines()]
+    lines = [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
     return [line.removeprefix("fedefm ") for line in lines if line.startswith("fedefm ")]
 
 

@@ -1,8 +1,11 @@
-"""What docs/flare.md tells IT to write into a kit is what FLARE reads there."""
+"""What a kit brings in local/ is what FLARE reads there, and the page shows a site file."""
 
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +19,11 @@ from fedefm.errors import PolicyRefused
 from nvflare_jobs.components.budget_guard import BudgetGuard
 from nvflare_jobs.components.gate_filter import GateFilter
 from nvflare_jobs.components.refusals import require_gate
+from provisioning.making import make_project
+from provisioning.project import project
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "flare.md"
+PROVISION = "import sys; from nvflare.cli import main; sys.exit(main())"
 PRIVACY, GUARD = "local/privacy.json", "local/fedefm__p_resources.json"
 
 
@@ -29,10 +35,33 @@ def block_after(words: str, language: str) -> str:
     return found.group(1)
 
 
-def written(kit, name: str) -> dict:
-    text = block_after(f"`{name}`", "json")
-    (kit.root / name).write_text(text)
-    return json.loads(text)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site's kit, as a hub makes it."""
+    folder = tmp_path_factory.mktemp("hub") / "hearts"
+    people = (["ann@uni.org"], [], ["ida@uni.org"])
+    make_project(project("hearts", "localhost", 8104, ["hosp-a"], *people), folder)
+    subprocess.run(
+        [sys.executable, "-c", PROVISION, "provision", "-p", "project.yml"],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+    return folder / "workspace" / "hearts" / "prod_00" / "hosp-a"
+
+
+@pytest.fixture
+def written(kit, made: Path):
+    """Puts a file of the provisioned kit into ``kit``, and says what is in it."""
+
+    def put(name: str) -> dict:
+        text = (made / name).read_text()
+        (kit.root / name).write_text(text)
+        return json.loads(text)
+
+    return put
 
 
 def scope_of(kit):
@@ -41,14 +70,18 @@ def scope_of(kit):
     return manager.get_scope(None)
 
 
+def guards(resources: dict) -> list[dict]:
+    return [c for c in resources["components"] if c["id"] == SystemComponents.APP_DEPLOYER]
+
+
 def context(kit, scope):
     fl_ctx = kit.context
     fl_ctx.set_prop(FLContextKey.SCOPE_OBJECT, scope)
     return fl_ctx
 
 
-def test_the_gate_is_in_both_chains_of_the_default_scope(kit) -> None:
-    written(kit, PRIVACY)
+def test_the_gate_is_in_both_chains_of_the_default_scope(kit, written) -> None:
+    written(PRIVACY)
     scope = scope_of(kit)
     for chain in (scope.task_data_filters, scope.task_result_filters):
         assert [type(each) for each in chain[FilterKey.OUT]] == [GateFilter]
@@ -57,8 +90,8 @@ def test_the_gate_is_in_both_chains_of_the_default_scope(kit) -> None:
 
 @pytest.mark.parametrize("part", ["task_data_filters", "task_result_filters"])
 @pytest.mark.parametrize("change", ["gone", "in"])
-def test_half_a_gate_is_none(kit, part, change) -> None:
-    settings = written(kit, PRIVACY)
+def test_half_a_gate_is_none(kit, written, part, change) -> None:
+    settings = written(PRIVACY)
     (scope,) = settings["scopes"]
     if change == "gone":
         scope[part] = []
@@ -74,9 +107,8 @@ def test_a_site_without_scopes_has_no_gate(kit) -> None:
         require_gate(context(kit, None))
 
 
-def test_the_guard_is_what_flare_deploys_with_in_the_parent_process_only(kit) -> None:
-    (component,) = written(kit, GUARD)["components"]
-    assert component["id"] == SystemComponents.APP_DEPLOYER
+def test_the_guard_is_what_flare_deploys_with_in_the_parent_process_only(kit, written) -> None:
+    (component,) = guards(written(GUARD))
     module, _, name = component["path"].rpartition(".")
     guard = getattr(importlib.import_module(module), name)(**component["args"])
     assert callable(guard.deploy)
@@ -94,9 +126,9 @@ def test_the_lines_of_the_site_file_are_settings(kit) -> None:
 
 
 def test_flares_client_hands_jobs_to_the_guard_and_tells_the_server_its_words(
-    kit, tiny_run
+    kit, written, tiny_run
 ) -> None:
-    components = {component["id"]: BudgetGuard() for component in written(kit, GUARD)["components"]}
+    components = {component["id"]: BudgetGuard() for component in guards(written(GUARD))}
     kit.set(policy={"require_dp": True})
     engine = SimpleNamespace(
         args=SimpleNamespace(workspace=str(kit.root)),
