@@ -97,9 +97,7 @@ class _Looking:
             except PolicyRefused as error:
                 self._may_see = False
                 return Look(trouble=f"only the server's own word on the job is shown: {error}")
-            except ServerGone:
-                raise
-            except ProtocolError:  # it has not begun to answer, or does not any more
+            except ProtocolError:  # it does not answer yet, or not any more, or the server is gone
                 return Look(events=tuple(events)) if events else None
             text, self._offset = str(told.get("events", "")), int(told.get("next", self._offset))
             events += parsed_events(text.splitlines())

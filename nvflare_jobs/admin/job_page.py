@@ -94,7 +94,7 @@ def _lead(view: JobView) -> str:
 
 def _tiles(view: JobView, record: RunRecord, now: datetime) -> list[tuple[str, str, bool]]:
     run, sites, late = view.run, view.sites, view.late()
-    out = len([site for site in view.refused if site in sites])
+    out = len({*view.refused, *run.missing} & set(sites))
     tiles = [(f"{record.rounds_done} of {run.rounds}", "rounds are over", False)]
     tiles = tiles if run.rounds else [("–", "rounds: not begun", False)]
     if sites:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from nvflare_jobs.admin.flare_words import in_our_words
 from nvflare_jobs.admin.person_kit import PersonKit
 from nvflare_jobs.parties.telling_progress import PROGRESS
 
+logging.getLogger("nvflare").addHandler(logging.NullHandler())  # what fails is raised, and told
 LOGIN_S = 30.0
 COMMAND_S = 60.0
 PROGRESS_S = 10.0  # a job's process that has just begun answers nobody
