@@ -97,6 +97,7 @@ class Postbox:
     without it messages are stamped ``none``. With a ``seal`` each header is signed, and a message
     that its sender did not sign is refused; SHA-256 binds the content to the header. ``wire`` is
     the run file's: float32 tensors travel in this type, and no others of real numbers are opened.
+    ``sent_before`` is no less than what the owner sent in this job from an earlier process.
     """
 
     def __init__(
@@ -107,13 +108,14 @@ class Postbox:
         release: "Release | None" = None,
         seal: Seal | None = None,
         wire: str = "float32",
+        sent_before: int = 0,
     ) -> None:
         self._wire = WIRES[wire]
         self._opened = {*TYPES} - {*WIRES.values()} | {self._wire}
         self._blank = Header(job, run_id, 0, "", owner, "", 0, "", "none")
         self.release = release
         self.seal_with = seal
-        self._sequence = 0
+        self._sequence = sent_before
         self._last_from: dict[str, tuple[int, int]] = {}  # its round and sequence number
 
     def seal(self, round_index: int, phase: str, receiver: str, tensors: Tensors) -> Message:

@@ -12,6 +12,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -33,6 +34,7 @@ from nvflare_jobs.parties.reasons import tell_reason
 from nvflare_jobs.parties.site_work import SiteWork
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
+MESSAGES_A_SECOND = 1000  # at most, so that the clock counts more than were ever sent
 ALONE = 3  # exit code where FLARE's process is gone
 
 logger = logging.getLogger(__name__)
@@ -77,14 +79,18 @@ class TrainingProcess:
         order, agreed = self._order, terms.read_terms(self._order.terms)
         run, mailbox = agreed.run, Mailbox()
         begun = read_begun(self._state_folder(run.name), places.job_key(order.job))
+        sent_before = 0
         if begun is not None:
+            sent_before = int(time.time() * MESSAGES_A_SECOND)
             self._next_round, self._taking_over = begun.next_round, begun.begin_at is not None
             mailbox.open_round(begun.next_round)
         needed = run.privacy.secagg is not None
         self._credentials = credentials_of(order.site, agreed.sites, Path(order.kit), needed)
         seal = self._credentials.seal if self._credentials else None
         deadline_s, wire = run.federation.deadline_s, run.federation.wire
-        postbox = Postbox(order.site, run.name, order.job, seal=seal, wire=wire)
+        postbox = Postbox(
+            order.site, run.name, order.job, seal=seal, wire=wire, sent_before=sent_before
+        )
         self._party = Party(postbox, mailbox, self._send, deadline_s, self._stop.is_set)
 
     def _go_on(self) -> None:

@@ -365,3 +365,13 @@ def test_numbers_of_another_type_than_the_run_agreed_on_are_refused(sent: str, w
         Postbox("b", "job", "id", wire=wanted).open(
             message, 0, "weights", frozenset({"a"}), shapes_of(weights)
         )
+
+
+def test_who_goes_on_for_another_process_counts_on() -> None:
+    weights, receiver = {"w": torch.ones(2)}, Postbox("b", "job", "id")
+    for sender in (Postbox("a", "job", "id"), Postbox("a", "job", "id", sent_before=1)):
+        message = sender.seal(0, "sum", "b", weights)
+        receiver.open(message, 0, "sum", frozenset({"a"}), shapes_of(weights))
+    again = Postbox("a", "job", "id").seal(0, "sum", "b", weights)
+    with pytest.raises(MessageRejected, match="seen before"):
+        receiver.open(again, 0, "sum", frozenset({"a"}), shapes_of(weights))
