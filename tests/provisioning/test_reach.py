@@ -81,6 +81,15 @@ def test_a_server_that_is_called_otherwise_than_the_kit_says(kits, site, listen)
     assert "'localhost' by its certificate, and this kit is for 'hub.org'" in found.said
 
 
+@pytest.mark.parametrize("name", ["client.crt", "client.key", "rootCA.pem"])
+def test_a_kit_whose_files_are_gone_or_broken(site, listen, name):
+    listen(site.port)
+    (site.startup / name).write_text("no PEM")
+    assert "cannot be used together" in reach_server(site)[0].said
+    (site.startup / name).unlink()
+    assert "cannot be used together" in reach_server(site)[0].said
+
+
 def test_a_proxy_that_flare_would_use_is_told(site, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://proxy:3128")
     _, found = reach_server(site)
