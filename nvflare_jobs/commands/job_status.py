@@ -82,7 +82,8 @@ def _table(known: Sequence["JobFacts"]) -> Table:
     for head in ("job", "name", "status", "submitted by", "when", "took"):
         table.add_column(head, overflow="fold", no_wrap=head == "job")
     for facts in known:
-        row = (facts.job, facts.name, facts.status, facts.submitter, facts.submitted, facts.took)
+        when = facts.submitted[:16].replace("T", " ")
+        row = (facts.job, facts.name, facts.status, facts.submitter, when, facts.took[:7])
         table.add_row(*row)
     return table
 
