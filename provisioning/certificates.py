@@ -27,7 +27,7 @@ class Certificate:
     begins: datetime
     ends: datetime
     is_root: bool
-    fingerprint: str  # SHA-256 of the whole certificate, in hexadecimal digits
+    fingerprint: str  # as `peers` in site files have it
     x509: x509.Certificate
 
     def days_left(self, now: datetime | None = None) -> int:
@@ -63,7 +63,7 @@ def parse_certificate(pem: bytes) -> Certificate:
         _utc(found, "not_valid_before"),
         _utc(found, "not_valid_after"),
         found.subject == found.issuer,
-        found.fingerprint(SHA256()).hex(),
+        f"sha256:{found.fingerprint(SHA256()).hex()}",
         found,
     )
 

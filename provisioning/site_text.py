@@ -24,6 +24,12 @@ ledger: /var/lib/fedefm/ledger.sqlite
 # another disk.
 ledger_witness: /var/lib/fedefm-witness/ledger.head
 
+# The certificates of the others, as they told you by telephone and not by way of the hub: then not
+# even the hub can pass for them. `fedefm provision fingerprint KIT` prints one's own.
+# peers:
+#   server: sha256:0000000000000000000000000000000000000000000000000000000000000000
+#   another-hospital: sha256:0000000000000000000000000000000000000000000000000000000000000000
+
 policy:
   require_dp: true          # nothing is trained without differential privacy
   epsilon_cap: 8.0          # of each dataset's patients, over all jobs, for ever
@@ -33,7 +39,7 @@ policy:
   require_encryption: true  # messages that the hub cannot read
   noise_shares: false       # whether protection may rest on noise that other sites add
   # Which numbers about the training may leave in the clear. Any of: loss, accuracy, images,
-  # seconds, similarity.
+  # seconds, similarity, budget (how much epsilon is left).
   allowed_metrics: [seconds]
 
 # The certificates of the others, as they told them by telephone: who owns the project's root can

@@ -128,10 +128,8 @@ def rotate(
     files = ", ".join(str(path) for path in sorted(startup.glob("*.crt")) + _keys(startup))
     print(f"{name} has a new key; the certificate ends on {certificate.ends:%Y-%m-%d}.")
     print(f"Hand out to {name} alone, for startup/ of their kit, then a restart there: {files}")
-    print(
-        f"local/ of their kit stays as it is. SHA-256 of the certificate: {certificate.fingerprint}"
-    )
-    print("Sites that pin it under `peers` in their site file need that line anew.")
+    print("local/ of their kit stays as it is. Sites with `peers` in their site file need there:")
+    print(f"  {name}: {certificate.fingerprint}")
     _tell_differing(changed)
     print(
         "The former certificate stays valid until it ends, and opens the same doors: if its key "
