@@ -48,7 +48,8 @@ def require_private(path: Path) -> None:
     if shared(path):
         raise ProvisionError(
             f"{path} may be read by others on this machine (mode {mode(path):o}), and is a place "
-            f"for private keys; run `chmod go-rwx {path}` first, or choose a new folder"
+            f"for private keys; run `chmod go-rwx {path}`, or choose a new folder. If strangers "
+            "have accounts here, take the keys that are in it for known"
         )
 
 
