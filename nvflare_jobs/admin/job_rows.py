@@ -1,5 +1,6 @@
 """The table of the status page: one row a site, with what is known of it now."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,7 @@ def _left(told: Mapping[str, Any] | None) -> str:
     left, cap = told.get("left"), told.get("cap")
     if not numbers.known(cap) or not numbers.known(left):
         return "without a cap"
-    return f"{left:.2f} of {cap:g}"
+    return f"{math.floor(100 * left + 1e-9) / 100:.2f} of {cap:g}"  # more would promise too much
 
 
 def _total(view: JobView, field: str) -> dict[str, float]:

@@ -66,7 +66,7 @@ class ScriptedServer:
 
 def _next(script: list[Any]) -> Any:
     found = script.pop(0) if len(script) > 1 else script[0]
-    if isinstance(found, Exception):
+    if isinstance(found, BaseException):
         raise found
     return found
 

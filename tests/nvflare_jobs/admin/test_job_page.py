@@ -1,0 +1,91 @@
+"""The status page: what a reader finds on it, in every state of a job."""
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_server import JOB, meta, run_events
+
+from nvflare_jobs.admin.following import Look
+from nvflare_jobs.admin.job_facts import facts_of
+from nvflare_jobs.admin.job_page import PageFile, render
+from nvflare_jobs.admin.job_rows import rows_of
+from nvflare_jobs.admin.job_view import JobView
+from nvflare_jobs.admin.outcome import outcome_of
+
+NOW = datetime.fromtimestamp(1100.0, timezone.utc)
+RELOADS = '<meta http-equiv="refresh"'
+
+
+def view(
+    status: str, over: bool = False, more: dict[str, Any] | None = None, **look: Any
+) -> JobView:
+    seen, facts = JobView(JOB), facts_of(meta(status, **(more or {})))
+    seen.take(Look(facts, **look))
+    seen.outcome = outcome_of(facts) if over else None
+    return seen
+
+
+def test_a_page_needs_nothing_from_elsewhere() -> None:
+    page = render(view("RUNNING", events=tuple(run_events())), NOW)
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(("status", "word"), [("SUBMITTED", "waiting"), ("RUNNING", "running")])
+def test_a_job_that_goes_on_is_looked_at_again_by_the_browser(status: str, word: str) -> None:
+    page = render(view(status), NOW)
+    assert RELOADS in page
+    assert f">{word}</span></h1>" in page
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [("FINISHED:COMPLETED", "finished"), ("FINISHED:FAILED_TO_RUN", "refused"),
+     ("FINISHED:ABANDONED", "lost"), ("FINISHED:ABORTED", "aborted"),
+     ("FINISHED:EXECUTION_EXCEPTION", "failed")],
+)  # fmt: skip
+def test_a_job_that_is_over_is_looked_at_no_more(status: str, word: str) -> None:
+    page = render(view(status, over=True), NOW)
+    assert RELOADS not in page
+    assert f">{word}</span></h1>" in page
+
+
+def test_a_refusal_is_on_the_page_escaped_and_once() -> None:
+    why = "PolicyRefused: <b>require_dp</b> is set"
+    more = {"job_deploy_detail": [f"hosp-a: NVFLARE_ERROR: {why}"]}
+    page = render(view("FINISHED:FAILED_TO_RUN", over=True, more=more), NOW)
+    assert page.count("PolicyRefused: &lt;b&gt;require_dp") == 1
+    assert "<b>require_dp" not in page
+
+
+def test_rows_say_who_is_late_absent_done_or_refused() -> None:
+    standing = {
+        "task": "fedefm_round", "round": 2, "seconds": 60.0, "refused": {"St-Marys": "no images"},
+        "awaited": ["hosp-a", "hosp-B"], "answered": {"hosp-a": 20.0},
+    }  # fmt: skip
+    seen = view("RUNNING", events=tuple(run_events()), standing=standing)
+    assert {row.name: row.state for row in rows_of(seen)} == {
+        "hosp-a": "done", "hosp-B": "late", "St-Marys": "refused",
+    }  # fmt: skip
+    gone = view("RUNNING", events=tuple(run_events(silent="hosp-B")))
+    assert {row.name: row.state for row in rows_of(gone)}["hosp-B"] == "absent"
+
+
+def test_only_a_told_budget_is_shown_and_never_more_than_is_left() -> None:
+    told = {"time": 1.0, "event": "budget", "site": "hosp-a", "left": 3.149, "cap": 8.0}
+    planned = {"time": 1.0, "event": "privacy_planned", "site": "hosp-B", "epsilon": 2.401}
+    seen = view("RUNNING", events=(*run_events(), told, planned))
+    cells = {row.name: row.cells[-2:] for row in rows_of(seen)}
+    assert cells == {"hosp-a": ("–", "3.14 of 8"), "hosp-B": ("at most 2.41", "–"),
+                     "St-Marys": ("–", "–")}  # fmt: skip
+
+
+def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
+    page = PageFile(tmp_path / "pages" / "status.html")
+    page(view("SUBMITTED"))
+    page(view("RUNNING"))
+    assert ">running<" in (tmp_path / "pages" / "status.html").read_text()
+    assert [path.name for path in (tmp_path / "pages").iterdir()] == ["status.html"]
