@@ -12,7 +12,7 @@ from typing import Any
 from provisioning.certificates import made_on
 from provisioning.made_for import STAMP, stamp
 from provisioning.private_places import FILE, FOLDER
-from provisioning.rights import authorization
+from provisioning.rights import authorization, refused_people
 from provisioning.site_text import site_text
 
 ALLOWED_CLASSES = (  # those of nvflare_jobs.components; a test holds them equal
@@ -53,6 +53,7 @@ DISABLED_FILE = "disabled_clients.json"  # FLARE's list of sites that may not re
 KIT_VARIABLE = "FEDEFM_KIT"  # set by the server's start script to the folder it runs in
 LOG_STREAMERS = ("site_log_streamer", "log_receiver")
 HEART_BEAT_S = 60
+OUTCOMES_S = 5.0  # for sites' words on how a job ended: one that is dead would spoil its status
 ADMIN_TIMEOUT_S = 30.0  # within which sites must have checked a job that is deployed; FLARE has 10
 
 
@@ -79,9 +80,12 @@ def harden_server(
 
 def refuse_retired(server_kit: Path, retired: Sequence[str]) -> None:
     """Let a server, once it is started again, refuse these; those it refuses already stay so."""
-    people = [name for name in retired if "@" in name]
-    _write(server_kit / "local" / "authorization.json", authorization(people))
-    sites = set(retired) - set(people)
+    people = {name for name in retired if "@" in name}
+    sites = set(retired) - people
+    rights = server_kit / "local" / "authorization.json"
+    if rights.is_file():
+        people |= refused_people(json.loads(rights.read_text(encoding="utf-8"))["permissions"])
+    _write(rights, authorization(sorted(people)))
     listed = server_kit / DISABLED_FILE
     if listed.is_file():
         sites |= set(json.loads(listed.read_text(encoding="utf-8"))["disabled_clients"])
@@ -149,6 +153,7 @@ def _tell_folder(script: Path) -> None:
     text = script.read_text("utf-8")
     before = "start_python() {\n"
     told = f'export {KIT_VARIABLE}="$WORKSPACE"\n'
+    told += f"export NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT={OUTCOMES_S:g}\n"
     if told not in text:
         script.write_text(text.replace(before, told + before), encoding="utf-8")
 
