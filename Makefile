@@ -3,6 +3,7 @@
 #
 #   make demo PYTHON=/path/to/python3     choose the interpreter (3.10 or newer)
 #   make test ARGS="tests/fedefm/data"    hand arguments to pytest
+#   make test-federation                  the tests that provision and start sites for real
 #   make demo PIPFLAGS=                   watch pip at work
 
 CANDIDATES := python3 python3.13 python3.12 python3.11 python3.10
@@ -13,10 +14,10 @@ PIPFLAGS ?= --quiet
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIPFLAGS) -c constraints.txt
 
-.PHONY: help demo federation install test lint format types bench clean
+.PHONY: help demo federation install test test-federation lint format types bench clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: .venv/installed  ## the main job on synthetic images, with a report to open
 	$(BIN)/fedefm demo --again
@@ -26,8 +27,12 @@ federation: .venv/installed  ## four hospitals on this machine, with real kits a
 
 install: .venv/installed  ## only install
 
-test: .venv/installed-dev  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+test: .venv/installed-dev  ## all tests but those on really provisioned sites
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup \
+		--ignore=tests/flare $(ARGS)
+
+test-federation: .venv/installed-dev  ## tests on really provisioned sites, one after the other
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/flare $(ARGS)
 
 lint: .venv/installed-dev  ## style
 	$(BIN)/ruff format --check .

@@ -69,7 +69,7 @@ def test_make_targets_in_the_pages_exist():
     named = {
         name
         for page in PAGES
-        for name in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(encoding="utf-8"), re.M)
+        for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.M)
     }
     assert {"demo", "test"} <= named <= targets
 
