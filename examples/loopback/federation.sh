@@ -127,7 +127,7 @@ run fedefm provision init --name catheters --server "$SERVER" --port "$PORT" \
 run cd catheters
 run nvflare provision -p project.yml
 KITS=workspace/catheters/prod_00
-run fedefm provision check "$KITS/${SITES[0]}"
+run fedefm provision check "$KITS/$SERVER"
 run fedefm provision expiry .
 
 step "2. Each kit goes to its owner (here it is copied), and nowhere else"
