@@ -5,38 +5,30 @@ loses the connection, goes on with ``resume``: with the same job if it still run
 if it has ended well, and else with a new job that begins where the sites have got to.
 """
 
-import json
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from fedefm.config import RunConfig
 from fedefm.errors import QuorumLost
-from fedefm.events import Event, EventLog, Listener, read_events
-from fedefm.train.foundation_card import CARD
+from fedefm.events import Listener, read_events
 from fedefm.train.run_folder import (
     EVENTS,
-    MODEL,
-    RESULT,
     is_finished,
     open_run_folder,
     run_log,
-    write_result,
 )
 from nvflare_jobs.admin.announcing import Say
-from nvflare_jobs.admin.fetching import Remains, job_of, remains_of, write_job
+from nvflare_jobs.admin.coming_home import Copy, bring_home, recorded
+from nvflare_jobs.admin.fetching import job_of, remains_of, write_job
 from nvflare_jobs.admin.handing_in import hand_in, refuse_too_few
 from nvflare_jobs.admin.job_facts import OVER, JobFacts, facts_of
 from nvflare_jobs.admin.outcome import JobEnded, Outcome
 from nvflare_jobs.admin.server import Server
 from nvflare_jobs.admin.watching import watch_job
-from nvflare_jobs.parties.heads import HEADS_FILE
 from nvflare_jobs.parties.terms import Terms, terms_for
 
 LogIn = Callable[[], Server]
-FRAME = ("time", "event", "site")
 
 
 def run_at_sites(
@@ -63,14 +55,14 @@ def run_at_sites(
         if is_finished(out):
             return out
     with run_log(out, listeners) as log:
-        copy = _Copy(out, log)
+        copy = Copy(out, log)
         job = _job(terms, out, log_in, copy, say) if resume else _begin(terms, out, log_in)
         if job is not None:
             _follow(job, out, log_in, copy, say)
         with _logged_in(log_in) as server:
             facts = facts_of(server.meta(job_of(out) or ""))
             with remains_of(server, facts) as remains:
-                _bring_home(remains, terms, out, copy)
+                bring_home(remains, terms, out, copy)
                 write_job(out, facts.job, facts.status)
     return out
 
@@ -82,7 +74,7 @@ def _begin(terms: Terms, out: Path, log_in: LogIn) -> str:
     return job
 
 
-def _job(terms: Terms, out: Path, log_in: LogIn, copy: "_Copy", say: Say) -> str | None:
+def _job(terms: Terms, out: Path, log_in: LogIn, copy: Copy, say: Say) -> str | None:
     """The job to follow: the one that still runs, a new one, or none where the last did well."""
     earlier = job_of(out)
     if earlier is None:
@@ -96,11 +88,11 @@ def _job(terms: Terms, out: Path, log_in: LogIn, copy: "_Copy", say: Say) -> str
             return None
         refuse_too_few(server, terms)
     return _begin(
-        terms_for(terms.run, terms.sites, resume=True, recorded=_recorded(out)), out, log_in
+        terms_for(terms.run, terms.sites, resume=True, recorded=recorded(out)), out, log_in
     )
 
 
-def _ended_well(server: Server, facts: JobFacts, copy: "_Copy") -> bool:
+def _ended_well(server: Server, facts: JobFacts, copy: Copy) -> bool:
     """Whether the job has left a result; what it told at its end is told here now."""
     if facts.status == "FINISHED:FAILED_TO_RUN":
         return False
@@ -110,7 +102,7 @@ def _ended_well(server: Server, facts: JobFacts, copy: "_Copy") -> bool:
         return remains.outcome.done
 
 
-def _follow(job: str, out: Path, log_in: LogIn, copy: "_Copy", say: Say) -> None:
+def _follow(job: str, out: Path, log_in: LogIn, copy: Copy, say: Say) -> None:
     """Until the job is over. Raises JobEnded, QuorumLost where it has failed."""
     try:
         view = watch_job(log_in, job, say, (copy,))
@@ -128,65 +120,6 @@ def _follow(job: str, out: Path, log_in: LogIn, copy: "_Copy", say: Say) -> None
 def _error(outcome: Outcome) -> QuorumLost | JobEnded:
     kind = QuorumLost if outcome.error == QuorumLost.__name__ else JobEnded
     return kind(outcome.sentence)
-
-
-def _bring_home(remains: Remains, terms: Terms, out: Path, copy: "_Copy") -> None:
-    """Model and figures; what came before an interruption counts, too."""
-    folder = remains.run_folder
-    if folder is None or not (folder / RESULT).exists():
-        raise JobEnded(f"{remains.outcome.sentence}. It has left no result")
-    copy.all_of(read_events(folder / EVENTS))
-    for name in (MODEL, CARD, HEADS_FILE):
-        if (folder / name).exists():
-            shutil.copyfile(folder / name, out / name)
-    told: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    spent = {site: each for site, each in told["privacy"].items() if each}
-    write_result(
-        out,
-        terms.run,
-        terms.sites,
-        told["metrics"],
-        bool(told["protection"]["end_to_end_encryption"]),
-        False,
-        {**_planned_before(out), **spent},
-    )
-
-
-def _planned_before(out: Path) -> dict[str, Mapping[str, Any]]:
-    """What sites planned that took part before an interruption, and may not have come back."""
-    planned = [e for e in read_events(out / EVENTS) if e["event"] == "privacy_planned"]
-    return {
-        e["site"]: {**{k: v for k, v in e.items() if k not in FRAME}, "at_most": True}
-        for e in planned
-    }
-
-
-def _recorded(out: Path) -> int:
-    """How many rounds the run folder knows to be complete."""
-    told = read_events(out / EVENTS) if (out / EVENTS).exists() else iter(())
-    return max((e["round"] + 1 for e in told if e["event"] == "checkpoint"), default=0)
-
-
-class _Copy:
-    """Tells here what the job tells there, each event once; a listener."""
-
-    def __init__(self, out: Path, log: EventLog) -> None:
-        self._log = log
-        known = read_events(out / EVENTS) if (out / EVENTS).exists() else iter(())
-        self._told = {json.dumps(event, sort_keys=True) for event in known}
-
-    def __call__(self, event: Event) -> None:
-        """Tell it, unless it was told; the end of the run is told here, when all is at home."""
-        key = json.dumps(event, sort_keys=True)
-        if key in self._told or event["event"] == "run_finished":
-            return
-        self._told.add(key)
-        self._log.emit(event["event"], **{k: v for k, v in event.items() if k != "event"})
-
-    def all_of(self, events: Iterable[Event]) -> None:
-        """Tell all of them."""
-        for event in events:
-            self(event)
 
 
 @contextmanager

@@ -52,13 +52,14 @@ def follow(
             look = looking.look(server)
             gone_since = clock()
         except ServerGone as error:
-            server = _left(server)
+            _leave(server)
+            server = None
             if clock() - gone_since > GIVE_UP_S:
                 raise
             look = Look(trouble=str(error))
         yield look
         if look.facts is not None and look.facts.stage == OVER:
-            _left(server)
+            _leave(server)
             return
         pace = QUICK_S if look.is_new else min(pace * SLOWER, SLOW_S)
         sleep(pace)
@@ -105,6 +106,6 @@ class _Looking:
                 return Look(None, tuple(events), told.get("standing") or {}, told.get("ended"))
 
 
-def _left(server: Server | None) -> None:
+def _leave(server: Server | None) -> None:
     if server is not None:
         server.close()
