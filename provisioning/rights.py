@@ -14,6 +14,7 @@ ROLES = {
     ADMIN: "looks after server and jobs: IT at the hub",
 }
 COMMON = ("view", "submit_job", "manage_job", "download_job", "operate", "shell_commands", "byoc")
+NOT = "not n:"  # before the name of somebody who may not
 NOBODY, EVERYBODY, OWN_JOBS, OWN_SITE = "none", "any", "n:submitter", "o:site"
 NEVER = {"shell_commands": NOBODY, "byoc": NOBODY}  # files of others, and code, are no role's
 SEES = {"view": EVERYBODY, "app_command": EVERYBODY}  # the latter: how a running job goes on
@@ -63,7 +64,7 @@ SAID = {
 
 def authorization(retired: Sequence[str] = ()) -> dict[str, Any]:
     """What ``local/authorization.json`` holds; nothing is permitted to ``retired`` people."""
-    but = [f"not n:{person}" for person in retired]
+    but = [f"{NOT}{person}" for person in retired]
 
     def of(who: str) -> str | list[str]:
         return [who, *but] if but and who != NOBODY else who
@@ -72,6 +73,18 @@ def authorization(retired: Sequence[str] = ()) -> dict[str, Any]:
         role: {right: of(who) for right, who in rights.items()} for role, rights in RIGHTS.items()
     }
     return {"format_version": "1.0", "permissions": permissions}
+
+
+def refused_people(permissions: Mapping[str, Any]) -> set[str]:
+    """To whom such ``permissions`` permit nothing, as ``authorization`` writes it."""
+    expressions = [
+        who
+        for rights in permissions.values()
+        if isinstance(rights, Mapping)
+        for who in rights.values()
+        if isinstance(who, list)
+    ]
+    return {one.removeprefix(NOT) for each in expressions for one in each if one.startswith(NOT)}
 
 
 def told_rights(permissions: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -114,7 +114,11 @@ def _sites() -> list[str]:
 
 
 def _people(asked: str) -> list[str]:
-    return [one.strip() for one in Prompt.ask(asked, default="").split(",") if one.strip()]
+    return [
+        one.strip()
+        for one in Prompt.ask(asked, default="", show_default=False).split(",")
+        if one.strip()
+    ]
 
 
 def _facts(wanted: Project, made: Made) -> dict[str, Any]:

@@ -166,6 +166,15 @@ def test_a_retired_person_has_no_rights_at_the_server(hub: Path) -> None:
     assert rights["permissions"]["lead"]["submit_job"] == ["any", "not n:ann@uni.org"]
 
 
+def test_hardening_a_server_again_lets_nobody_in_who_was_refused(hub: Path) -> None:
+    for name in ("ann@uni.org", "hosp-B"):
+        facts("retire", str(hub / "project.yml"), name)
+    server = kits(hub) / "localhost"
+    before = shutil.copytree(server, hub / "before")
+    assert fedefm("harden", str(server)).exit_code == 0
+    assert differing(before, server) == []
+
+
 def test_a_rotated_site_has_a_new_key_from_the_same_root_and_no_other_kit_changes(
     hub: Path,
 ) -> None:
