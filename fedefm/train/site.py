@@ -139,7 +139,9 @@ class Site:
             self.trainer.load_state(momentum)
 
     def welcome(self, experts: Mapping[str, Weights]) -> None:
-        """Take returned experts as teachers; the oldest ones leave."""
+        """Take returned experts as teachers, where the run has any; the oldest ones leave."""
+        if self.settings.distill.beta == 0:  # a state on the disk would hold them for nothing
+            return
         newest = [experts[host] for host in sorted(experts)]
         if newest:
             self.experts = [*self.experts, *newest][-BANK_ROUNDS * len(newest) :]

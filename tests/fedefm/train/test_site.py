@@ -1,8 +1,11 @@
 """A site's verbs: hosting leaves no trace, the average is an average, the state is whole."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from fedefm.config import DistillConfig
 from fedefm.errors import ModelError
 from fedefm.model.weights import weights_of
 from fedefm.seeding import generator_for
@@ -98,6 +101,8 @@ def test_the_average_over_rounds_is_exponential(world, decay):
 
 
 def test_teachers_of_the_last_rounds_stay_and_older_ones_leave(world, site):
+    site.settings = replace(site.settings, distill=DistillConfig(beta=0.2))
+
     def numbered(number):
         return {name: torch.full_like(value, number) for name, value in site.weights().items()}
 
@@ -110,6 +115,12 @@ def test_teachers_of_the_last_rounds_stay_and_older_ones_leave(world, site):
     assert BANK_ROUNDS == 2
     site.welcome({})
     assert len(site.experts) == 4
+
+
+def test_experts_that_teach_nobody_are_not_kept(site):
+    site.welcome({"a": site.weights()})
+    assert site.experts == []
+    assert not any(section.startswith("expert") for section in site.state())
 
 
 def test_teachers_teach_only_where_distillation_is_set(world, guest):

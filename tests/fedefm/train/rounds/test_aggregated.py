@@ -19,8 +19,8 @@ def play(world, sites, algorithm, lost=lambda sender, receiver: False):
 def twins(world, topology):
     """The same sites twice: for the mixed update with equal weights, and for the aggregated."""
     federation = {**MIXED, "topology": topology}
-    single = world.settings(federation=federation, distill={"weights": "uniform"})
-    mean = world.settings(federation={**federation, "expert": "aggregated"})
+    single = world.settings(federation=federation, distill={"weights": "uniform", "beta": 0.2})
+    mean = world.settings(federation={**federation, "expert": "aggregated"}, distill={"beta": 0.2})
     return world.pulled_sites(single), world.pulled_sites(mean)
 
 
