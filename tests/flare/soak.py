@@ -1,0 +1,161 @@
+"""Many short rounds on provisioned sites: does any process keep what it should let go of?
+
+    python tests/flare/soak.py [--rounds N] [--json PATH]
+
+A server and four sites play a run of tiny rounds: averaging, experts and measurements. The memory
+that each process has for itself (USS) is read in every round; those are the server's and each
+site's own process, which outlive jobs, their job processes, and the sites' training processes.
+``grown`` compares the median of the last tenth of the rounds with that of as many rounds after
+the first twenty, in which caches and pools fill.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent))
+from loopback import SERVER, Federation
+from tiny import SITES, tiny_run, write_tiny_sites
+
+ROUNDS, FILLING, FLAT = 200, 20, 0.05
+ROUND_S = 60.0  # at most, on a busy machine
+POLL_S, MIB = 0.3, 2**20
+PARENT, JOB, TRAINING = "parent", "job", "training"
+Samples = dict[tuple[str, str], dict[int, int]]  # kit and role -> round -> bytes
+
+
+def soak(federation: Federation, rounds: int) -> Samples:
+    """Play so many rounds on a started federation, and read all memory in each.
+
+    Raises AssertionError where the job does not complete, or stands still.
+    """
+    settings = tiny_run("soak", rounds=rounds, expert_every=3, deadline_s=ROUND_S)
+    job = federation.submit(federation.export(settings))
+    events = federation.run_folder(job) / "events.jsonl"
+    samples: Samples = defaultdict(dict)
+    seen, progress = -1, time.monotonic()
+    while seen < rounds - 1:
+        now = _last_round(events)
+        if now > seen:
+            seen, progress = now, time.monotonic()
+            for name, role, process in _processes(federation, job):
+                samples[name, role][now] = _uss(process)
+        if time.monotonic() - progress > 10 * ROUND_S:
+            raise AssertionError(f"no round after round {seen}: {federation.meta(job)}")
+        time.sleep(POLL_S)
+    if (status := federation.wait(job)) != "FINISHED:COMPLETED":
+        raise AssertionError(f"the job ended as {status}")
+    return samples
+
+
+def growth(samples: Samples, rounds: int) -> dict[str, dict[str, float]]:
+    """By process: MiB after the first rounds and in the last ones, and the share that it grew."""
+    window = max(3, rounds // 10)
+    found = {}
+    for (name, role), by_round in sorted(samples.items()):
+        early = _median(by_round, range(FILLING, FILLING + window))
+        late = _median(by_round, range(rounds - window, rounds))
+        found[f"{name} {role}"] = {
+            "early_mib": round(early / MIB, 2),
+            "late_mib": round(late / MIB, 2),
+            "grown": round(late / early - 1, 4),
+        }
+    return found
+
+
+def _median(by_round: Mapping[int, int], rounds: range) -> float:
+    return statistics.median(by_round[number] for number in rounds if by_round.get(number))
+
+
+def _last_round(events: Path) -> int:
+    """The newest round that began; -1 before the first."""
+    try:
+        told = [json.loads(line) for line in events.read_text().splitlines()]
+    except (OSError, ValueError):
+        return -1
+    return max((e["round"] for e in told if e["event"] == "round_started"), default=-1)
+
+
+def _processes(federation: Federation, job: str) -> Iterator[tuple[str, str, psutil.Process]]:
+    for name in (SERVER, *federation.sites):
+        for process in federation.processes(name):
+            try:
+                command = process.cmdline()
+                if not command or Path(command[0]).name == "bash":
+                    continue
+                yield name, JOB if job in command else PARENT, process
+                if job in command:
+                    for child in process.children():
+                        yield name, TRAINING, child
+            except psutil.NoSuchProcess:
+                continue
+
+
+def _uss(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.Error:
+        return 0
+
+
+def print_table(found: Mapping[str, Mapping[str, float]]) -> None:
+    """For a terminal."""
+    print(f"{'process':24} {'after 20, MiB':>14} {'at the end':>11} {'grown':>7}")
+    for name, row in found.items():
+        line = f"{name:24} {row['early_mib']:>14.1f} {row['late_mib']:>11.1f} {row['grown']:>7.1%}"
+        print(line, "" if row["grown"] <= FLAT else " grows")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    options = parser.parse_args()
+    if options.rounds < 2 * FILLING:
+        parser.error(f"--rounds must be at least {2 * FILLING}: the first {FILLING} do not count")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sites = write_tiny_sites(folder / "sites", SITES)
+        with Federation(folder / "federation", sites, SITES) as federation:
+            federation.provision()
+            federation.start()
+            federation.be("lead@hub.org")
+            federation.wait_ready()
+            started = time.perf_counter()
+            samples = soak(federation, options.rounds)
+            seconds = time.perf_counter() - started
+    found = growth(samples, options.rounds)
+    print_table(found)
+    if options.json:
+        curves = {
+            f"{name} {role}": {
+                str(k): round(v / MIB, 2) for k, v in by_round.items() if k % 10 == 0
+            }
+            for (name, role), by_round in sorted(samples.items())
+        }
+        record: dict[str, Any] = {
+            "rounds": options.rounds,
+            "seconds": round(seconds, 1),
+            "load": [round(value, 1) for value in os.getloadavg()],
+            "processes": found,
+            "uss_mib_by_round": curves,
+        }
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""No process of a federation grows from round to round."""
+
+from pathlib import Path
+
+import pytest
+from loopback import Federation
+from soak import FLAT, growth, soak
+from tiny import SITES
+
+pytestmark = [pytest.mark.flare, pytest.mark.slow, pytest.mark.xdist_group("flare")]
+ROUNDS = 40  # of which the first twenty do not count; tests/flare/soak.py plays 200
+
+
+@pytest.mark.timeout(900)
+def test_memory_of_every_process_stays_flat(tmp_path: Path, tiny_sites: Path) -> None:
+    with Federation(tmp_path, tiny_sites, SITES) as federation:
+        federation.provision()
+        federation.start()
+        federation.be("lead@hub.org")
+        federation.wait_ready()
+        found = growth(soak(federation, ROUNDS), ROUNDS)
+    assert len(found) == 2 + 3 * len(SITES)
+    assert not {name: row for name, row in found.items() if row["grown"] > FLAT}
