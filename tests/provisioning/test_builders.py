@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from fedefm.config import read_site
+from fedefm.errors import ConfigError
+from fedefm.train.assemble import find_manifest
 from provisioning.certificates import read_certificate
 from provisioning.made_for import refuse_other_versions
 from provisioning.making import make_project
@@ -112,6 +114,11 @@ def test_a_new_site_file_is_strict_and_gives_nothing_yet(kits: Path):
     assert site.ledger is not None
     assert site.ledger_witness is not None
     assert site.ledger.parent != site.ledger_witness.parent
+
+
+def test_a_job_at_a_site_that_has_edited_nothing_is_refused_with_a_sentence(kits: Path):
+    with pytest.raises(ConfigError, match="knows none; the site's owner can add it"):
+        find_manifest(kits / "St-Marys" / "local" / "fedefm_site.yaml", "pretraining")
 
 
 def test_what_stands_there_to_copy_is_right_too(kits: Path, tmp_path: Path):
