@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from fedefm.errors import MessageRejected
 from fedefm.train.header import Header
+from nvflare_jobs.parties.pipe import Payload
 
 PER_SENDER = 8  # as many as a mailbox keeps; newer mail of a sender pushes out older
 MOST_BYTES = 2**30
@@ -14,9 +15,9 @@ class Held:
     """Messages of other parties, by sender, and no more of them than memory allows."""
 
     def __init__(self) -> None:
-        self._by_sender: dict[str, deque[tuple[Header, bytes]]] = {}
+        self._by_sender: dict[str, deque[tuple[Header, Payload]]] = {}
 
-    def keep(self, header: Header, data: bytes) -> None:
+    def keep(self, header: Header, data: Payload) -> None:
         """Raises MessageRejected where there is no room for it."""
         size = sum(len(kept) for mail in self._by_sender.values() for _, kept in mail)
         if size + len(data) > MOST_BYTES:
@@ -27,7 +28,7 @@ class Held:
         mail = self._by_sender.setdefault(header.sender, deque(maxlen=PER_SENDER))
         mail.append((header, data))
 
-    def hand_over(self, take: Callable[[bytes], object]) -> None:
+    def hand_over(self, take: Callable[[Payload], object]) -> None:
         """Give all of them away."""
         held, self._by_sender = self._by_sender, {}
         for mail in held.values():

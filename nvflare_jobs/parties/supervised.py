@@ -18,6 +18,7 @@ from fedefm.train.header import Header
 from nvflare_jobs.parties import pipe
 from nvflare_jobs.parties.child import TRAINING, Child, ChildGone, Order
 from nvflare_jobs.parties.held import Held
+from nvflare_jobs.parties.pipe import Payload
 from nvflare_jobs.parties.reasons import tell_reason
 from nvflare_jobs.parties.tasks import MEASURE, PUBLISH, READY, ROUND
 
@@ -124,7 +125,7 @@ class Supervised:
 
     # Messages.
 
-    def take(self, header: Header, data: bytes) -> None:
+    def take(self, header: Header, data: Payload) -> None:
         """Give the site a message of another party, or hold it until the next process listens.
 
         Raises MessageRejected where it is not kept.

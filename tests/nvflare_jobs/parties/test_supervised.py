@@ -262,6 +262,7 @@ def test_what_is_sent_has_an_outcome(start, receiver, told) -> None:
 def test_a_stopped_job_waits_for_nobody(start, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(supervised, "STOP_S", 0.5)
     site, stopped = start(), threading.Event()
+    ask(site, READY)
     threading.Timer(0.5, stopped.set).start()
     with pytest.raises(ProtocolError, match="stopped"):
         site.ask(ROUND, {"round": 0, "do": "hang"}, stopped.is_set)
