@@ -30,8 +30,8 @@ from tiny import SITES, tiny_run, write_tiny_sites
 
 PHASES = ("training", "settle", "weights", "expert", *SUM_PHASES)
 QUICK = ("masked",)
-ROUNDS, LONG_ROUNDS, QUICK_ROUNDS = 6, 90, 25
-EXPERT_EVERY, DEADLINE_S, AWAY, JOB_S = 3, 15, 3, 900.0
+ROUNDS, LONG_ROUNDS, QUICK_ROUNDS = 6, 150, 60
+LOCAL_STEPS, EXPERT_EVERY, DEADLINE_S, AWAY, JOB_S = 20, 3, 15, 3, 900.0
 
 
 @dataclass
@@ -54,6 +54,7 @@ def settings(name: str, rounds: int) -> dict[str, Any]:
     run = tiny_run(
         name,
         rounds=rounds,
+        local_steps=LOCAL_STEPS,
         expert_every=EXPERT_EVERY,
         topology="complete",
         schedule="grid",
