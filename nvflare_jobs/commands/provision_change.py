@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from fedefm.errors import ProvisionError
 from provisioning.change import Changed
 from provisioning.change import join as take_in
 from provisioning.change import retire as take_out
 from provisioning.change import rotate as renew
+from provisioning.checking.kit import open_kit
 from provisioning.kit_files import refuse_retired
 from provisioning.making import WORKSPACE
 from provisioning.names import hospital
@@ -80,6 +82,8 @@ def retire(
 
     Example: fedefm provision retire hearts/project.yml St-Marys-Hospital
     """
+    if server_kit is not None and open_kit(server_kit).role != "server":
+        raise ProvisionError(f"--server-kit {server_kit} is no server's kit")
     file = read_project(project)
     changed = take_out(file, _workspace(project, workspace, file.name), name)
     if server_kit is not None:

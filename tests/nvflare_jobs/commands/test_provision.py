@@ -160,6 +160,14 @@ def test_an_installed_server_refuses_as_well_and_keeps_what_it_refused(
     assert listed == {"disabled_clients": ["hosp-B", "long-gone"]}
 
 
+def test_a_kit_that_is_no_servers_is_refused_before_anything_changes(hub: Path) -> None:
+    before = (hub / "project.yml").read_text()
+    kit = str(kits(hub) / "St-Marys")
+    result = fedefm("retire", str(hub / "project.yml"), "hosp-B", "--server-kit", kit)
+    assert "no server's kit" in str(result.exception)
+    assert (hub / "project.yml").read_text() == before
+
+
 def test_a_retired_person_has_no_rights_at_the_server(hub: Path) -> None:
     facts("retire", str(hub / "project.yml"), "ann@uni.org")
     rights = json.loads((kits(hub) / "localhost" / "local" / "authorization.json").read_text())
