@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,8 @@ def test_between_tasks_nothing_is_missed(killed_job_of, make_run, task) -> None:
         if site == VICTIM and asked == task and not killed and pid is not None:
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
+            while job.sites[site].pid == pid:  # else it dies in the task
+                time.sleep(0.02)
 
     job.before = kill
     job.conduct()
