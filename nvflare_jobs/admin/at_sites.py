@@ -56,7 +56,7 @@ def run_at_sites(
             return out
     with run_log(out, listeners) as log:
         copy = Copy(out, log)
-        job = _job(terms, out, log_in, copy, say) if resume else _begin(terms, out, log_in)
+        job = _job(run, terms, out, log_in, copy, say) if resume else _begin(terms, out, log_in)
         if job is not None:
             _follow(job, out, log_in, copy, say)
         with _logged_in(log_in) as server:
@@ -74,7 +74,9 @@ def _begin(terms: Terms, out: Path, log_in: LogIn) -> str:
     return job
 
 
-def _job(terms: Terms, out: Path, log_in: LogIn, copy: Copy, say: Say) -> str | None:
+def _job(
+    run: RunConfig, terms: Terms, out: Path, log_in: LogIn, copy: Copy, say: Say
+) -> str | None:
     """The job to follow: the one that still runs, a new one, or none where the last did well."""
     earlier = job_of(out)
     if earlier is None:
@@ -87,9 +89,8 @@ def _job(terms: Terms, out: Path, log_in: LogIn, copy: Copy, say: Say) -> str | 
         if _ended_well(server, facts, copy):
             return None
         refuse_too_few(server, terms)
-    return _begin(
-        terms_for(terms.run, terms.sites, resume=True, recorded=recorded(out)), out, log_in
-    )
+    # of the run file itself, for the terms name no topology's file
+    return _begin(terms_for(run, terms.sites, True, recorded(out)), out, log_in)
 
 
 def _ended_well(server: Server, facts: JobFacts, copy: Copy) -> bool:

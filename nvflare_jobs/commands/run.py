@@ -97,15 +97,16 @@ def perform(
     """Run, watched; the report is written however the run ends, once it has begun."""
     with ExitStack() as stack:
         listeners: list[Any] = [_Recorder(folder)]
+        console = Console(stderr=True, quiet=quiet)
         if not quiet:
-            listeners.append(stack.enter_context(live_progress(Console(stderr=True))))
+            listeners.append(stack.enter_context(live_progress(console)))
         try:
             if where is Where.process:
                 decoding = stack.enter_context(progress_of("reading images", quiet))
                 told, guard, hide = tuple(listeners), _protect(settings), _hide(settings, folder)
                 run_in_process(settings, sites, folder, resume, told, None, decoding, guard, hide)
             elif where is Where.prod:
-                _run_at_sites(settings, sites, folder, resume, tuple(listeners), kit)
+                _run_at_sites(settings, sites, folder, resume, tuple(listeners), kit, console)
             else:
                 from nvflare_jobs.simulator import run_in_simulator  # FLARE loads slowly
 
@@ -124,9 +125,10 @@ def _run_at_sites(
     resume: bool,
     listeners: tuple[Any, ...],
     kit: Path | None,
+    console: Console,
 ) -> None:
     names = site_names("" if sites == SITES else str(sites), settings)
-    person, console = read_person_kit(kit), Console(stderr=True)
+    person = read_person_kit(kit)
     from nvflare_jobs.admin.at_sites import run_at_sites  # FLARE loads slowly
     from nvflare_jobs.admin.server import log_in
 

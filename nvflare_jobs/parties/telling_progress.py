@@ -38,6 +38,8 @@ def _lines(path: Path, begin: int) -> bytes:
         with path.open("rb") as file:
             file.seek(begin)
             read = file.read(MOST_BYTES)
+            if len(read) == MOST_BYTES and b"\n" not in read:  # one event is longer than that
+                read += file.readline()
     except OSError:  # nothing is told yet
         return b""
     return read[: read.rfind(b"\n") + 1]

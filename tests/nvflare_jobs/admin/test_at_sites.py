@@ -136,3 +136,22 @@ def test_a_lost_job_is_resumed_by_another_after_the_rounds_that_are_known(
     assert told_rounds(out) == [0, 1]
     assert json.loads((out / "result.json").read_text())["rounds"] == 2
     assert json.loads((out / "job.json").read_text())["job"] == JOB
+
+
+def test_a_run_over_a_graph_of_ones_own_is_resumed_over_it(run: RunConfig, tmp_path: Path) -> None:
+    links = tmp_path / "links.txt"
+    links.write_text("hosp-a hosp-B\nhosp-B St-Marys\n")
+    federation = run.federation.model_copy(update={"topology": str(links)})
+    chain = run.model_copy(update={"federation": federation})
+    with pytest.raises(JobEnded):
+        perform(ScriptedServer([meta("FINISHED:ABANDONED")]), chain, tmp_path / "run")
+    server = ScriptedServer([meta("FINISHED:ABANDONED"), meta("FINISHED:COMPLETED")])
+    submit = server.submit
+
+    def begin(job: Path) -> str:
+        server.leave = finished(run_events())
+        return submit(job)
+
+    server.submit = begin  # type: ignore[method-assign]
+    perform(server, chain, tmp_path / "run", resume=True)
+    assert len(server.submitted) == 1

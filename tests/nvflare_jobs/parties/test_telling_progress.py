@@ -48,3 +48,11 @@ def test_who_has_answered_and_who_refused_is_known_while_a_task_is_open() -> Non
     standing.open("fedefm_round", {"round": 3}, ["b"])
     told = standing.told()
     assert (told["round"], told["answered"], told["refused"]) == (3, {}, {"a": "no ledger"})
+
+
+def test_an_event_longer_than_an_answer_holds_nothing_up(tmp_path: Path) -> None:
+    long = json.dumps({"event": "corpora", "note": "x" * 2 * MOST_BYTES}) + "\n"
+    (tmp_path / "events.jsonl").write_text(long + '{"event": "b"}\n')
+    first = progress_after(tmp_path, 0, Standing(), None)
+    assert first["events"] == long
+    assert progress_after(tmp_path, first["next"], Standing(), None)["events"] == '{"event": "b"}\n'
