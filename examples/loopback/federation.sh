@@ -200,15 +200,7 @@ done
 run cp -p backup/ledger.sqlite backup/ledger.sqlite.key ledger
 run fedefm privacy verify kit/local/fedefm_site.yaml
 
-step "8. The hub stops server and sites"
-at admin
-run nvflare config add admin kit
-run nvflare config use admin
-run nvflare system status
-run nvflare system shutdown all --force
-wait_for "all processes are gone" none_left
-
-step "9. Later: a hospital and a person join, a certificate is renewed, a hospital leaves"
+step "8. Later: a hospital and a person join, a certificate is renewed, a hospital leaves"
 at hub
 run cd catheters
 run fedefm provision join project.yml --site "Lake Clinic"
@@ -216,5 +208,14 @@ run fedefm provision join project.yml --lead ann@hub.example.org
 run fedefm provision rotate project.yml "${SITES[0]}"
 run fedefm provision retire project.yml "${SITES[1]}"
 run fedefm provision expiry .
+at admin
+run nvflare config add admin kit
+run nvflare config use admin
+run nvflare system disable-client "${SITES[1]}" --force
+
+step "9. The hub stops server and sites"
+run nvflare system status
+run nvflare system shutdown all --force
+wait_for "all processes are gone" none_left
 
 printf '\nthe report of the run: %s\n' "$FOLDER/lead/runs/catheters/report.html"
