@@ -26,6 +26,7 @@ from nvflare_jobs.parties.deployed import (
     LONGEST,
     refuse_claims,
     refuse_files,
+    refuse_own_launch,
     stranger,
 )
 from nvflare_jobs.parties.reasons import tell_reason
@@ -50,6 +51,7 @@ class BudgetGuard(AppDeployer, FLComponent):
         """Empty, or why the site refuses the job; then nothing of it is on the disk."""
         try:
             refuse_claims(job_meta)
+            refuse_own_launch(job_meta)
             refuse_unwelcome(_question(_config(app_data), job_meta, workspace, fl_ctx))
         except Exception as error:  # in doubt the job does not run
             return tell_reason(error)

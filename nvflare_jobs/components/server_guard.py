@@ -21,6 +21,7 @@ from nvflare_jobs.parties.deployed import (
     SERVER_CONFIG,
     refuse_claims,
     refuse_files,
+    refuse_own_launch,
     server_terms_in,
     stranger,
 )
@@ -37,6 +38,7 @@ class ServerGuard(FLComponent, AppValidator):  # type: ignore[misc]  # FLARE has
         meta = fl_ctx.get_prop(FLContextKey.JOB_META) or {}
         try:
             refuse_claims(meta)
+            refuse_own_launch(meta)
             if meta.get(AppValidationKey.BYOC):
                 raise stranger(CODE)
         except Exception as error:  # in doubt the job is not taken

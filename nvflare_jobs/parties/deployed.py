@@ -82,6 +82,15 @@ def refuse_claims(meta: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_own_launch(meta: Mapping[str, Any]) -> None:
+    """Raises ConfigError where ``meta.json`` says in what a site is to start the job."""
+    if meta.get("launcher_spec") or meta.get("resource_spec"):
+        raise stranger(
+            "its meta.json sets launcher_spec or resource_spec, and in which process, container or "
+            "machine a job runs is the site's own matter"
+        )
+
+
 def refuse_files(names: Collection[str], config: str) -> None:
     """Raises ConfigError unless an app's files are ``config`` and its submitter's signatures."""
     if any(name.startswith("custom/") for name in names):

@@ -154,6 +154,9 @@ def test_a_claim_in_the_meta_data_is_refused(kit, tiny_run) -> None:
     claimed = {"name": "tiny", "epsilon": 0.01}
     told = BudgetGuard().deploy(kit.workspace, kit.job, claimed, "app", packed, kit.context)
     assert "claims epsilon, and no site goes by a claim" in told
+    image = {"launcher_spec": {kit.site: {"docker": {"image": "own"}}}}
+    told = BudgetGuard().deploy(kit.workspace, kit.job, image, "app", packed, kit.context)
+    assert "is the site's own matter" in told
 
 
 def test_a_job_with_a_site_that_is_not_pinned_is_refused(kit, tiny_run) -> None:

@@ -39,6 +39,10 @@ def test_an_exported_job_is_taken_with_its_signatures(app) -> None:
 def test_code_and_claims_are_blocked_at_submission() -> None:
     assert "it brings code" in str(submitted(**{AppValidationKey.BYOC: True}))
     assert "claims epsilon" in str(submitted(epsilon=0.01))
+    image = {"hosp-a": {"docker": {"image": "own"}}}
+    for where in ("launcher_spec", "resource_spec"):
+        assert "is the site's own matter" in str(submitted(**{where: image}))
+    assert submitted(resource_spec={}) is None
 
 
 def test_what_is_none_of_this_projects_is_refused_at_deployment(app) -> None:
