@@ -1,0 +1,134 @@
+"""The commands that ask a server, as far as they need none: kits, exit codes, what is printed."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedefm.config import dump
+from nvflare_jobs.cli import main
+
+JOB = "946e6a37-3553-4d15-81ce-cb18f6cd9ec3"
+COMMANDS = ("export", "submit", "status", "watch", "abort", "download")
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def fedefm(monkeypatch: Any, capsys: Any) -> Call:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fedefm", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return call
+
+
+class Answers:
+    """A server of which a job is known, and nothing else."""
+
+    who = "lead@hub.org"
+
+    def __init__(self, meta: dict[str, Any]) -> None:
+        self._meta = {"job_id": JOB, "name": "tiny", **meta}
+
+    def __enter__(self) -> "Answers":
+        return self
+
+    def __exit__(self, *ended: object) -> None: ...
+
+    def meta(self, job: str) -> dict[str, Any]:
+        return self._meta
+
+    def jobs(self) -> list[dict[str, Any]]:
+        return [self._meta]
+
+
+@pytest.fixture
+def server(monkeypatch: Any) -> Callable[..., None]:
+    def answer(**meta: Any) -> None:
+        for command in ("status", "abort", "download"):
+            name = f"nvflare_jobs.commands.job_{command}.server_of"
+            monkeypatch.setattr(name, lambda kit: Answers(meta))
+
+    return answer
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_an_example(fedefm: Call, command: str) -> None:
+    code, out, _ = fedefm("job", command, "--help")
+    assert code == 0
+    assert "Example: fedefm job" in out
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "abort", "download"])
+def test_without_a_kit_the_way_to_one_is_told(fedefm: Call, command: str, monkeypatch: Any) -> None:
+    monkeypatch.delenv("FEDEFM_ADMIN_KIT", raising=False)
+    code, _, error = fedefm("job", command, JOB)
+    assert code == 2
+    assert "FEDEFM_ADMIN_KIT" in error
+    assert error.count("\n") == 1
+
+
+def test_a_kit_of_a_site_is_not_taken_for_a_persons(
+    fedefm: Call, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "startup").mkdir()
+    (tmp_path / "startup" / "fed_client.json").write_text("{}")
+    monkeypatch.setenv("FEDEFM_ADMIN_KIT", str(tmp_path))
+    code, _, error = fedefm("job", "status")
+    assert code == 2
+    assert "startup/fed_admin.json" in error
+
+
+def test_a_run_file_is_checked_before_anybody_logs_in(
+    fedefm: Call, make_run: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(dump(make_run()))
+    for command in (("job", "submit", str(path)), ("run", str(path), "--where", "prod")):
+        code, _, error = fedefm(*command, "--kit", str(tmp_path / "none"))
+        assert code == 2
+        assert "--sites" in error
+
+
+def test_a_finished_job_is_a_success_and_a_refused_one_is_not(
+    fedefm: Call, server: Callable[..., None]
+) -> None:
+    server(status="FINISHED:COMPLETED")
+    assert fedefm("job", "status", JOB)[0] == 0
+    why = "PolicyRefused: the site requires privacy.dp"
+    server(status="FINISHED:FAILED_TO_RUN", job_deploy_detail=[f"hosp-a: NVFLARE_ERROR: {why}"])
+    code, out, error = fedefm("job", "status", JOB, "--json")
+    assert code == 2
+    assert json.loads(out)["refused"] == {"hosp-a": why}
+    assert f"hosp-a refused it: {why}" in error
+
+
+def test_what_is_over_is_not_aborted_and_what_runs_not_downloaded(
+    fedefm: Call, server: Callable[..., None]
+) -> None:
+    server(status="FINISHED:COMPLETED")
+    code, _, error = fedefm("job", "abort", JOB)
+    assert (code, "nothing to abort" in error) == (2, True)
+    server(status="RUNNING")
+    code, _, error = fedefm("job", "download", JOB)
+    assert (code, f"fedefm job watch {JOB}" in error) == (2, True)
+
+
+def test_all_jobs_are_listed(fedefm: Call, server: Callable[..., None]) -> None:
+    server(status="RUNNING", submitter_name="lead@hub.org")
+    code, out, _ = fedefm("job", "status")
+    assert code == 0
+    assert JOB in out
+    assert json.loads(fedefm("job", "status", "--json")[1])[0]["status"] == "RUNNING"
+
+
+def test_the_command_line_still_loads_without_flare() -> None:
+    check = "import sys, nvflare_jobs.cli; sys.exit('nvflare' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
