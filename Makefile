@@ -23,7 +23,7 @@ demo: .venv/installed  ## the main job on synthetic images, with a report to ope
 	$(BIN)/fedefm demo --again
 
 federation: .venv/installed  ## four hospitals on this machine, with real kits and jobs
-	examples/loopback/federation.sh $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" examples/loopback/federation.sh $(ARGS)
 
 install: .venv/installed  ## only install
 

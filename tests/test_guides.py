@@ -27,7 +27,7 @@ LOOPBACK, CONSOLE = "tests/flare/loopback.py", "tests/flare/test_console.py"
 # Command on a page -> the test that runs it, and how it is written there.
 ELSEWHERE = {
     "make install": (".ci/run", "make test"),
-    "export PATH=$PWD/.venv/bin:$PATH": ("examples/loopback/federation.sh", "/.venv/bin:$PATH"),
+    "export PATH=$PWD/.venv/bin:$PATH": ("Makefile", 'PATH="$(CURDIR)/$(BIN):$$PATH"'),
     "fedefm data ingest /export/angio images --patient-pattern '^([^/]+)/'": (
         "tests/nvflare_jobs/test_data_commands.py",
         '"ingest"',

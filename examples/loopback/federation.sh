@@ -11,7 +11,7 @@ DRY_RUN=
 if [[ ${1:-} == --dry-run ]]; then DRY_RUN=yes; shift; fi
 
 REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-PATH="$REPOSITORY/.venv/bin:$PATH"
+command -v fedefm >/dev/null || PATH="$REPOSITORY/.venv/bin:$PATH"
 FOLDER=${1:-$REPOSITORY/runs/loopback}
 SERVER=${SERVER:-localhost}
 PORT=${PORT:-$(python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')}
