@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
+import psutil
 import pytest
 from loopback import Federation, until
 from tiny import SITES, tiny_run
@@ -140,6 +141,17 @@ def test_a_privacy_officer_looks_and_can_neither_submit_nor_stop(
         assert "Authorization Error" in console.say(f"submit_job {job}")
         assert "Authorization Error" in console.say(f"abort_job {NOBODYS}")
         assert names_of_jobs(console.say("list_jobs")) == before
+
+
+@pytest.mark.timeout(300)
+def test_no_process_of_a_site_listens_where_another_machine_could_reach_it(
+    federation: Federation,
+) -> None:
+    for site in SITES:
+        family = [c for p in federation.processes(site) for c in (p, *p.children(recursive=True))]
+        places = {each.laddr.ip for p in family for each in p.net_connections("inet")
+                  if each.status == psutil.CONN_LISTEN}  # fmt: skip
+        assert places <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 def names_of_jobs(told: str) -> set[str]:
