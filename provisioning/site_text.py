@@ -24,12 +24,6 @@ ledger: /var/lib/fedefm/ledger.sqlite
 # another disk.
 ledger_witness: /var/lib/fedefm-witness/ledger.head
 
-# The certificates of the others, as they told you by telephone and not by way of the hub: then not
-# even the hub can pass for them. `fedefm provision fingerprint KIT` prints one's own.
-# peers:
-#   server: sha256:0000000000000000000000000000000000000000000000000000000000000000
-#   another-hospital: sha256:0000000000000000000000000000000000000000000000000000000000000000
-
 policy:
   require_dp: true          # nothing is trained without differential privacy
   epsilon_cap: 8.0          # of each dataset's patients, over all jobs, for ever

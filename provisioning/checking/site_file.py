@@ -29,7 +29,15 @@ def check_site_file(kit: Kit) -> Iterator[Finding]:
     if settings.ledger is not None and kit.folder.absolute() in _absolute(kit, settings).parents:
         fix = "move it out of the kit, which an update replaces"
         yield warning("ledger", "it lies inside the kit", fix)
+    yield _of_peers(settings)
     yield from _of_policy(settings.policy)
+
+
+def _of_peers(settings: SiteConfig) -> Finding:
+    if settings.peers:
+        return ok("peers", f"{len(settings.peers)} certificates of others are pinned")
+    fix = "write down under `peers` what the others tell you by telephone"
+    return warning("peers", "any certificate passes that the owner of the root has signed", fix)
 
 
 def _absolute(kit: Kit, settings: SiteConfig) -> Path:
