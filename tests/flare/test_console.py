@@ -178,7 +178,7 @@ def test_the_same_run_by_our_commands_leaves_the_same_model(
     told = federation.fedefm("job", "submit", "tiny.yaml", "--sites", ",".join(SITES), *kit)
     number = told.stdout.strip()
     told = federation.fedefm("job", "watch", number, "--html", "status.html", *kit)
-    assert "3 of 3" in told.stdout
+    assert "tiny: 4 sites, 3 rounds" in told.stdout
     assert all(site in (federation.folder / "status.html").read_text() for site in SITES)
     federation.fedefm("job", "download", number, "--out", "taken", *kit)
     folder = federation.folder / "taken" / "tiny"
