@@ -95,12 +95,14 @@ def play_in_flare(federation: Federation, settings: Mapping[str, Any]) -> dict[s
     rounds = rounds_in(events)
     first = next(e["time"] for e in events if e["event"] == "round_started")
     last = max(e["time"] for e in events if e["event"] == "round_finished")
+    over = max(e["time"] for e in events if e["event"] == "run_finished")  # the model is published
     return {
         "rounds": rounds,
         "memory_mib": {name: peak / MIB for name, peak in memory.peaks.items()},
         "submit_command_s": submitted - asked,
         "submit_to_first_round_s": first - submitted,
         "last_round_to_finished_s": ended - last,
+        "published_to_finished_s": ended - over,
     }
 
 

@@ -2,10 +2,11 @@
 
 The task of ``learning.py`` (16 kinds of real and simulated images, 100 % unseen) at four sites,
 same seeds, rounds and learning rate; only the type differs in which weights, experts and parts of
-plain sums travel. Half the bytes, and 8 significant bits in place of 24. A run is repeated with
-another seed to see how large a difference would be noise.
+plain sums travel. Half the bytes, and 8 significant bits in place of 24. Differences between seeds
+say how large a difference is noise.
 
-    python tests/benchmarks/wire.py [--data FOLDER] [--quick] [--json PATH]
+    python tests/benchmarks/wire.py [--data FOLDER] [--seeds S ...] [--transfers N] [--quick]
+        [--json PATH]
 """
 
 import argparse
@@ -79,10 +80,14 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="sample sets")
     parser.add_argument("--quick", action="store_true", help="a taste, within a minute")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--transfers", type=int, default=TRANSFERS, help="models a site sends")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--work", type=Path, default=Path("build/wire"), help="finished runs")
     options = parser.parse_args()
-    seeds, transfers = (QUICK_SEEDS, QUICK_TRANSFERS) if options.quick else (SEEDS, TRANSFERS)
+    seeds, transfers = tuple(options.seeds), options.transfers
+    if options.quick:
+        seeds, transfers = QUICK_SEEDS, QUICK_TRANSFERS
     work = options.work / ("quick" if options.quick else "full")
     for wire in WIRES:
         (work / wire).mkdir(parents=True, exist_ok=True)
@@ -91,7 +96,8 @@ def main() -> None:
     found = measure(seeds, transfers, options.data, work)
     if options.json:
         versions = {"torch": torch.__version__, "python": platform.python_version(), "threads": "1"}
-        record = {**found, "sites": SITES, "seeds": list(seeds), "versions": versions}
+        asked = {"sites": SITES, "seeds": list(seeds), "transfers": transfers}
+        record = {**found, **asked, "versions": versions}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(record, indent=1) + "\n")
 
