@@ -125,7 +125,7 @@ def finished(federation: Federation, job: str, rows: list[Row]) -> list[Row]:
     status = federation.wait(job, JOB_S)
     verify = _ledgers_verify(federation)
     closed = [
-        each for each in events(federation.download(job)) if each["event"] == "round_finished"
+        each for each in events(_downloaded(federation, job)) if each["event"] == "round_finished"
     ]
     full = [each for each in closed if not each["missing"]]
     usual = {kind: _median([e for e in full if _kind(e) == kind]) for kind in (True, False)}
@@ -152,9 +152,14 @@ def resumed(federation: Federation, name: str, job: str, row: Row) -> list[Row]:
     again = submit(federation, name, ROUNDS, "--resume")
     row.note = f"{ended}, resumed. {' '.join((told.stdout + told.stderr).split())}"
     (row,) = finished(federation, again, [row])
-    begun = [e for e in events(federation.download(again)) if e["event"] == "round_started"]
+    begun = [e for e in events(_downloaded(federation, again)) if e["event"] == "round_started"]
     row.note = f"resumed in round {begun[0]['round']}; {row.note}"
     return [row]
+
+
+def _downloaded(federation: Federation, job: str) -> Path:
+    there = list((federation.folder / "downloads").glob(f"**/{job}/**/fedefm_run"))
+    return there[0] if there else federation.download(job)
 
 
 def _where(
