@@ -29,7 +29,7 @@ from tiny import SITES, tiny_run, write_tiny_sites
 
 ROUNDS, FILLING, FLAT = 200, 20, 0.05
 ROUND_S = 60.0  # at most, on a busy machine
-POLL_S, MIB = 0.3, 2**20
+POLL_S, MIB = 0.1, 2**20
 PARENT, JOB, TRAINING = "parent", "job", "training"
 Samples = dict[tuple[str, str], dict[int, int]]  # kit and role -> round -> bytes
 
@@ -49,7 +49,9 @@ def soak(federation: Federation, rounds: int) -> Samples:
         if now > seen:
             seen, progress = now, time.monotonic()
             for name, role, process in _processes(federation, job):
-                samples[name, role][now] = _uss(process)
+                held = samples[name, role]
+                if uss := _uss(process):
+                    held[now] = held.get(now, 0) + uss
         if time.monotonic() - progress > 10 * ROUND_S:
             raise AssertionError(f"no round after round {seen}: {federation.meta(job)}")
         time.sleep(POLL_S)
@@ -59,10 +61,16 @@ def soak(federation: Federation, rounds: int) -> Samples:
 
 
 def growth(samples: Samples, rounds: int) -> dict[str, dict[str, float]]:
-    """By process: MiB after the first rounds and in the last ones, and the share that it grew."""
-    window = max(3, rounds // 10)
+    """By process: MiB after the first rounds and in the last ones, and the share that it grew.
+
+    A process that was there in neither, such as one that a process starts for a moment, is left
+    out. Rounds may be shorter than reading all memory takes, so not each has been read.
+    """
+    window = max(10, rounds // 10)
     found = {}
     for (name, role), by_round in sorted(samples.items()):
+        if not by_round or max(by_round) < FILLING or min(by_round) > FILLING + window:
+            continue
         early = _median(by_round, range(FILLING, FILLING + window))
         late = _median(by_round, range(rounds - window, rounds))
         found[f"{name} {role}"] = {
@@ -74,7 +82,9 @@ def growth(samples: Samples, rounds: int) -> dict[str, dict[str, float]]:
 
 
 def _median(by_round: Mapping[int, int], rounds: range) -> float:
-    return statistics.median(by_round[number] for number in rounds if by_round.get(number))
+    read = [number for number in by_round if number in rounds]
+    nearest = min(by_round, key=lambda number: abs(number - rounds[0]))
+    return statistics.median(by_round[number] for number in read or [nearest])
 
 
 def _last_round(events: Path) -> int:
@@ -142,7 +152,7 @@ def main() -> None:
     if options.json:
         curves = {
             f"{name} {role}": {
-                str(k): round(v / MIB, 2) for k, v in by_round.items() if k % 10 == 0
+                str(number): round(held / MIB, 2) for number, held in by_round.items()
             }
             for (name, role), by_round in sorted(samples.items())
         }
