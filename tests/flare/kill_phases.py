@@ -6,7 +6,7 @@ A private run with secure sums and expert rounds, four sites. In one long job a 
 killed in each phase of a round, one after the other, each time when all sites take part again;
 then a whole site, which is started again three rounds later. In jobs of their own a site dies for
 good, the server's process of the job dies, and the whole server. Seconds lost are those by which
-the rounds from the death to the first with all sites were longer than rounds in which nothing dies.
+the round of the death was longer than the median of rounds in which nothing dies.
 """
 
 import argparse
@@ -138,9 +138,8 @@ def finished(federation: Federation, job: str, rows: list[Row]) -> list[Row]:
             if row.killed in missing:
                 row.missed[each["round"]] = missing.pop(row.killed)
             row.others_missed += [f"{s} in {each['round']}: {why}" for s, why in missing.items()]
-            if each["round"] == row.in_round or each["missing"]:
-                lost = each["seconds"] - usual[_kind(each)]
-                row.seconds_lost = round((row.seconds_lost or 0.0) + lost, 1)
+            if each["round"] == row.in_round:
+                row.seconds_lost = round(each["seconds"] - usual[_kind(each)], 1)
     return rows
 
 
