@@ -20,8 +20,8 @@ from types import TracebackType
 import psutil
 
 from fedefm.train.exchange import SERVER
-from nvflare_jobs.components import ALLOWED_CLASSES
 from nvflare_jobs.parties.places import IDENTITIES_DIR, RUN_FOLDER, SIMULATION, SITES_DIR, STATE_DIR
+from provisioning.kit_files import SERVER_CLASSES
 
 SIMULATOR = "nvflare.private.fed.app.simulator.simulator"
 JOB_FOLDER = "simulate_job"  # FLARE's name of the only job of a simulation
@@ -93,10 +93,10 @@ class SimulatorProcess:
         shutil.rmtree(self._plain)  # keys, and the link, not what it leads to
 
     def _write_site_resources(self) -> None:
-        """Every simulated site allows our classes one by one, as a real one does."""
+        """Classes are allowed one by one, as in kits; server and sites share one list here."""
         local = self._folder / WORKSPACE / "local"
         local.mkdir(parents=True)
-        resources = {"class_allow_list": list(ALLOWED_CLASSES)}
+        resources = {"class_allow_list": list(SERVER_CLASSES)}
         (local / "resources.json").write_text(json.dumps(resources), encoding="utf-8")
 
     def _issue_identities(self) -> Path:
