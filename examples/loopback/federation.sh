@@ -163,6 +163,7 @@ policy:
   epsilon_cap: 8
   delta: 1.0e-3
   min_cohort: 2
+  allowed_metrics: [seconds]
 EOF
   run fedefm provision check kit
   run fedefm provision preflight kit
