@@ -55,6 +55,11 @@ take() {  # a command whose answer is needed later
   printf -v "$name" '%s' "$answer"
 }
 
+stop() {  # it asks whether one is sure
+  printf '$ bash kit/startup/stop_fl.sh\n'
+  [[ $DRY_RUN ]] || bash kit/startup/stop_fl.sh <<<y
+}
+
 write() {  # a file, with what comes on standard input
   printf '$ edit %s\n' "$1"
   if [[ $DRY_RUN ]]; then cat >/dev/null; else tee "$1" | sed 's/^/    /'; fi
@@ -209,6 +214,8 @@ run fedefm provision join project.yml --lead ann@hub.example.org
 run fedefm provision rotate project.yml "${SITES[0]}"
 run fedefm provision retire project.yml "${SITES[1]}"
 run fedefm provision expiry .
+at "${SITES[1]}"
+stop
 at admin
 run nvflare config add admin kit
 run nvflare config use admin
