@@ -21,15 +21,16 @@ from privacy.pins import Pins, fingerprint_of
 KEEP, KEPT, ASKED = "_cache_cert", "cert_cache", "process_request"  # of its credential manager
 
 
-def hold_to_pins(fl_ctx: FLContext) -> None:
+def hold_to_pins(fl_ctx: FLContext) -> Mapping[str, str]:
     """Let FLARE keep pinned certificates only, where the site pins any. Do it before all messages.
 
-    Raises PolicyRefused where FLARE has kept another one already, or cannot be held to it.
+    Why a party's certificate was not taken, by its name, as it is found from then on. Raises PolicyRefused where FLARE has kept another one already, or cannot be held to it.
     """
     workspace, site = fl_ctx.get_workspace(), fl_ctx.get_identity_name()
     kit = Path(workspace.get_root_dir())
     if places.simulated() or not (peers := pins_of(site, kit / places.LOCAL)):
-        return
+        return {}
+    refused: dict[str, str] = {}
     pins = Pins({**peers, site: fingerprint_of(kit)})
     try:
         manager = fl_ctx.get_engine().get_cell().core_cell.credential_manager
@@ -40,18 +41,26 @@ def hold_to_pins(fl_ctx: FLContext) -> None:
             f"site {site!r} pins the certificates of its peers, and this version of FLARE cannot "
             f"be held to them ({error}); use FLARE 2.9"
         ) from None
-    setattr(manager, KEEP, _pinned(keep, pins))
+    setattr(manager, KEEP, _pinned(keep, pins, refused))
     setattr(manager, ASKED, _refusing(asked))
     try:
         _check_all(kept, pins)
     except MessageRejected as error:
         raise PolicyRefused(f"FLARE took the certificate of another before: {error}") from None
+    return refused
 
 
-def _pinned(keep: Callable[[str, bytes], Any], pins: Pins) -> Callable[[str, bytes], Any]:
+def _pinned(
+    keep: Callable[[str, bytes], Any], pins: Pins, refused: dict[str, str]
+) -> Callable[[str, bytes], Any]:
     def keep_pinned(cell: str, certificate: bytes) -> Any:
         """Raises MessageRejected: FLARE encrypts nothing to this cell, and hears nothing of it."""
-        pins.check(FQCN.split(cell)[0], certificate)
+        party = FQCN.split(cell)[0]
+        try:
+            pins.check(party, certificate)
+        except MessageRejected as error:
+            refused[party] = str(error)
+            raise
         return keep(cell, certificate)
 
     return keep_pinned

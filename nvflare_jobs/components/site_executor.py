@@ -82,7 +82,7 @@ class SiteExecutor(Executor, TaskController):
 
     def _start(self, fl_ctx: FLContext) -> None:
         """Start the site's own process; it takes messages as soon as it can."""
-        hold_to_pins(fl_ctx)
+        self._refused = hold_to_pins(fl_ctx)
         agreed, workspace = terms.read_terms(self.job_terms), fl_ctx.get_workspace()
         self._engine, self._job = fl_ctx.get_engine(), str(fl_ctx.get_job_id())
         self._secure = bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE))
@@ -150,7 +150,7 @@ class SiteExecutor(Executor, TaskController):
                 f"(round {header.round}, {header.phase})"
             )
         if code != ReturnCode.OK:
-            raise ProtocolError(f"not taken ({code})")
+            raise ProtocolError(f"not taken ({self._refused.get(receiver, code)})")
 
 
 def check_sender(header: Header, fl_ctx: FLContext, parties: frozenset[str]) -> None:
