@@ -24,7 +24,8 @@ KEEP, KEPT, ASKED = "_cache_cert", "cert_cache", "process_request"  # of its cre
 def hold_to_pins(fl_ctx: FLContext) -> Mapping[str, str]:
     """Let FLARE keep pinned certificates only, where the site pins any. Do it before all messages.
 
-    Why a party's certificate was not taken, by its name, as it is found from then on. Raises PolicyRefused where FLARE has kept another one already, or cannot be held to it.
+    Gives why a party's certificate was not taken, by its name, as it turns out from then on.
+    Raises PolicyRefused where FLARE has kept another one already, or cannot be held to it.
     """
     workspace, site = fl_ctx.get_workspace(), fl_ctx.get_identity_name()
     kit = Path(workspace.get_root_dir())
