@@ -23,6 +23,7 @@ SITES = "St-Marys-Hospital,Dr-Weber-Clinic,North-General-Hosp,Univ-Hospital-East
 ON_THE_PAGES = {"SERVER": "hub.example.org", "PORT": "8002"}
 
 LOOPBACK, CONSOLE = "tests/flare/loopback.py", "tests/flare/test_console.py"
+FROM_HERE = "tests/flare/test_jobs_from_here.py"
 
 # Command on a page -> the test that runs it, and how it is written there.
 ELSEWHERE = {
@@ -37,8 +38,11 @@ ELSEWHERE = {
         CONSOLE,
         '"--where", "prod"',
     ),
-    f"fedefm job submit catheters.yaml --resume --sites {SITES}": (CONSOLE, '"--resume"'),
-    "fedefm job abort JOB": (CONSOLE, '"job", "abort"'),
+    f"fedefm run catheters.yaml --where prod --sites {SITES} --out runs/catheters --resume": (
+        FROM_HERE,
+        '"--resume"',
+    ),
+    "fedefm job abort JOB": (FROM_HERE, '"job", "abort"'),
     "nvflare config add lead kit": (LOOPBACK, '"config", "add"'),
     "nvflare config use lead": (LOOPBACK, '"config", "use"'),
     "nvflare job submit -j jobs/catheters": (LOOPBACK, '"job", "submit", "-j"'),

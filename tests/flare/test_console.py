@@ -13,6 +13,7 @@ import pexpect
 import psutil
 import pytest
 from loopback import Federation, until
+from safetensors.numpy import load_file
 from tiny import SITES, tiny_run
 
 pytestmark = [pytest.mark.flare, pytest.mark.slow, pytest.mark.xdist_group("flare")]
@@ -20,8 +21,6 @@ pytestmark = [pytest.mark.flare, pytest.mark.slow, pytest.mark.xdist_group("flar
 LEAD, OFFICER = "lead@hub.org", "officer@hub.org"
 ANSWER_S = 120.0  # until the console answers, on a busy machine
 OURS = {"job.json", "tensorboard/events"}  # what our download puts into the run folder
-LONG = 80  # rounds that take longer than it takes to abort them
-NOBODYS = "11111111-1111-1111-1111-111111111111"  # has the form of a job's id
 COMPLETED = "FINISHED:COMPLETED"
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "data-scientist.md"
 
@@ -107,7 +106,9 @@ def by_console(federation: Federation, job: Path) -> Path:
 
 
 def model_of(folder: Path) -> str:
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    """A digest of all weights; the card in the same file says when it was made."""
+    weights = load_file(folder / "model.safetensors")
+    return hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights))).hexdigest()
 
 
 def shape_of(folder: Path) -> tuple[set[str], set[str]]:
@@ -134,13 +135,14 @@ def test_the_console_names_all_sites(federation: Federation) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_privacy_officer_looks_and_can_neither_submit_nor_stop(
-    federation: Federation, job: Path
+    federation: Federation, job: Path, by_console: Path
 ) -> None:
+    (leads,) = names_of_jobs(str(by_console.relative_to(federation.folder)))
     with Console(federation, OFFICER) as console:
         assert all(site in console.say("check_status server") for site in SITES)
         before = names_of_jobs(console.say("list_jobs"))
         assert "Authorization Error" in console.say(f"submit_job {job}")
-        assert "Authorization Error" in console.say(f"abort_job {NOBODYS}")
+        assert "Authorization Error" in console.say(f"abort_job {leads}")
         assert names_of_jobs(console.say("list_jobs")) == before
 
 
@@ -206,7 +208,7 @@ def test_the_guides_python_leaves_the_same_model(
 ) -> None:
     (federation.folder / "guide.py").write_text(guides_python(federation))
     told = federation.python("guide.py").stdout
-    (number,) = re.findall(r"^job (\S+)$", told, re.M)
+    (number,) = re.findall(r"job ([0-9a-f-]{36})\s", told)
     assert federation.status(number) == COMPLETED
     folder = federation.download(number)
     assert model_of(folder) == model_of(by_console)
@@ -225,24 +227,3 @@ def guides_python(federation: Federation) -> str:
         text = text.replace(name, ours)
     assert sites == 1
     return str(text)
-
-
-@pytest.mark.timeout(900)
-def test_an_aborted_job_is_gone_on_with_after_its_last_full_round(federation: Federation) -> None:
-    federation.export(tiny_run("long", rounds=LONG))
-    kit = ("--kit", str(federation.kit(LEAD)))
-    submit = ("job", "submit", "long.yaml", "--sites", ",".join(SITES), *kit)
-    number = federation.fedefm(*submit).stdout.strip()
-    until("it has begun", lambda: "round" in status_of(federation, number), 300, 1)
-    federation.fedefm("job", "abort", number, *kit)
-    assert federation.wait(number) == "FINISHED:ABORTED"
-    number = federation.fedefm(*submit, "--resume").stdout.strip()
-    assert federation.wait(number) == COMPLETED
-    result = json.loads((federation.download(number) / "result.json").read_text())
-    assert result["participation"] == {site: list(range(LONG)) for site in SITES}
-
-
-def status_of(federation: Federation, job: str) -> dict[str, object]:
-    kit = str(federation.kit(LEAD))
-    told = federation.fedefm("job", "status", job, "--kit", kit, "--json", check=False).stdout
-    return dict(json.loads(told)) if told else {}
