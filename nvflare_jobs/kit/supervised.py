@@ -120,7 +120,7 @@ class SupervisedJob(JobHandleSpec):
         )
         self._told_to_end.wait(pause_s)
         with self._starting:
-            if self._told_to_end.is_set():
+            if self._told_to_end.is_set() or self._may_end():
                 return False
             self._word.unlink(missing_ok=True)
             self._process = self._start()

@@ -93,6 +93,13 @@ def test_a_word_to_end_is_obeyed_between_two_lives(tmp_path: Path) -> None:
     assert (waiting.is_alive(), launches.count) == (False, 1)
 
 
+def test_a_job_that_is_aborted_between_two_lives_is_not_started_again(tmp_path: Path) -> None:
+    launches, aborted = Launches(KILLED, 0), iter((False, True))  # when it dies, after the pause
+    job = SupervisedJob(launches, tmp_path, lambda: next(aborted), launches.end, PAUSES_S)
+    job.wait()
+    assert (launches.count, launches.over) == (1, 1)
+
+
 def test_what_dies_while_it_ends_is_not_started_again(tmp_path: Path) -> None:
     launches = Launches(KILLED, 0)
     job_of(launches, tmp_path, may_end=True).wait()
