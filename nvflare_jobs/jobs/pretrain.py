@@ -10,11 +10,11 @@ from nvflare.recipe.utils import add_experiment_tracking
 from fedefm.errors import ConfigError
 from nvflare_jobs.components.coordinator import Coordinator
 from nvflare_jobs.components.site_executor import SiteExecutor
+from nvflare_jobs.parties.literals import SERVER_SETTINGS
 from nvflare_jobs.parties.tasks import TASKS
 from nvflare_jobs.parties.terms import Terms
 
 INSTALLED = ["fedefm", "privacy", "provisioning", "nvflare_jobs"]  # at every site, never in a job
-TASK_REQUEST_INTERVAL_S = 0.1  # FLARE's 2 s would be the longest part of a small round
 
 
 class PretrainRecipe(Recipe):
@@ -25,7 +25,7 @@ class PretrainRecipe(Recipe):
         job.set_app_packages(INSTALLED)
         text = terms.model_dump_json()
         job.to_server(Coordinator(text))
-        job.to_server({"server": {"task_request_interval": TASK_REQUEST_INTERVAL_S}})
+        job.to_server({"server": SERVER_SETTINGS})
         for site in terms.sites:
             job.to(SiteExecutor(text), site, tasks=[TASKS])
         super().__init__(job)

@@ -12,6 +12,14 @@ from typing import Any
 
 from fedefm.errors import ConfigError
 from fedefm.train.header import SERVER
+from nvflare_jobs.parties.literals import (
+    FORMAT_VERSION,
+    SERVER_SETTINGS,
+    TRACKING,
+    WORKFLOW_ID,
+    has_our_format,
+    references,
+)
 from nvflare_jobs.parties.tasks import TASKS
 from nvflare_jobs.parties.terms import SITE_NAME, Terms, read_terms
 
@@ -20,7 +28,6 @@ COORDINATOR = "nvflare_jobs.components.coordinator.Coordinator"
 CONFIG = "config/config_fed_client.json"  # in an app, as FLARE lays it out
 SERVER_CONFIG = "config/config_fed_server.json"
 LOG_STREAMER = "nvflare.app_common.logging.job_log_streamer.JobLogStreamer"
-TRACKING = "nvflare.app_opt.tracking.tb.tb_receiver.TBAnalyticsReceiver"  # the server's, if at all
 SIGNATURES = (".__nvfl_sig.json", ".__nvfl_submitter.crt")  # FLARE's, put into each folder
 BROUGHT = ("components", "task_data_filters", "task_result_filters")  # would act behind the gate
 LONGEST = 2**20  # bytes of a configuration; one for a hundred sites, each linked to all, has 0.2 MB
@@ -60,14 +67,14 @@ def terms_in(text: str) -> Terms:
 def server_terms_in(text: str) -> Terms:
     """The terms in the text of the server's configuration. Raises as ``terms_in``."""
     config = _parsed(text)
-    components = config.get("components")
-    if isinstance(components, list):
-        config["components"] = [each for each in components if not _is_tracking(each)]
+    if config.get("components") == [TRACKING]:
+        config["components"] = []
     _bring_nothing(config, {"workflows", "server"})
-    server = config.get("server", {})
-    if not isinstance(server, dict) or set(server) - {"task_request_interval"}:
-        raise stranger("it sets how the server works beyond task_request_interval")
+    if config.get("server", SERVER_SETTINGS) != SERVER_SETTINGS:
+        raise stranger(f"it sets how the server works otherwise than by {SERVER_SETTINGS}")
     entry = _only_one(config, "workflows")
+    if entry.get("id") != WORKFLOW_ID:
+        raise stranger(f"the id of its workflow, which FLARE tells all sites, is not {WORKFLOW_ID}")
     component = {name: value for name, value in entry.items() if name != "id"}
     return _terms_of(component, COORDINATOR, "at the server")
 
@@ -126,17 +133,14 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _bring_nothing(config: Mapping[str, Any], known: set[str]) -> None:
-    brought = [part for part in BROUGHT if config.get(part)]
+    brought = [part for part in BROUGHT if config.get(part, []) != []]
     brought += [name for name in config if name not in {"format_version", *known, *BROUGHT}]
     if brought:
         raise stranger(f"it brings {_listed(sorted(brought))} of its own")
-
-
-def _is_tracking(component: object) -> bool:
-    """Whether it is FLARE's receiver for TensorBoard, which is told no folder of its own."""
-    if not isinstance(component, dict) or not set(component) <= {"id", "path", "args"}:
-        return False
-    return component.get("path") == TRACKING and not set(component.get("args") or {}) - {"events"}
+    if not has_our_format(config):
+        raise stranger(f"its format_version is not {FORMAT_VERSION}")
+    if found := next(references(config), None):
+        raise stranger(f"{_short(found)} is a text in which FLARE would fill in names")
 
 
 def _only_one(config: Mapping[str, Any], part: str) -> dict[str, Any]:

@@ -150,6 +150,55 @@ def test_how_the_server_works_is_no_matter_of_a_job(of_server) -> None:
             server_terms_in(json.dumps({**of_server, "server": server}))
 
 
+READS = "{$SECRET}"  # which FLARE fills in from the environment
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda config: config["workflows"][0].update(id=READS),
+        lambda config: config["workflows"][0].update(id="other"),
+        lambda config: config["workflows"][0].pop("id"),
+        lambda config: config["components"][0].update(id=READS),
+        lambda config: config["components"][0].pop("id"),
+        lambda config: config["components"][0]["args"].update(events=[READS]),
+        lambda config: config["components"].append(config["components"][0]),
+        lambda config: config["server"].update(task_request_interval=READS),
+        lambda config: config.update(format_version=READS),
+        lambda config: config.update(format_version="2"),
+        lambda config: config.update(format_version=2.0),
+        lambda config: config.update(format_version=3),
+        lambda config: config.pop("format_version"),
+        lambda config: config.update(task_data_filters=""),
+    ],
+)
+def test_no_text_beside_the_terms_is_free_at_the_server(tmp_path, spoil) -> None:
+    """FLARE sends a workflow's id to all sites, and fills the server's environment into it."""
+    tracked = export_tracked_job(terms_for(RUN, SITES), tmp_path)
+    config = json.loads((tracked / "app_server" / "config" / "config_fed_server.json").read_text())
+    assert server_terms_in(json.dumps(config)) == terms_for(RUN, SITES)
+    spoil(config)
+    with pytest.raises(ConfigError, match="no job of this project"):
+        server_terms_in(json.dumps(config))
+
+
+@pytest.mark.parametrize("version", [READS, "2", 2.0, True, 3])
+def test_no_text_beside_the_terms_is_free_at_a_site(config, version) -> None:
+    with pytest.raises(ConfigError, match="its format_version is not 2"):
+        terms_of({**config, "format_version": version})
+
+
+@pytest.mark.parametrize("text", ["{$SECRET}", "{@terms}", "{SITE_NAME}", "${secret:SECRET}"])
+def test_a_text_that_flare_would_replace_is_refused_wherever_it_stands(
+    config, of_server, text
+) -> None:
+    config["executors"][0]["tasks"] = [text]
+    of_server["workflows"][0]["path"] = text
+    for read, spoiled in ((terms_in, config), (server_terms_in, of_server)):
+        with pytest.raises(ConfigError, match="FLARE would fill in names"):
+            read(json.dumps(spoiled))
+
+
 def test_two_executors_or_further_arguments_or_tasks_are_refused(config) -> None:
     twice = {**config, "executors": config["executors"] * 2}
     with pytest.raises(ConfigError, match="it has 2 executors, and a job has one"):
