@@ -47,6 +47,12 @@ MADE_FOR = {  # starts with no other releases than those that the kit was made f
     "path": "nvflare_jobs.kit.made_for.MadeFor",
     "args": {},
 }
+DOORKEEPER = {  # answers the hub alone, whatever FLARE would answer anybody
+    "id": "doorkeeper",
+    "path": "nvflare_jobs.kit.doorkeeper.Doorkeeper",
+    "args": {},
+}
+PARENT_COMPONENTS = (MADE_FOR, DOORKEEPER, GUARD, RETURNING)  # of a site
 SITE_FILE = "fedefm_site.yaml"
 PARENT_FILE = "fedefm__p_resources.json"  # components of the site's own process, not of jobs
 DISABLED_FILE = "disabled_clients.json"  # FLARE's list of sites that may not register
@@ -102,7 +108,7 @@ def harden_site(kit: Path, name: str) -> None:
     _write(local / "resources.json", resources)
     _write(local / "authorization.json", authorization())
     _write(local / "privacy.json", _privacy())
-    _write(local / PARENT_FILE, {"format_version": 2, "components": [MADE_FOR, GUARD, RETURNING]})
+    _write(local / PARENT_FILE, {"format_version": 2, "components": [*PARENT_COMPONENTS]})
     if not (local / SITE_FILE).exists():
         (local / SITE_FILE).write_text(site_text(name), encoding="utf-8")
         (local / SITE_FILE).chmod(FILE)

@@ -18,7 +18,7 @@ from nvflare_jobs.parties.deployed import deployed_terms
 def refuse_unguarded(fl_ctx: FLContext, job_terms: str) -> None:
     """Raises PolicyRefused or ConfigError where the site would run ``job_terms`` unguarded.
 
-    That is: without encryption from end to end, without the gate, privately without a ledger, or
+    That is: without encryption from end to end, gate or doorkeeper, privately without a ledger, or
     with other terms than those by which gate and guard go.
     """
     site = fl_ctx.get_identity_name()
@@ -32,6 +32,7 @@ def refuse_unguarded(fl_ctx: FLContext, job_terms: str) -> None:
     agreed = terms.read_terms(job_terms)
     require_encryption(fl_ctx)
     require_gate(fl_ctx)
+    require_doorkeeper(site, fl_ctx)
     require_ledger(site, fl_ctx, agreed.run)
     workspace, job = fl_ctx.get_workspace(), str(fl_ctx.get_job_id())
     if deployed_terms(Path(workspace.get_client_app_config_file_path(job))) != agreed:
@@ -64,6 +65,17 @@ def require_gate(fl_ctx: FLContext) -> None:
             f"site {fl_ctx.get_identity_name()!r} runs nothing without its gate: the site's "
             "local/privacy.json must have GateFilter in direction 'out' for task data and for "
             "results, in the scope of the job"
+        )
+
+
+def require_doorkeeper(site: str, fl_ctx: FLContext) -> None:
+    """Raises PolicyRefused where the site's parent process would answer to anybody."""
+    from nvflare_jobs.kit.doorkeeper import stands_in
+
+    if not stands_in(Path(fl_ctx.get_workspace().get_site_config_dir())):
+        raise PolicyRefused(
+            f"site {site!r} runs nothing without its doorkeeper, for FLARE lets peers read its "
+            "files; make its kit stricter with `fedefm provision harden`, and restart the site"
         )
 
 

@@ -26,7 +26,8 @@ from fedefm.train.outline import read_outline
 from nvflare_jobs.components.pinned_cell import hold_to_pins
 from nvflare_jobs.components.refusals import refuse_unguarded
 from nvflare_jobs.components.sealed_task import SealedTask
-from nvflare_jobs.parties import messages, terms
+from nvflare_jobs.kit.doorkeeper import keep_door_of_job
+from nvflare_jobs.parties import messages, places, terms
 from nvflare_jobs.parties.child import Order
 from nvflare_jobs.parties.reasons import tell_reason
 from nvflare_jobs.parties.supervised import Supervised
@@ -83,6 +84,8 @@ class SiteExecutor(Executor, TaskController):
     def _start(self, fl_ctx: FLContext) -> None:
         """Start the site's own process; it takes messages as soon as it can."""
         self._refused = hold_to_pins(fl_ctx)
+        if not places.simulated():
+            keep_door_of_job(fl_ctx.get_engine().get_cell())
         agreed, workspace = terms.read_terms(self.job_terms), fl_ctx.get_workspace()
         self._engine, self._job = fl_ctx.get_engine(), str(fl_ctx.get_job_id())
         self._secure = bool(fl_ctx.get_prop(FLContextKey.SECURE_MODE))
