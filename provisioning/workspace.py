@@ -39,7 +39,7 @@ class Workspace:
 
     def newest(self) -> Path:
         """The folder of the kits that were made last. Raises ProvisionError without any."""
-        made = sorted(self.root.glob("prod_*"))
+        made = sorted(self.root.glob("prod_*"), key=_number)
         if not made:
             raise ProvisionError(
                 f"there are no kits in {self.root}; make them with `nvflare provision`, or name "
@@ -95,7 +95,7 @@ def make_kits(file: ProjectFile, workspace: Workspace) -> Path:
         text=True,
         timeout=PATIENCE_S,
     )
-    made = sorted(set(workspace.root.glob("prod_*")) - before)
+    made = sorted(set(workspace.root.glob("prod_*")) - before, key=_number)
     if done.returncode != 0 or not made:
         raise ProvisionError(
             f"`nvflare provision` made no kits of {file.path}: {_why(done.stdout + done.stderr)}"
@@ -103,10 +103,18 @@ def make_kits(file: ProjectFile, workspace: Workspace) -> Path:
     return made[-1]
 
 
+def _number(made: Path) -> int:
+    """Of a folder of kits, with as many digits as there are; -1 where it has none."""
+    digits = made.name.removeprefix("prod_")
+    return int(digits) if digits.isdecimal() else -1
+
+
 def _why(said: str) -> str:
     """What FLARE says of the error, without the traceback and the rest around it."""
     if found := re.search(r"Exception (.+?) +raised during provision", said, re.DOTALL):
         return " ".join(found[1].split()).rstrip(".")
+    if "Please clean up" in said:
+        return "it makes no prod_100; move old folders prod_NN out of the workspace, prod_99 too"
     errors = [line.strip() for line in said.splitlines() if "error" in line.lower()]
     return errors[-1] if errors else "it does not say why"
 

@@ -96,7 +96,8 @@ class Federation:
 
     def kit(self, name: str) -> Path:
         """The newest kit of a server, site or person."""
-        return max((self._kits / PROJECT).glob("prod_*")) / name
+        made = (self._kits / PROJECT).glob("prod_*")
+        return max(made, key=lambda folder: int(folder.name.removeprefix("prod_"))) / name
 
     @property
     def _kits(self) -> Path:
