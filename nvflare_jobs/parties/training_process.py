@@ -18,9 +18,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import fedefm.model  # noqa: F401 - before anything imports torchvision
+from fedefm.config import SITE_FILE
 from fedefm.errors import MessageRejected, PolicyRefused, ProtocolError
 from fedefm.train.message import Message, Postbox
 from nvflare_jobs.parties import pipe, places, terms
@@ -30,7 +31,8 @@ from nvflare_jobs.parties.identities import Credentials, credentials_of
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
 from nvflare_jobs.parties.pipe import Pipe
-from nvflare_jobs.parties.reasons import tell_reason
+from nvflare_jobs.parties.reasons import discretion_of, tell_reason
+from nvflare_jobs.parties.run_lock import hold_run
 from nvflare_jobs.parties.site_work import SiteWork
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
@@ -55,6 +57,7 @@ class TrainingProcess:
         self._party: Party | None = None
         self._work: SiteWork | None = None
         self._credentials: Credentials | None = None
+        self._lock: TextIO | None = None  # on the run's state, as long as this process lives
         self._taking_over = False
         self._next_round = 0
         self._trouble = ""  # why messages are not taken
@@ -64,7 +67,7 @@ class TrainingProcess:
         try:
             self._open_mail()
         except Exception as error:  # told when the coordinator asks
-            self._trouble = tell_reason(error)
+            self._trouble = self._reason(error)
         threading.Thread(target=self._listen, daemon=True, name="fedefm-listen").start()
         self._pipe.send(pipe.LISTENING, next_round=self._next_round)
         if self._taking_over:
@@ -78,7 +81,9 @@ class TrainingProcess:
         """Take messages from now on; neighbors may be ahead of this site."""
         order, agreed = self._order, terms.read_terms(self._order.terms)
         run, mailbox = agreed.run, Mailbox()
-        begun = read_begun(self._state_folder(run.name), places.job_key(order.job))
+        state = self._state_folder(run.name)
+        self._lock = hold_run(state, order.job)  # before anything there is read
+        begun = read_begun(state, places.job_key(order.job))
         sent_before = 0
         if begun is not None:
             sent_before = int(time.time() * MESSAGES_A_SECOND)
@@ -98,7 +103,7 @@ class TrainingProcess:
         try:
             self._site()[0].go_on()
         except Exception as error:  # the next task meets it again, and tells it
-            tell_reason(error)
+            self._reason(error)
 
     # Tasks.
 
@@ -107,7 +112,7 @@ class TrainingProcess:
             work, party = self._site()
             return work.answer(head["task"], head["numbers"], party)
         except Exception as error:
-            return {"refused": tell_reason(error)}
+            return {"refused": self._reason(error)}
 
     def _site(self) -> tuple[SiteWork, Party]:
         """The site's work and party, built when first needed: images are decoded only once."""
@@ -126,6 +131,10 @@ class TrainingProcess:
                 credentials=self._credentials,
             )
         return self._work, self._party
+
+    def _reason(self, error: Exception) -> str:
+        site_file = Path(self._order.local) / SITE_FILE
+        return tell_reason(error, discretion_of(site_file, places.simulated()))
 
     def _state_folder(self, run_name: str) -> Path:
         return places.state_folder(self._order.site, run_name, Path(self._order.kit))
@@ -148,7 +157,7 @@ class TrainingProcess:
         except MessageRejected as error:
             return str(error)
         except Exception as error:
-            return tell_reason(error)
+            return self._reason(error)
         return ""
 
     def _listen(self) -> None:

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from nvflare_jobs.parties import pipe, places
+from nvflare_jobs.parties.begun import BEGUN
 from nvflare_jobs.parties.child import Child, Order
 from nvflare_jobs.parties.tasks import READY
 from nvflare_jobs.parties.terms import terms_for
@@ -58,13 +59,13 @@ def test_it_ends_with_the_process_that_started_it(tmp_path, death, when) -> None
 
 @pytest.fixture
 def child_of(hospitals, tmp_path, monkeypatch):
-    """``child_of(terms)``, which listens."""
+    """``child_of(terms, job="job")``, which listens."""
     monkeypatch.setenv(places.SITES_DIR, str(hospitals))
     monkeypatch.setenv(places.STATE_DIR, str(tmp_path / "states"))
     started = []
 
-    def make(text: str) -> Child:
-        child = Child(Order("hosp-a", text, "job", ".", ".", False), tmp_path / "site.log")
+    def make(text: str, job: str = "job") -> Child:
+        child = Child(Order("hosp-a", text, job, ".", ".", False), tmp_path / "site.log")
         started.append(child)
         assert child.receive()[0][pipe.KIND] == pipe.LISTENING
         return child
@@ -102,3 +103,21 @@ def test_a_job_that_it_cannot_read_is_refused_with_every_task(child_of) -> None:
     refusal = child.ask(pipe.MESSAGE, b"noise")
     child.answered(child.receive()[0])
     assert "takes no messages" in refusal.result(0)
+
+
+def test_another_job_with_the_same_run_name_is_refused_and_changes_nothing(
+    child_of, tiny_run, tmp_path
+) -> None:
+    text = terms_for(tiny_run, ("hosp-a", "hosp-b", "hosp-c")).model_dump_json()
+    first = child_of(text)
+    assert answered(first, READY)["saved"] == []
+    state = tmp_path / "states" / "hosp-a" / tiny_run.name
+    begun = (state / BEGUN).read_text()
+    second = child_of(text, "another")
+    for _ in range(2):
+        told = answered(second, READY)["refused"]
+        assert f"run {tiny_run.name!r} is running here in job job; wait for its end" in told
+    assert (state / BEGUN).read_text() == begun
+    first.kill()
+    assert answered(child_of(text), READY)["holdings"]  # the same job goes on
+    assert (state / BEGUN).read_text() == begun
