@@ -39,7 +39,9 @@ class HardenedKitBuilder(Builder):  # type: ignore[misc]  # FLARE has no types
         self, heart_beat_timeout_s: int = HEART_BEAT_S, retired: Sequence[str] = ()
     ) -> None:
         self._heart_beat_timeout_s = heart_beat_timeout_s
-        self._retired = tuple(str(name) for name in retired or ())
+        self._retired = tuple(retired or ())
+        if not all(isinstance(name, str) for name in self._retired):
+            raise ProvisionError(f"`retired` in the project file: quote the names of {retired}")
 
     def initialize(self, project: Project, ctx: ProvisionContext) -> None:
         """See to the workspace and to the names before anything is made."""

@@ -1,6 +1,6 @@
 """A project file that is there already: who is in it, and changes that keep the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ class ProjectFile:
     @property
     def retired(self) -> list[str]:
         """Whom the server refuses."""
-        return [str(name) for name in self._kit_arguments().get("retired") or []]
+        names = self._kit_arguments().get("retired") or []
+        _require_texts(self.path, names)
+        return list(names)
 
     def with_block(self, block: str, kind: str) -> "ProjectFile":
         """With the lines of one more participant, after the last one of its ``kind``."""
@@ -115,9 +117,20 @@ def _parsed(path: Path, text: str) -> ProjectFile:
     whole = isinstance(participants, list) and all(
         isinstance(one, dict) and {"name", "type"} <= set(one) for one in participants
     )
+    if whole and isinstance(participants, list):
+        _require_texts(path, [data.get("name", ""), *(one["name"] for one in participants)])
     if not whole or not data.get("name"):
         raise ProvisionError(
             f"project file {path} needs a name, and participants with name and type each, as "
             "`fedefm provision init` writes them"
         )
     return ProjectFile(path, text, data)
+
+
+def _require_texts(path: Path, names: Sequence[object]) -> None:
+    for name in names:
+        if not isinstance(name, str):
+            raise ProvisionError(
+                f"project file {path} has the name {name!r}, which is no text to YAML; write it "
+                "in quotes, as `fedefm provision init` does"
+            )

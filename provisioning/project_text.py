@@ -1,7 +1,8 @@
 """``project.yml`` as text with comments, so that its owner can read and change it by hand.
 
 ``nvflare provision -p project.yml`` reads it. Changes to it are made in the text, since a YAML
-library would lose the comments.
+library would lose the comments. Names stand in quotes: without these YAML takes a hospital that is
+called ``no``, ``null`` or ``12`` for something else than a text.
 """
 
 import json
@@ -27,7 +28,7 @@ HEAD = """\
 # their private keys to themselves.
 
 api_version: 3
-name: {name}
+name: {quoted_name}
 description: {description}
 
 participants:
@@ -73,9 +74,10 @@ def project_text(wanted: Project) -> str:
     """The whole file."""
     head = HEAD.format(
         name=wanted.name,
+        quoted_name=_quoted(wanted.name),
         description=json.dumps(f"Federated training of {len(wanted.sites)} hospitals"),
-        server=wanted.server,
-        hub=HUB,
+        server=_quoted(wanted.server),
+        hub=_quoted(HUB),
         port=wanted.port,
     )
     roles = "".join(f"  #   {role}: {does}\n" for role, does in ROLES.items())
@@ -94,20 +96,22 @@ def project_text(wanted: Project) -> str:
 def site_text(site: Hospital) -> str:
     """One hospital's lines; what people call it is a comment."""
     written = f" # {_one_line(site.written)}" if site.written != site.name else ""
-    return f"  - name: {site.name}{written}\n    type: client\n    org: {site.organization}\n"
+    name, organization = _quoted(site.name), _quoted(site.organization)
+    return f"  - name: {name}{written}\n    type: client\n    org: {organization}\n"
 
 
 def person_text(person: Person) -> str:
     """One person's lines."""
-    return f"  - name: {person.name}\n    type: admin\n    org: {HUB}\n    role: {person.role}\n"
+    name, hub, role = _quoted(person.name), _quoted(HUB), _quoted(person.role)
+    return f"  - name: {name}\n    type: admin\n    org: {hub}\n    role: {role}\n"
 
 
 def profile_text(wanted: Project) -> str:
     """What `nvflare cert init` and `nvflare cert approve` know of the project."""
     return (
         "# For `nvflare cert init` and `nvflare cert approve`; see docs/keys-stay-at-home.md.\n"
-        f"name: {wanted.name}\nscheme: grpc\nconnection_security: mtls\n"
-        f"server:\n  host: {wanted.server}\n"
+        f"name: {_quoted(wanted.name)}\nscheme: grpc\nconnection_security: mtls\n"
+        f"server:\n  host: {_quoted(wanted.server)}\n"
         f"  fed_learn_port: {wanted.port}\n  admin_port: {wanted.port}\n"
     )
 
@@ -117,7 +121,7 @@ def request_texts(wanted: Project) -> Iterator[tuple[str, str]]:
 
     The builders in it are those that `nvflare package` uses there.
     """
-    server = f"  - name: {wanted.server}\n    type: server\n    org: {HUB}\n"
+    server = f"  - name: {_quoted(wanted.server)}\n    type: server\n    org: {_quoted(HUB)}\n"
     ports = f"    fed_learn_port: {wanted.port}\n    admin_port: {wanted.port}\n"
     blocks = [
         (wanted.server, server + ports),
@@ -138,7 +142,7 @@ def _request_text(project: str, name: str, block: str) -> str:
     return (
         f"# {name} makes its own private key from this, and keeps it:\n"
         f"#   nvflare cert request -p {name}.yml\n"
-        f"name: {project}\ndescription: a participant of {project}\n"
+        f"name: {_quoted(project)}\ndescription: {_quoted(f'a participant of {project}')}\n"
         f"participants:\n{block}"
         "builders:\n"
         "  - path: nvflare.lighter.impl.workspace.WorkspaceBuilder\n"
@@ -148,10 +152,15 @@ def _request_text(project: str, name: str, block: str) -> str:
     )
 
 
+def _quoted(name: str) -> str:
+    """A text to YAML, whatever it says."""
+    return json.dumps(name)
+
+
 def _one_line(words: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in words).split())
 
 
 def retired_line(indent: str, names: Sequence[str]) -> str:
     """The one line of the file that names who is refused."""
-    return f"{indent}retired: [{', '.join(names)}] # {REFUSED}"
+    return f"{indent}retired: [{', '.join(_quoted(name) for name in names)}] # {REFUSED}"

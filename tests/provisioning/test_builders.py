@@ -148,6 +148,7 @@ def test_a_workspace_that_was_opened_to_others_makes_no_more_kits(made: Path):
     [
         (lambda data: data["participants"][-1].update(role="super"), "role 'super'"),
         (lambda data: data["builders"][-1]["args"].update(retired=["hosp-B"]), "is retired"),
+        (lambda data: data["builders"][-1]["args"].update(retired=[None]), "quote the names"),
         (lambda data: data["builders"][2]["args"].update(valid_days=0), "number of days"),
     ],
 )
@@ -159,3 +160,14 @@ def test_what_would_undo_our_rules_makes_no_kits(made: Path, tmp_path: Path, cha
     assert done.returncode != 0
     assert told in done.stdout + done.stderr
     assert not list(tmp_path.glob("workspace/hearts/prod_*"))
+
+
+def test_flare_makes_kits_of_names_that_yaml_takes_for_something_else(tmp_path: Path):
+    names = ["null", "yes", "12"]
+    people = (["ann@uni.org"], ["omar@uni.org"], ["ida@uni.org"])
+    make_project(project("on", "10", 8103, names, *people), tmp_path / "on")
+    done = run_provision(tmp_path / "on")
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = tmp_path / "on" / "workspace" / "on" / "prod_00"
+    for name, file in (("10", "server.crt"), *((name, "client.crt") for name in names)):
+        assert read_certificate(made / name / "startup" / file).name == name

@@ -98,6 +98,42 @@ def test_a_name_cannot_bring_lines_into_the_file():
     assert [one["name"] for one in data["participants"]][1:3] == ["hosp-a", "ann@uni.org"]
 
 
+NO_TEXTS = ("null", "yes", "12", "1e3", "1_000", "0x1F", "Off")  # to YAML, without quotes
+
+
+def test_names_that_yaml_takes_for_something_else_stay_names(tmp_path: Path):
+    wanted = hearts(name="on", server="10", sites=list(NO_TEXTS))
+    made = make_project(wanted, tmp_path / "on", keys_at_home=True)
+    data = yaml.safe_load(made.file.read_text())
+    assert data["name"] == "on"
+    assert [one["name"] for one in data["participants"]][:-3] == ["10", *NO_TEXTS]
+    assert [one["org"] for one in data["participants"]][1:-3] == list(NO_TEXTS)
+    profile = yaml.safe_load((made.folder / "profile.yml").read_text())
+    assert (profile["name"], profile["server"]["host"]) == ("on", "10")
+    for name in ("10", *NO_TEXTS):
+        asked = yaml.safe_load((made.folder / "requests" / f"{name}.yml").read_text())
+        assert (asked["name"], asked["participants"][0]["name"]) == ("on", name)
+
+
+@pytest.mark.parametrize("name", NO_TEXTS)
+def test_such_a_name_comes_and_goes_and_is_remembered_as_it_is(tmp_path: Path, name: str):
+    file = read_project(make_project(hearts(), tmp_path / "hearts").file)
+    larger = file.with_block(site_text(hospital(name)), "client")
+    assert larger.types[name] == "client"
+    assert larger.without(name).text == file.text
+    assert larger.without(name).retiring(name).retiring("omar@uni.org").retired[0] == name
+
+
+@pytest.mark.parametrize("old", ['name: "hosp-B"', 'name: "hearts"', "retired: []"])
+def test_a_name_that_is_no_text_is_refused_where_somebody_wrote_it(tmp_path: Path, old: str):
+    path = make_project(hearts(), tmp_path / "hearts").file
+    new = "retired: [no]" if old == "retired: []" else "name: no"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ProvisionError, match="the name False, which is no text to YAML"):
+        read_project(path).retired  # noqa: B018
+
+
 def test_a_project_lies_in_a_folder_of_its_owner_alone(tmp_path: Path):
     made = make_project(hearts(), tmp_path / "hearts")
     assert made.folder.stat().st_mode & 0o077 == 0
@@ -131,8 +167,11 @@ def test_each_participants_lines_can_be_taken_out(tmp_path: Path, name: str):
 
 def test_lines_that_somebody_added_go_with_their_participant(tmp_path: Path):
     path = make_project(hearts(), tmp_path / "hearts").file
-    more = "    org: hosp_B\n    components:\n      resource_manager:\n        args: {gpus: 1}\n"
-    path.write_text(path.read_text().replace("    org: hosp_B\n", more))
+    more = (
+        '    org: "hosp_B"\n'
+        + "    components:\n      resource_manager:\n        args: {gpus: 1}\n"
+    )
+    path.write_text(path.read_text().replace('    org: "hosp_B"\n', more))
     assert "gpus" not in read_project(path).without("hosp-B").text
 
 
