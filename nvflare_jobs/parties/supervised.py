@@ -32,6 +32,7 @@ POLL_S = 0.2  # how often a waiting thread looks whether the job was stopped
 STOP_S = 10.0  # to finish what cannot be interrupted, once the job was stopped
 END_S = 20.0  # to let go of the ledger
 KEEP_S = 60.0  # to check and keep a message
+TOO_BUSY = "the site's training process is too busy"
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Supervised:
         self._changed = threading.Condition()
         self._child: Child | None = None
         self._listening = False
+        self._catching_up: Child | None = None  # which is being given what was held
         self._held = Held()
         self._begun = -1  # the newest round of which a process may have begun something
         self._deaths = 0  # in a row
@@ -132,6 +134,8 @@ class Supervised:
         """
         while True:
             with self._changed:
+                if not self._changed.wait_for(lambda: self._catching_up is None, KEEP_S):
+                    raise _rejected(header, TOO_BUSY)
                 if self._refusal or self._closing:
                     raise _rejected(header, "the site takes no further part in this job")
                 if not self._listening or self._child is None:
@@ -144,10 +148,35 @@ class Supervised:
             except ChildGone:
                 continue
             except NotYet:
-                raise _rejected(header, "the site's training process is too busy") from None
+                raise _rejected(header, TOO_BUSY) from None
             if refusal:
                 raise MessageRejected(str(refusal))
             return None
+
+    def _hand_over(self, child: Child) -> None:
+        """Give the process what was held, one by one; meanwhile all else waits behind it.
+
+        The thread that reads must not do it: the process answers, and may wait until that is read.
+        What is in the hands of a process that dies is lost, since it may have died of it.
+        """
+        while (data := self._next_held(child)) is not None:
+            try:
+                child.ask(pipe.MESSAGE, data).result(KEEP_S)
+            except ChildGone:
+                return
+            except NotYet:
+                logger.warning("the training process has not yet kept a message that was held")
+
+    def _next_held(self, child: Child) -> Payload | None:
+        """None where it is gone, or has everything, and listens from now on."""
+        with self._changed:
+            if self._catching_up is not child:
+                return None
+            data = self._held.take_next()
+            if data is None:
+                self._catching_up, self._listening = None, True
+                self._changed.notify_all()
+            return data
 
     def _send(self, child: Child, head: Mapping[str, Any], data: bytes) -> None:
         how, why = pipe.SENT, ""
@@ -208,7 +237,8 @@ class Supervised:
             logger.error("unexpected error", exc_info=error)
             child.kill()
         with self._changed:
-            self._listening = False
+            self._listening, self._catching_up = False, None
+            self._changed.notify_all()
         mail.shutdown(wait=False, cancel_futures=True)
         return child.bury()
 
@@ -221,9 +251,10 @@ class Supervised:
         elif kind == pipe.LISTENING:
             with self._changed:
                 self._begun = max(self._begun, int(head["next_round"]) - 1)
-                self._held.hand_over(lambda data: child.ask(pipe.MESSAGE, data))
-                self._listening = True
-                self._changed.notify_all()
+                self._catching_up = child
+            threading.Thread(
+                target=self._hand_over, args=(child,), daemon=True, name="fedefm-held"
+            ).start()
         else:
             child.answered(head)
 

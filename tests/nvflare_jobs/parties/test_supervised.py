@@ -38,7 +38,7 @@ print("life", life, flush=True)
 behavior = order["terms"]
 if behavior == "dies at start" or (behavior == "dies at start once" and life == 0):
     os.kill(os.getpid(), signal.SIGKILL)
-while behavior == "waits to listen" and not (folder / "go").exists():
+while behavior in ("waits to listen", "keeps slowly") and not (folder / "go").exists():
     time.sleep(0.02)
 pipe.send("listening", next_round=0)
 kept = []
@@ -54,6 +54,9 @@ while True:
         kept.append(payload.decode())
         if payload == b"poison" and life == 0:
             os._exit(7)
+        if behavior == "keeps slowly":
+            (folder / "keeping").touch()
+            time.sleep(0.3)
         late = payload == b"late"
         pipe.send("kept", number=head["number"], answer="too late" if late else "")
     if kind == "outcome":
@@ -221,12 +224,45 @@ def test_mail_waits_for_the_next_process_but_not_for_a_round_that_is_missed(
         ask(site, ROUND, round=5, do="die")
     with pytest.raises(MessageRejected, match=r"\(round 5, weights\).*died in this round"):
         site.take(header(5), b"missed")
-    for number in range(10):
+    for number in range(8):
         site.take(header(6), f"mail {number}".encode())
+    with pytest.raises(MessageRejected, match="too much is waiting"):  # no older mail is lost
+        site.take(header(6), b"one more")
     site.take(header(6, "hosp-c"), b"other")
     (tmp_path / "go").touch()
     kept = ask(site, ROUND, round=6)["kept"]
-    assert kept == [*(f"mail {number}" for number in range(2, 10)), "other"]
+    assert kept == [*(f"mail {number}" for number in range(8)), "other"]
+
+
+def test_much_mail_is_handed_over_while_the_process_answers(start, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("nvflare_jobs.parties.pipe.STUCK_S", 3)
+    site = start("waits to listen")
+    sent = [f"{sender} {number}" for sender in range(200) for number in range(8)]
+    for text in sent:
+        site.take(header(0, text.split()[0]), text.encode())
+    (tmp_path / "go").touch()
+    told = ask(site, ROUND)
+    assert told["life"] == 0
+    assert told["kept"] == sent
+
+
+def test_mail_that_comes_during_the_handing_over_waits_behind(start, tmp_path) -> None:
+    site = start("keeps slowly")
+    for number in range(4):
+        site.take(header(0), f"held {number}".encode())
+    (tmp_path / "go").touch()
+    until((tmp_path / "keeping").exists)
+    site.take(header(0), b"came meanwhile")
+    assert ask(site, ROUND)["kept"] == [*(f"held {n}" for n in range(4)), "came meanwhile"]
+
+
+def test_one_that_dies_of_held_mail_leaves_the_rest_of_it_to_the_next(start, tmp_path) -> None:
+    site = start("waits to listen")
+    for data in (b"before", b"poison", b"after"):
+        site.take(header(0), data)
+    (tmp_path / "go").touch()
+    told = ask(site, ROUND)
+    assert (told["life"], told["kept"]) == (1, ["after"])
 
 
 def test_no_more_mail_is_held_than_memory_allows(start, tmp_path, monkeypatch) -> None:
