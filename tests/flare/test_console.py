@@ -208,9 +208,10 @@ def test_the_guides_python_leaves_the_same_model(
 ) -> None:
     (federation.folder / "guide.py").write_text(guides_python(federation))
     told = federation.python("guide.py").stdout
-    (number,) = re.findall(r"job ([0-9a-f-]{36})\s", told)
+    (number,) = re.findall(r"^job ([0-9a-f-]{36})$", told, re.M)
+    (taken,) = re.findall(r"^result in (.+)$", told, re.M)
     assert federation.status(number) == COMPLETED
-    folder = federation.download(number)
+    (folder,) = Path(taken).glob("**/fedefm_run")
     assert model_of(folder) == model_of(by_console)
 
 
