@@ -44,7 +44,18 @@ class PrivacyError(FedEFMError):
 
 
 class BudgetExhausted(PrivacyError):
-    """The ledger has too little epsilon left for what was asked."""
+    """The ledger has too little epsilon left for what was asked.
+
+    ``without_figures`` says so to those who may not know what the ledger holds.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        without_figures: str = "too little epsilon is left; ask the site's privacy officer",
+    ) -> None:
+        super().__init__(sentence)
+        self.without_figures = without_figures
 
 
 class PolicyRefused(PrivacyError):

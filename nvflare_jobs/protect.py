@@ -98,7 +98,8 @@ def closed_on_error(ledger: Ledger, site: str) -> Iterator[None]:
         yield
     except PrivacyError as error:
         ledger.close()
-        raise type(error)(f"site {site!r}: {error}") from None
+        error.args = (f"site {site!r}: {error}",)  # a new one would lack what else it carries
+        raise
     except BaseException:
         ledger.close()
         raise

@@ -41,7 +41,7 @@ from fedefm.train.workshop import find_sites, holdings, resolve
 from nvflare_jobs.jobs.pretrain import export_job
 from nvflare_jobs.parties.heads import HEADS_FILE
 from nvflare_jobs.parties.places import STATUS_FILE
-from nvflare_jobs.parties.reasons import tell_reason
+from nvflare_jobs.parties.reasons import ALL, tell_reason
 from nvflare_jobs.parties.terms import Terms, terms_for
 from nvflare_jobs.simulator_process import SimulatorProcess, server_folder
 
@@ -113,7 +113,7 @@ def _refuse_hopeless(terms: Terms, site_files: Mapping[str, Path]) -> None:
         try:
             refuse_unaffordable(site, path, run, efforts(run, schedule, site))
         except FedEFMError as error:
-            refused[site] = tell_reason(error)
+            refused[site] = tell_reason(error, ALL)
     check_quorum("start", terms.sites, refused, run.federation.quorum)
 
 

@@ -67,7 +67,7 @@ def _of_ledger(site: SiteConfig) -> Iterator[str]:
     if site.ledger is None:
         yield (
             "it keeps no epsilon ledger, and nothing is trained privately without one; name a "
-            "file for it in the site file, such as `ledger: /var/lib/fedefm/ledger.sqlite`"
+            "file for it in the site file, such as `ledger: ledger.sqlite`"
         )
 
 

@@ -10,7 +10,7 @@ import fedefm.model  # noqa: F401 - before anything imports torchvision
 from fedefm.config import RunConfig, SiteConfig, read_site
 from fedefm.data.loading import training_rows
 from fedefm.data.manifest import Manifest
-from fedefm.errors import ConfigError, DataError, PolicyRefused
+from fedefm.errors import ConfigError, PolicyRefused
 from fedefm.train.assemble import check_share, find_manifest
 from fedefm.train.effort import efforts
 from nvflare_jobs.admission.question import Question
@@ -40,14 +40,14 @@ def refuse_unwelcome(question: Question) -> None:
     refuse_ungated(site, local, question.scope)
     site_file = places.site_file(site, local)
     settings = read_site(site_file)
-    manifest = _manifest(site, site_file, settings, terms.run)
+    manifest = _manifest(site_file, settings, terms.run)
     _refuse_spending(question, site_file, settings, terms, manifest)
     _refuse_images(site, settings, terms.run, manifest)
     if terms.run.privacy.secagg is not None:
         refuse_unhidden({site: site_file}, terms.run, terms.plan())
 
 
-def _manifest(site: str, site_file: Path, settings: SiteConfig, run: RunConfig) -> Manifest | None:
+def _manifest(site_file: Path, settings: SiteConfig, run: RunConfig) -> Manifest | None:
     """Of the run's dataset, with something to train on; None where nobody needs to look into it.
 
     That is in a private run at a site that has published how many patients and which labels it has.
@@ -56,11 +56,8 @@ def _manifest(site: str, site_file: Path, settings: SiteConfig, run: RunConfig) 
     entry = settings.datasets.get(run.dataset)
     if run.privacy.dp is not None and entry and entry.patients and entry.labels is not None:
         return None
-    try:
-        manifest = find_manifest(site_file, run.dataset)
-        training_rows(manifest)
-    except DataError as error:
-        raise _unusable(site, run.dataset) from error
+    manifest = find_manifest(site_file, run.dataset)
+    training_rows(manifest)
     return manifest
 
 
@@ -76,10 +73,7 @@ def _refuse_spending(
     saved = SavedRun(site, places.state_folder(site, run.name, Path(question.kit)), terms)
     begin = max(saved.rounds(), default=0) if terms.resume else 0
     ahead = efforts(run, terms.plan().schedule, site, begin)
-    try:
-        refuse_unaffordable(site, site_file, run, ahead, saved.run_id, manifest)
-    except DataError as error:
-        raise _unusable(site, run.dataset) from error
+    refuse_unaffordable(site, site_file, run, ahead, saved.run_id, manifest)
     if run.privacy.dp is not None and settings.ledger is not None:
         if (site_file.parent / settings.ledger).is_file():
             return  # opened and verified just now
@@ -110,11 +104,3 @@ def _refuse_labels(site: str, labels: set[str], run: RunConfig) -> None:
             f"site {site!r} has images of {', '.join(unknown[:8])} in dataset {run.dataset!r}, and "
             "model.classes does not name them; add them, or ask the site for a dataset without them"
         )
-
-
-def _unusable(site: str, dataset: str) -> DataError:
-    """Rows and paths stay at the site: a path may say more than it should."""
-    return DataError(
-        f"site {site!r} cannot use its manifest of dataset {dataset!r}; its owner sees why in the "
-        "site's log, or with `fedefm provision preflight` in the site's kit"
-    )

@@ -9,6 +9,7 @@ if they are enough. A veto of FLARE's resource check would be tried again for ho
 import io
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nvflare.apis.fl_component import FLComponent
@@ -18,9 +19,11 @@ from nvflare.apis.job_def import JobMetaKey
 from nvflare.apis.workspace import Workspace
 from nvflare.private.fed.utils.app_deployer import AppDeployer
 
+from fedefm.config import SITE_FILE
 from fedefm.errors import ConfigError
 from nvflare_jobs.admission.checks import refuse_unwelcome
 from nvflare_jobs.admission.question import Question
+from nvflare_jobs.parties import places
 from nvflare_jobs.parties.deployed import (
     CONFIG,
     LONGEST,
@@ -29,7 +32,7 @@ from nvflare_jobs.parties.deployed import (
     refuse_own_launch,
     stranger,
 )
-from nvflare_jobs.parties.reasons import tell_reason
+from nvflare_jobs.parties.reasons import discretion_of, tell_reason
 
 
 class BudgetGuard(AppDeployer, FLComponent):
@@ -54,7 +57,8 @@ class BudgetGuard(AppDeployer, FLComponent):
             refuse_own_launch(job_meta)
             refuse_unwelcome(_question(_config(app_data), job_meta, workspace, fl_ctx))
         except Exception as error:  # in doubt the job does not run
-            return tell_reason(error)
+            site_file = Path(workspace.get_site_config_dir()) / SITE_FILE
+            return tell_reason(error, discretion_of(site_file, places.simulated()))
         return str(super().deploy(workspace, job_id, job_meta, app_name, app_data, fl_ctx) or "")
 
 

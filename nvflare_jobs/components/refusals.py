@@ -88,5 +88,5 @@ def require_ledger(site: str, fl_ctx: FLContext, run: RunConfig) -> None:
     if private and settings.ledger is None:
         raise PolicyRefused(
             f"site {site!r} runs nothing privately without its epsilon ledger; name a file for it "
-            "in the site file, such as `ledger: /var/lib/fedefm/ledger.sqlite`"
+            "in the site file, such as `ledger: ledger.sqlite`"
         )

@@ -34,7 +34,7 @@ from nvflare_jobs.parties.heads import KNOWN_HEADS
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import Credentials
 from nvflare_jobs.parties.party import Party
-from nvflare_jobs.parties.reasons import tell_reason as tell_reason
+from nvflare_jobs.parties.reasons import discretion_of, tell_reason, without_places
 from nvflare_jobs.parties.reports import report_of
 from nvflare_jobs.parties.saved_run import SavedRun
 from nvflare_jobs.parties.tasks import DISMISS, MEASURE, PUBLISH, READY, ROUND
@@ -71,6 +71,7 @@ class SiteWork:
     ) -> None:
         self.name, self.terms = name, terms
         self._settings: SiteConfig = read_site(site_file)
+        self._discretion = discretion_of(site_file, simulated)
         self._check_policy(encrypted, simulated)
         self._guard = _guard(name, site_file, terms, job)
         self._tellable = tellable(self._settings.policy, terms.run)
@@ -198,7 +199,7 @@ class SiteWork:
             self._site.finish_round()
         else:
             self._site.load_state(before)
-            reason = tell_reason(outcome.error)
+            reason = self._reason(outcome.error)
         self._saved.save(round_index + 1, self._site.state())
         report = self._allowed(report_of(outcome, reason))
         federation = self.terms.run.federation
@@ -230,7 +231,7 @@ class SiteWork:
         self._saved.note(measured=round_index)
         steps = measurement.site(self._site, round_index, self._summable(self._measured))
         outcome = self._played(party, steps, round_index, silent)
-        reason = tell_reason(outcome.error) if outcome.error else None
+        reason = self._reason(outcome.error) if outcome.error else None
         outcome.result = None
         return self._allowed(report_of(outcome, reason)) | self._of_ledger()
 
@@ -253,7 +254,7 @@ class SiteWork:
             return RoundStats()
 
         outcome = self._played(party, steps(), last, silent)
-        reason = tell_reason(outcome.error) if outcome.error else None
+        reason = self._reason(outcome.error) if outcome.error else None
         report = self._allowed(report_of(outcome, reason))
         if weights:
             models = {"global": self._shared(weights[0])}
@@ -301,7 +302,8 @@ class SiteWork:
     ) -> Outcome[RoundStats]:
         """What became of ``steps``, with the troubles of its secure sums."""
         outcome = party.play(steps, round_index, silent)
-        outcome.rejected = few(self._troubles + outcome.rejected)
+        troubles = few(self._troubles + outcome.rejected)
+        outcome.rejected = [without_places(trouble, self._discretion) for trouble in troubles]
         self._troubles.clear()
         return outcome
 
@@ -377,6 +379,9 @@ class SiteWork:
         return replace(
             stats, loss=loss, similarity=stats.similarity if "similarity" in allowed else {}
         )
+
+    def _reason(self, error: Exception) -> str:
+        return tell_reason(error, self._discretion)
 
     def _allowed(self, report: dict[str, Any]) -> dict[str, Any]:
         """The report without what the site's policy keeps. Bytes are seen by the relay anyway."""

@@ -40,10 +40,14 @@ def refuse_overspending(
         return
     now = totals(spent, reserved, budget)
     alone = epsilon(wanted, budget.delta, budget.adjacency)
+    steps = sum(wanted.values())
     raise BudgetExhausted(
         f"dataset {dataset.name!r} may spend epsilon {budget.cap:g} at delta {budget.delta:g}: "
         f"{now.spent:.3f} is spent, {now.reserved:.3f} reserved by open plans, {now.left:.3f} left."
-        f" This run wants {alone:.3f} ({sum(wanted.values())} steps), together {everything:.3f}. "
+        f" This run wants {alone:.3f} ({steps} steps), together {everything:.3f}. "
         "Train fewer steps or with more noise, wait for open plans to end, or ask the privacy "
-        "officer for a higher cap in the site file"
+        "officer for a higher cap in the site file",
+        f"this run wants epsilon {alone:.3f} ({steps} steps), which would exceed what the site's "
+        "epsilon cap leaves. Train fewer steps or with more noise, or ask the site's privacy "
+        "officer",
     )

@@ -138,7 +138,9 @@ JOBS = (
         AT_SERVER,
         "it wants to run 'nvflare.app_common.workflows.fedavg.FedAvg' at the server",
     ),
-    Hostile("path-as-dataset", terms(run__dataset="/etc/passwd"), AT_SITE, "dataset '/etc/passwd'"),
+    Hostile(
+        "path-as-dataset", terms(run__dataset="/etc/passwd"), AT_SITE, "names a place on the site"
+    ),
     Hostile("path-as-start", terms(model__start="../weights"), AT_SERVER, "model.start"),
     Hostile("path-as-topology", terms(federation__topology="../own.gml"), AT_SERVER, "is a path"),
     Hostile("path-as-name", terms(run__name="../../local"), AT_SERVER, "run.name = '../../local'"),
@@ -155,7 +157,7 @@ JOBS = (
         "little-noise",
         terms(privacy__dp={"noise_multiplier": 0.3, "delta": 1e-2, "patients_per_step": 6}),
         AT_SITE,
-        "may spend epsilon 8",
+        "exceed what the site's epsilon cap leaves",
     ),
     Hostile("no-privacy", terms(privacy__dp=None), AT_SITE, "caps epsilon at 8"),
     Hostile("claim-below-spend", meta(epsilon=0.01), AT_SUBMISSION, "claims epsilon"),

@@ -6,7 +6,7 @@ from scripted_server import meta
 from nvflare_jobs.admin.job_facts import OVER, RUNNING, WAITING, facts_of
 from nvflare_jobs.admin.outcome import outcome_of
 
-BUDGET = "BudgetExhausted: dataset 'pretraining' may spend epsilon 8 at delta 0.01"
+BUDGET = "BudgetExhausted: this run wants epsilon 6.999 (4 steps), which would exceed"
 
 
 @pytest.mark.parametrize(

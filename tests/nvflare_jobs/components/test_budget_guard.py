@@ -52,18 +52,40 @@ def test_a_job_that_exceeds_what_is_left_is_refused_and_leaves_no_trace(
     kit, tiny_run, steps_before
 ) -> None:
     cap = WHOLE * (1.001 if steps_before else 0.999)
-    kit.set(policy={"epsilon_cap": cap})
+    kit.set(policy={"epsilon_cap": cap, "allowed_metrics": ["budget"]})
     for _ in range(steps_before):
         kit.spend(run_id="1f" * 16)
     before = files(kit)
     told = deploy(kit, kit.private(tiny_run))
     assert told.startswith("BudgetExhausted: ")
+    assert "may spend epsilon" in told
     assert f"({STEPS} steps)" in told
     assert files(kit) == before
 
 
+def test_what_is_left_is_told_to_the_sites_own_log_alone_where_the_site_keeps_its_budget(
+    kit, tiny_run, caplog
+) -> None:
+    kit.set(policy={"epsilon_cap": WHOLE * 0.999})
+    told = deploy(kit, kit.private(tiny_run))
+    assert told == (
+        f"BudgetExhausted: this run wants epsilon {WHOLE:.3f} ({STEPS} steps), which would exceed "
+        "what the site's epsilon cap leaves. Train fewer steps or with more noise, or ask the "
+        "site's privacy officer"
+    )
+    assert f"may spend epsilon {WHOLE * 0.999:g}" in caplog.text
+
+
+def test_files_of_the_site_are_named_without_their_folders(kit, tiny_run) -> None:
+    unknown = kit.private(tiny_run).model_copy(update={"dataset": "angiography"})
+    told = deploy(kit, unknown)
+    assert "is not in fedefm_site.yaml, which knows pretraining" in told
+    kit.site_file.write_text("datasets: [")
+    assert deploy(kit, unknown).startswith("ConfigError: site file fedefm_site.yaml is not YAML")
+
+
 def test_what_open_plans_of_others_reserve_is_not_left(kit, tiny_run) -> None:
-    kit.set(policy={"epsilon_cap": WHOLE * 1.5})
+    kit.set(policy={"epsilon_cap": WHOLE * 1.5, "allowed_metrics": ["budget"]})
     with kit.ledger() as ledger:
         others = RunLabel("1f" * 16, "another")
         ledger.plan(kit.patients, others, STEP, 8, Budget(None, 1e-5, "add_or_remove_one"))
@@ -114,7 +136,9 @@ def test_a_ledger_in_doubt_refuses(kit, tiny_run) -> None:
     shutil.copy(ledger, kit.root / "older.sqlite")
     kit.spend()
     shutil.copy(kit.root / "older.sqlite", ledger)
-    assert "restored from an older copy" in deploy(kit, kit.private(tiny_run))
+    told = deploy(kit, kit.private(tiny_run))
+    assert "restored from an older copy" in told
+    assert str(kit.root) not in told
 
 
 def test_what_is_no_job_of_this_project_is_refused(kit, tiny_run) -> None:

@@ -25,7 +25,7 @@ from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import Credentials, PartiesRoot
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
-from nvflare_jobs.parties.reasons import tell_reason
+from nvflare_jobs.parties.reasons import ALL, tell_reason
 from nvflare_jobs.parties.site_work import SiteWork
 from nvflare_jobs.parties.supervised import Supervised
 from nvflare_jobs.parties.terms import Terms, terms_for
@@ -120,7 +120,7 @@ class Job:
             self.before(site, task, numbers)
             return self._work(site).answer(task, numbers, self.parties[site])
         except Exception as error:
-            return {"refused": tell_reason(error)}
+            return {"refused": tell_reason(error, ALL)}
 
     def _work(self, site: str) -> SiteWork:
         with self.building:  # a model's seed is the process's; real sites have one each
@@ -183,7 +183,7 @@ class KilledJob(Job):
             self.before(site, task, numbers)
             return self.sites[site].ask(task, numbers, lambda: False)
         except Exception as error:
-            return {"refused": tell_reason(error)}
+            return {"refused": tell_reason(error, ALL)}
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from fedefm.config import RunConfig
-from fedefm.errors import BudgetExhausted, ConfigError, DataError, PolicyRefused
+from fedefm.errors import BudgetExhausted, ConfigError, PolicyRefused
 from fedefm.train.exchange import RoundStats
 from fedefm.train.simulate import Outcome
 from nvflare_jobs.parties.reports import report_of
-from nvflare_jobs.parties.site_work import SiteWork, tell_reason
+from nvflare_jobs.parties.site_work import SiteWork
 from nvflare_jobs.parties.terms import terms_for
 from privacy.ledger import Dataset, Ledger
 
@@ -58,11 +58,6 @@ def test_refuses_a_dataset_that_it_does_not_have(hospitals, tmp_path, tiny_run) 
 def test_cannot_resume_what_it_has_not_saved(hospitals, tmp_path, tiny_run) -> None:
     with pytest.raises(ConfigError, match="cannot go on after round 3"):
         work(hospitals, tmp_path, tiny_run).start(3)
-
-
-def test_tells_why_it_failed_without_the_words_of_others() -> None:
-    assert tell_reason(DataError("row 3 cannot be read")) == "DataError: row 3 cannot be read"
-    assert "Doe" not in tell_reason(KeyError("Jane Doe"))
 
 
 def private(run):
