@@ -7,6 +7,7 @@ if they are enough. A veto of FLARE's resource check would be tried again for ho
 """
 
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,8 @@ from nvflare_jobs.parties.deployed import (
 )
 from nvflare_jobs.parties.reasons import discretion_of, tell_reason
 
+JOB_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 
 class BudgetGuard(AppDeployer, FLComponent):
     """Deploys only jobs that the site's policy and ledger allow.
@@ -53,6 +56,7 @@ class BudgetGuard(AppDeployer, FLComponent):
     ) -> str:
         """Empty, or why the site refuses the job; then nothing of it is on the disk."""
         try:
+            _refuse_folder(job_id)
             refuse_claims(job_meta)
             refuse_own_launch(job_meta)
             refuse_unwelcome(_question(_config(app_data), job_meta, workspace, fl_ctx))
@@ -60,6 +64,12 @@ class BudgetGuard(AppDeployer, FLComponent):
             site_file = Path(workspace.get_site_config_dir()) / SITE_FILE
             return tell_reason(error, discretion_of(site_file, places.simulated()))
         return str(super().deploy(workspace, job_id, job_meta, app_name, app_data, fl_ctx) or "")
+
+
+def _refuse_folder(job_id: str) -> None:
+    """FLARE clears the folder of this name in the kit, whatever is in it."""
+    if not JOB_ID.fullmatch(job_id):
+        raise ConfigError(f"{job_id[:64]!r} is no id that FLARE gives to a job")
 
 
 def _question(

@@ -24,7 +24,8 @@ from privacy.identity import ThrowAwayRoot
 from privacy.ledger import Budget, Dataset, Ledger, RunLabel
 from privacy.mechanism import Mechanism
 
-SITES = ("hosp-a", "hosp-b", "hosp-c")
+SITES = ("hosp-a", "hosp-b", "hosp-c")from provisioning.kit_files import DOORKEEPER, PARENT_FILE
+
 SITE, JOB, RUN_ID = "hosp-a", "3f6c2a90-0000-4000-8000-000000000001", "0f" * 16
 PATIENTS = Dataset("pretraining", "patient")
 STEP = Mechanism(2.0, 0.5, 12, 12)
@@ -128,6 +129,8 @@ def kit(tmp_path: Path, hospitals: Path, monkeypatch: pytest.MonkeyPatch) -> Kit
     manifest = str(hospitals / SITE / "manifest.csv")
     settings = {"datasets": {"pretraining": {"manifest": manifest}}, "ledger": "ledger.sqlite"}
     made.site_file.write_text(yaml.safe_dump(settings))
+    parent = {"format_version": 2, "components": [DOORKEEPER]}
+    (made.root / "local" / PARENT_FILE).write_text(json.dumps(parent))
     (made.root / "local" / "privacy.json").write_text(json.dumps(PRIVACY))
     issuer = ThrowAwayRoot()
     issuer.issue(SITE)

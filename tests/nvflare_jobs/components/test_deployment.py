@@ -55,6 +55,13 @@ def test_a_dataset_that_the_site_does_not_have(kit, tiny_run) -> None:
     assert told.startswith("ConfigError: dataset 'angiography' is not in")
 
 
+@pytest.mark.parametrize("name", ["local", "fedefm_state", "startup", "..", ""])
+def test_a_job_that_is_called_as_a_folder_of_the_kit(kit, tiny_run, name: str) -> None:
+    packed = kit.packed(kit.app_of(tiny_run))
+    told = BudgetGuard().deploy(kit.workspace, name, {}, "app", packed, kit.context)
+    assert told == f"ConfigError: {name!r} is no id that FLARE gives to a job"
+
+
 def test_a_site_without_a_site_file(kit, tiny_run) -> None:
     kit.site_file.unlink()
     assert "has no fedefm_site.yaml" in deploy(kit, tiny_run)

@@ -11,6 +11,7 @@ from fedefm.errors import ConfigError, FedEFMError, PolicyRefused
 from nvflare_jobs.components.gate_filter import GateFilter
 from nvflare_jobs.components.refusals import refuse_unguarded
 from nvflare_jobs.parties import places
+from provisioning.kit_files import PARENT_FILE
 
 SITES = ("hosp-a", "hosp-b", "hosp-c")
 
@@ -59,6 +60,13 @@ def test_no_run_begins_without_encryption_or_gate_whatever_the_policy(
     terms = deployed(kit, kit.private(tiny_run) if private else tiny_run)
     with pytest.raises(PolicyRefused, match=f"^site 'hosp-a' runs nothing {told}"):
         refuse_unguarded(context(kit, **lacking), terms)
+
+
+def test_no_run_begins_where_the_sites_own_process_would_answer_anybody(kit, tiny_run) -> None:
+    terms = deployed(kit, tiny_run)
+    (kit.root / "local" / PARENT_FILE).write_text('{"format_version": 2, "components": []}')
+    with pytest.raises(PolicyRefused, match="^site 'hosp-a' runs nothing without its doorkeeper"):
+        refuse_unguarded(context(kit), terms)
 
 
 @pytest.mark.parametrize("policy", [{"require_dp": True}, {"epsilon_cap": 8.0}, None])
