@@ -4,6 +4,7 @@ import hashlib
 import json
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ class SavedRun:
         self.begun = read_begun(folder, job)
         self.run_id = self.begun.run_id if self.begun else known or secrets.token_hex(16)
         self._now = self.begun or Begun(job, self.run_id)
+
+    @property
+    def known_head(self) -> Mapping[str, Any] | None:
+        """The ledger's entry that the server remembered, as a process of this job was told."""
+        return self._now.known_head
 
     def rounds(self) -> list[int]:
         """Newest first; only states of the very run that this job goes on with."""

@@ -127,9 +127,8 @@ class SiteWork:
         when it is known from where it goes on. Raises what a ledger and a plan raise.
         """
         told: dict[str, Any] = {"saved": self._saved.rounds()}
-        self._saved.note(known_head=known_head)
+        self._saved.note(known_head=self._checked(known_head))  # whoever takes over relies on it
         if self._guard is not None:
-            self._guard.look_into_ledger(known_head)
             if not self.terms.resume and not self._has_begun():
                 self._guard.protect(0, self._saved.run_id, self._data.train)
         elif "images" in self._tellable:
@@ -166,6 +165,7 @@ class SiteWork:
         Where another process of this job was at work before, the site goes on from what that saved
         last, after the newest round that it had begun.
         """
+        self._look_again()
         if self._has_begun():
             self._take_over()
         elif rounds == 0:
@@ -282,18 +282,30 @@ class SiteWork:
             raise ProtocolError(
                 f"this job was published before at site {self.name!r}, or died in it"
             )
-        if self._guard is not None:
-            self._guard.look_into_ledger(begun.known_head)
         state = self._saved.newest_of_this_job(begun)
         self._build(self._next_round)
         if state is not None:
             self._site.load_state(state)
+
+    def _checked(self, known_head: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """What the server remembers, now or before: the ledger has it, or this raises."""
+        if self._guard is None:
+            return None
+        known = known_head or self._saved.known_head
+        self._guard.look_into_ledger(known)
+        return known
+
+    def _look_again(self) -> None:
+        """Into the ledger, where another process of this job was told what the server knows."""
+        if self._guard and self._guard.protection is None and self._saved.begun is not None:
+            self._guard.look_into_ledger(self._saved.known_head)
 
     def _give_back(self) -> None:
         """Nothing stays set aside for the run, also by another process before this one."""
         if self._guard is None:
             return
         if self._saved.begun is not None and not self._has_begun() and not self.terms.resume:
+            self._look_again()
             self._guard.protect(0, self._saved.run_id, self._data.train)
         self._guard.give_back()
 
