@@ -63,11 +63,10 @@ OUTCOMES_S = 5.0  # for sites' words on how a job ended: one that is dead would 
 ADMIN_TIMEOUT_S = 30.0  # within which sites must have checked a job that is deployed; FLARE has 10
 
 
-def harden_server(
-    kit: Path, heart_beat_timeout_s: int = HEART_BEAT_S, retired: Sequence[str] = ()
-) -> None:
-    """Complete the server's kit. ``retired`` sites and people are refused, for ever."""
-    local = kit / "local"
+def server_settings(
+    local: Path, heart_beat_timeout_s: int = HEART_BEAT_S
+) -> dict[str, dict[str, Any]]:
+    """What the files of a server's ``local`` say beside FLARE's defaults there, by name."""
     resources = _hardened(local, SERVER_CLASSES)
     for each in resources["servers"]:
         each["heart_beat_timeout"] = heart_beat_timeout_s
@@ -76,9 +75,29 @@ def harden_server(
     resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = f"{folder}/snapshots"
     (jobs,) = [each for each in resources["components"] if each["id"] == "job_manager"]
     jobs["args"]["uri_root"] = f"{folder}/jobs"
-    _write(local / "resources.json", resources)
     parent = {"format_version": 2, "app_validator": SERVER_GUARD, "components": [MADE_FOR]}
-    _write(local / PARENT_FILE, parent)
+    return {"resources.json": resources, PARENT_FILE: parent}
+
+
+def site_settings(local: Path) -> dict[str, dict[str, Any]]:
+    """What the files of a hospital's ``local`` say beside FLARE's defaults there, by name."""
+    resources = _hardened(local, ALLOWED_CLASSES)
+    (launcher,) = [each for each in resources["components"] if each["id"] == "process_launcher"]
+    launcher["path"] = LAUNCHER
+    return {
+        "resources.json": resources,
+        "authorization.json": authorization(),
+        "privacy.json": privacy_settings(),
+        PARENT_FILE: {"format_version": 2, "components": [*PARENT_COMPONENTS]},
+    }
+
+
+def harden_server(
+    kit: Path, heart_beat_timeout_s: int = HEART_BEAT_S, retired: Sequence[str] = ()
+) -> None:
+    """Complete the server's kit. ``retired`` sites and people are refused, for ever."""
+    for name, data in server_settings(kit / "local", heart_beat_timeout_s).items():
+        _write(kit / "local" / name, data)
     refuse_retired(kit, retired)
     _tell_folder(kit / "startup" / "sub_start.sh")
     _finish(kit, "server")
@@ -102,13 +121,8 @@ def refuse_retired(server_kit: Path, retired: Sequence[str]) -> None:
 def harden_site(kit: Path, name: str) -> None:
     """Complete a hospital's kit. A site file that is there already stays as it is."""
     local = kit / "local"
-    resources = _hardened(local, ALLOWED_CLASSES)
-    (launcher,) = [each for each in resources["components"] if each["id"] == "process_launcher"]
-    launcher["path"] = LAUNCHER
-    _write(local / "resources.json", resources)
-    _write(local / "authorization.json", authorization())
-    _write(local / "privacy.json", _privacy())
-    _write(local / PARENT_FILE, {"format_version": 2, "components": [*PARENT_COMPONENTS]})
+    for file, data in site_settings(local).items():
+        _write(local / file, data)
     if not (local / SITE_FILE).exists():
         (local / SITE_FILE).write_text(site_text(name), encoding="utf-8")
         (local / SITE_FILE).chmod(FILE)
@@ -144,7 +158,8 @@ def _hardened(local: Path, classes: Sequence[str]) -> dict[str, Any]:
     return resources
 
 
-def _privacy() -> dict[str, Any]:
+def privacy_settings() -> dict[str, Any]:
+    """What a hospital's ``privacy.json`` says: the gate looks at all that leaves."""
     scope = {
         "name": SCOPE,
         "properties": {},

@@ -90,17 +90,18 @@ def refused_people(permissions: Mapping[str, Any]) -> set[str]:
 def told_rights(permissions: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Role by right, in words, as FLARE evaluates such ``permissions``."""
     return {
-        role: {right: _told(rights, right) for right in COMMON}
+        role: {right: granted(rights, right) for right in COMMON}
         for role, rights in permissions.items()
     }
 
 
 def grants(permissions: Mapping[str, Any], role: str, right: str) -> bool:
     """Whether anybody with ``role`` has ``right`` anywhere."""
-    return _told(permissions.get(role, {}), right) != "no"
+    return granted(permissions.get(role, {}), right) != "no"
 
 
-def _told(rights: Any, right: str) -> str:
+def granted(rights: Any, right: str) -> str:
+    """In words, what a role with ``rights`` may do; "no" for nothing."""
     expression = rights.get(right, NOBODY) if isinstance(rights, Mapping) else rights
     each = [expression] if isinstance(expression, str) else list(expression)
     words = [" ".join(str(one).lower().split()) for one in each]

@@ -5,7 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedefm.errors import ProvisionError
+from provisioning.checking.as_made import check_as_made
 from provisioning.checking.kit import HARDEN, Kit
+from provisioning.checking.log_code import check_log_code
+from provisioning.checking.permitted import check_permitted
 from provisioning.finding import Finding, ok, problem, warning
 from provisioning.kit_files import (
     ALLOWED_CLASSES,
@@ -15,10 +18,10 @@ from provisioning.kit_files import (
     KIT_VARIABLE,
     LAUNCHER,
     LOG_STREAMERS,
-    MADE_FOR,
     PARENT_FILE,
     RETURNING,
     SERVER_CLASSES,
+    privacy_settings,
 )
 from provisioning.rights import grants
 
@@ -27,7 +30,7 @@ def check_settings(kit: Kit) -> Iterator[Finding]:
     """All that does not depend on the kit's role, and then what does."""
     checks = [_classes, _logs, _code]
     checks += [_gate, _launcher, _others] if kit.role == "site" else [_stores, _heart_beat]
-    for check in (*checks, _components):
+    for check in (*checks, check_as_made, check_permitted, check_log_code):
         try:
             yield from check(kit)
         except ProvisionError as error:
@@ -82,6 +85,14 @@ def _code(kit: Kit) -> Iterator[Finding]:
 def _gate(kit: Kit) -> Iterator[Finding]:
     privacy = kit.read("privacy.json")
     scopes = {scope["name"]: scope for scope in privacy["scopes"]}
+    if len(scopes) < len(privacy["scopes"]):
+        yield problem("gate", "two scopes have one name", "name each once in local/privacy.json")
+    if more := sorted(set(privacy) - {"scopes", "default_scope"}):
+        yield problem("gate", f"local/privacy.json also has {', '.join(more)}", HARDEN)
+    for name, scope in scopes.items():
+        if _has_gate(scope) and not _has_gate_only(scope):
+            said = f"scope {name} has other filters than the gate, which FLARE runs beside it"
+            yield problem("gate", said, HARDEN)
     if privacy.get("default_scope") not in scopes:
         fix = "name one of its scopes as default_scope in local/privacy.json"
         yield problem("gate", "jobs that name no scope have no gate", fix)
@@ -105,6 +116,14 @@ def _has_gate(scope: Mapping[str, Any]) -> bool:
     )
 
 
+def _has_gate_only(scope: Mapping[str, Any]) -> bool:
+    (usual,) = privacy_settings()["scopes"]
+    free = {"name", "properties"}
+    return {name: each for name, each in scope.items() if name not in free} == {
+        name: each for name, each in usual.items() if name not in free
+    }
+
+
 def _launcher(kit: Kit) -> Iterator[Finding]:
     (launcher,) = [
         one for one in kit.read("resources.json")["components"] if one["id"] == "process_launcher"
@@ -120,16 +139,6 @@ def _others(kit: Kit) -> Iterator[Finding]:
     if (kit.local / "custom").exists():
         fix = "remove local/custom; what a site needs is installed, not put into the kit"
         yield warning("additions", "local/custom may hold code that FLARE loads", fix)
-
-
-def _components(kit: Kit) -> Iterator[Finding]:
-    files = [path for path in kit.local.glob("*__*resources.json") if path.name != PARENT_FILE]
-    ours = [GUARD, RETURNING, MADE_FOR]
-    foreign = [one["id"] for one in kit.read(PARENT_FILE)["components"] if one not in ours]
-    told = sorted([path.name for path in files] + foreign)
-    if told:
-        fix = "leave them only if you know who put them there"
-        yield warning("additions", f"FLARE also builds what {', '.join(told)} says", fix)
 
 
 def _stores(kit: Kit) -> Iterator[Finding]:

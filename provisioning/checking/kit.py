@@ -95,11 +95,12 @@ def _of_permissions(kit: Kit) -> Iterator[Finding]:
         told = ", ".join(str(path.relative_to(kit.folder)) or "." for path in open_to_write[:5])
         fix = f"chmod -R go-w {kit.folder}"
         yield problem("permissions", f"others may change {told}", fix)
-    local = [folder for folder in (kit.local,) if folder.is_dir() and shared(folder)]
-    for folder in local:
+    private = (kit.folder, kit.startup, kit.local, kit.folder / "transfer")
+    seen = [folder for folder in private if folder.is_dir() and shared(folder)]
+    for folder in seen:
         fix = f"chmod 700 {folder}"
         yield warning("permissions", f"others may look into {folder.name} ({mode(folder):o})", fix)
-    if not keys and not open_to_write and not local:
+    if not keys and not open_to_write and not seen:
         yield ok("permissions", "keys and settings are their owner's alone")
 
 
