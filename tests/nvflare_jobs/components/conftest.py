@@ -23,9 +23,9 @@ from nvflare_jobs.parties.terms import terms_for
 from privacy.identity import ThrowAwayRoot
 from privacy.ledger import Budget, Dataset, Ledger, RunLabel
 from privacy.mechanism import Mechanism
+from provisioning.kit_files import DOORKEEPER, PARENT_FILE
 
-SITES = ("hosp-a", "hosp-b", "hosp-c")from provisioning.kit_files import DOORKEEPER, PARENT_FILE
-
+SITES = ("hosp-a", "hosp-b", "hosp-c")
 SITE, JOB, RUN_ID = "hosp-a", "3f6c2a90-0000-4000-8000-000000000001", "0f" * 16
 PATIENTS = Dataset("pretraining", "patient")
 STEP = Mechanism(2.0, 0.5, 12, 12)

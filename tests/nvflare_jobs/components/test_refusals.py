@@ -65,7 +65,7 @@ def test_no_run_begins_without_encryption_or_gate_whatever_the_policy(
 def test_no_run_begins_where_the_sites_own_process_would_answer_anybody(kit, tiny_run) -> None:
     terms = deployed(kit, tiny_run)
     (kit.root / "local" / PARENT_FILE).write_text('{"format_version": 2, "components": []}')
-    with pytest.raises(PolicyRefused, match="^site 'hosp-a' runs nothing without its doorkeeper"):
+    with pytest.raises(PolicyRefused, match=r"^site 'hosp-a' runs nothing without its doorkeeper"):
         refuse_unguarded(context(kit), terms)
 
 
