@@ -18,6 +18,7 @@ CERTIFICATES, NETWORK, DEBUG = "credential_manager", "cellnet.channel", "_net_ma
 STREAM, REPLIES = "sm__STREAM", "return_only"
 # And topics.
 BYE, TASK = "bye", "__do_task__"
+STATUS = "train.notify_job_status"  # a job tells its own parent, and goes on only once it is heard
 NEVER = frozenset(  # files, folders and settings of the site's machine; components by their names
     {"sys.shell", "sys.report_env", "train.delete_run", "comp_caller.call"}
 )
@@ -43,7 +44,8 @@ def may_ask(own: str, asked: Asked) -> bool:
     site, _, job = own.partition(".")
     origin, _, of_job = asked.origin.partition(".")
     if asked.channel == COMMANDS:
-        return asked.origin == HUB
+        told = bool(of_job) and not job and origin == site and asked.topic == STATUS
+        return asked.origin == HUB or told
     if asked.channel == JOB_COMMANDS:
         return asked.origin == site
     if origin in (HUB, site):

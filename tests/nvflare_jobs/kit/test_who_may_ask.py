@@ -1,6 +1,7 @@
 """A site answers its hub and itself, and takes of its peers messages alone."""
 
 import pytest
+from nvflare.private.defs import TrainingTopic
 
 from nvflare_jobs.kit.who_may_ask import Asked, may_ask
 
@@ -20,6 +21,15 @@ def test_the_hub_alone_gives_commands(topic: str) -> None:
     assert may_ask(PARENT, Asked("server", "admin", topic))
     for stranger in (PEER, PEERS_JOB, f"server.{JOB}", CHILD):
         assert not may_ask(PARENT, Asked(stranger, "admin", topic))
+
+
+def test_a_job_tells_its_own_parent_how_it_stands() -> None:
+    """FLARE's job process asks again for ever until it is answered, and begins nothing."""
+    topic = TrainingTopic.NOTIFY_JOB_STATUS
+    assert may_ask(PARENT, Asked(CHILD, "admin", topic))
+    for stranger in (PEER, PEERS_JOB, f"server.{JOB}"):
+        assert not may_ask(PARENT, Asked(stranger, "admin", topic))
+    assert not may_ask(CHILD, Asked(f"{PARENT}.another-job", "admin", topic))
 
 
 def test_a_parent_answers_its_own_jobs_and_no_peer() -> None:
