@@ -11,6 +11,7 @@ from provisioning.project_text import profile_text, project_text, request_texts
 PROJECT_FILE, PROFILE_FILE, REQUESTS = "project.yml", "profile.yml", "requests"
 WORKSPACE = "workspace"  # as `nvflare provision` calls it where it is not told otherwise
 ROOT_KEY = Path("state", "cert.json")  # of a project, in its workspace
+CA = "ca"  # the folder of the root of a project whose participants make their own keys
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ def make_project(wanted: Project, folder: Path, keys_at_home: bool = False) -> M
         )
     make_private_folder(folder)
     write_private(file, project_text(wanted))
-    requests = _write_requests(wanted, folder) if keys_at_home else ()
-    return Made(folder, file, folder / WORKSPACE / wanted.name / ROOT_KEY, requests)
+    if keys_at_home:
+        return Made(folder, file, folder / CA / "rootCA.key", _write_requests(wanted, folder))
+    return Made(folder, file, folder / WORKSPACE / wanted.name / ROOT_KEY, ())
 
 
 def _write_requests(wanted: Project, folder: Path) -> tuple[Path, ...]:

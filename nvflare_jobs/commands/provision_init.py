@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.prompt import IntPrompt, Prompt
 
-from provisioning.making import Made, make_project
+from provisioning.making import CA, PROFILE_FILE, REQUESTS, Made, make_project
 from provisioning.project import DAYS, PORT, ROOT_DAYS, Project, project
 
 LEAD_ASKED = "Who submits jobs (e-mail)? Several with commas"
@@ -55,7 +55,11 @@ def init(
         Path | None, typer.Option(help="The folder to make; ./NAME if not given.")
     ] = None,
     keys_at_home: Annotated[
-        bool, typer.Option("--keys-at-home", help="Write files for `nvflare cert`, too.")
+        bool,
+        typer.Option(
+            "--keys-at-home",
+            help="Everybody makes their own private key: write files for `nvflare cert`.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -139,19 +143,25 @@ def _tell(wanted: Project, made: Made) -> None:
     for site in wanted.sites:
         if site.written != site.name:
             say(f"{site.written} is {site.name} in FLARE, which knows no other characters")
-    say(
-        f"Certificates last {wanted.days} days, the root that signs them {wanted.root_days}. See "
-        f"with `fedefm provision expiry {made.folder}` how long they still do."
-    )
+    if not made.requests:
+        say(
+            f"Certificates last {wanted.days} days, the root that signs them {wanted.root_days}. "
+            f"See with `fedefm provision expiry {made.folder}` how long they still do."
+        )
     say(
         f"The root's private key will lie in {made.root_key}, unencrypted: whoever reads it can "
         "pass for any hospital. The folder is yours alone (mode 700); keep it on an encrypted "
         "disk, back it up encrypted, and let it be in no cloud folder or repository. Without it "
         "no site can join, and no certificate be renewed."
     )
-    say(f"Make the kits: cd {made.folder} && nvflare provision -p {made.file.name}")
     if made.requests:
         say(
-            f"Or let everybody keep their private key to themselves: profile.yml and requests/ in "
-            f"{made.folder} are for `nvflare cert`, as docs/keys-stay-at-home.md tells"
+            f"Make the root: cd {made.folder} && nvflare cert init --profile {PROFILE_FILE} "
+            f"--output-dir {CA} --valid-days {wanted.root_days}"
         )
+        say(
+            f"Then send each participant their file of {made.folder / REQUESTS}: they make their "
+            "private keys and kits themselves, as docs/keys-stay-at-home.md tells"
+        )
+        return
+    say(f"Make the kits: cd {made.folder} && nvflare provision -p {made.file.name}")

@@ -77,6 +77,16 @@ def test_init_tells_names_lifetime_and_where_the_root_key_lies(tmp_path: Path) -
     assert "nvflare provision -p project.yml" in result.output
 
 
+def test_init_with_keys_at_home_says_nothing_that_makes_keys_at_the_hub(tmp_path: Path) -> None:
+    result = init(tmp_path / "hearts", "--keys-at-home")
+    assert result.exit_code == 0
+    assert "hearts/ca/rootCA.key, unencrypted" in result.output
+    assert "nvflare cert init --profile profile.yml --output-dir ca --valid-days" in result.output
+    assert "docs/keys-stay-at-home.md" in result.output
+    for other_way in ("Make the kits", "nvflare provision", "cert.json", "last 100 days"):
+        assert other_way not in result.output
+
+
 def test_init_writes_nothing_where_names_are_wrong(tmp_path: Path) -> None:
     result = init(tmp_path / "hearts", site="hosp.a", port="0")
     assert "'hosp-a'" in str(result.exception)
