@@ -14,8 +14,12 @@ from fedefm.train.simulate import Outcome
 def tell_site(
     log: EventLog, round_index: int, name: str, outcome: Outcome[RoundStats], reason: str | None
 ) -> None:
-    """One site's part of a round; ``reason`` says why it failed, None if it did not."""
+    """One site's part of a round; ``reason`` says why it failed, None if it did not.
+
+    Its seconds are None where it told none: a site that keeps them writes zeros.
+    """
     tell_rejected(log, round_index, name, outcome)
+    timed = outcome.seconds + outcome.exchange_seconds > 0
     stats = outcome.result or RoundStats()
     for host, value in stats.similarity.items():
         log.emit("similarity", round=round_index, student=name, expert=host, value=value)
@@ -28,9 +32,9 @@ def tell_site(
         unheard=sorted(outcome.missing),
         loss=stats.loss,
         learning_rate=stats.learning_rate,
-        seconds=outcome.seconds + outcome.exchange_seconds,
-        train_seconds=outcome.seconds,
-        exchange_seconds=outcome.exchange_seconds,
+        seconds=outcome.seconds + outcome.exchange_seconds if timed else None,
+        train_seconds=outcome.seconds if timed else None,
+        exchange_seconds=outcome.exchange_seconds if timed else None,
         sent_bytes=outcome.sent_bytes,
         received_bytes=outcome.received_bytes,
     )

@@ -9,13 +9,13 @@ from fedefm.events import Event
 @dataclass(frozen=True)
 class Totals:
     """Who took part in which rounds, and what the run cost. Seconds are summed over sites, but for
-    ``seconds``, which is wall time."""
+    ``seconds``, which is wall time, and None where no site told them."""
 
     participation: dict[str, list[int]]
     rounds: int
     sent_bytes: int
-    train_seconds: float
-    exchange_seconds: float
+    train_seconds: float | None
+    exchange_seconds: float | None
     seconds: float
 
 
@@ -32,10 +32,15 @@ def totals(events: Iterable[Event], sites: Sequence[str]) -> Totals:
         },
         rounds=len(rounds),
         sent_bytes=sum(sent),
-        train_seconds=sum(event["train_seconds"] for event in turns),
-        exchange_seconds=sum(event["exchange_seconds"] for event in turns),
+        train_seconds=_told_seconds(turns, "train_seconds"),
+        exchange_seconds=_told_seconds(turns, "exchange_seconds"),
         seconds=sum(event["seconds"] for event in rounds),
     )
+
+
+def _told_seconds(turns: Sequence[Event], name: str) -> float | None:
+    """Their sum, or None where none was told: nothing takes no time at all."""
+    return sum(event[name] or 0.0 for event in turns) or None
 
 
 def _last_told(events: Iterable[Event]) -> list[Event]:

@@ -1,6 +1,7 @@
 """A run of which only sums were told: its curves are there, and nobody's own number."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,14 @@ def test_the_page_draws_the_curves_and_says_whose_they_are(record: RunRecord) ->
     assert "Together, 3 sites trained on 640 images" in page
     assert "lay between 0.82 and 0.88" in page
     assert "Mean similarity of each pair" not in page
+
+
+def test_no_time_is_told_for_training_where_no_site_told_it(record: RunRecord) -> None:
+    untold = {"seconds": {"total": 60.0, "train": None, "exchange": None}}
+    (record.folder / "result.json").write_text(json.dumps({**record.result, **untold}))
+    page = write_report(record.folder).read_text(encoding="utf-8")
+    assert "The run took" in page
+    assert "went into training" not in page
 
 
 def test_metrics_csv_has_the_sums_under_all_and_the_final_model_under_global(run: Any) -> None:

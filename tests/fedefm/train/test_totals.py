@@ -1,5 +1,7 @@
 """What a run cost, whatever happened in between."""
 
+import pytest
+
 from fedefm.train.totals import totals
 
 SITES = ("a", "b")
@@ -46,6 +48,14 @@ def test_a_global_model_that_was_collected_twice_counts_once():
     events = [*round_of(0), *round_of(1), PUBLISHED]
     resumed = [*events, {"event": "run_started"}, PUBLISHED]
     assert totals(resumed, SITES) == totals(events, SITES)
+
+
+@pytest.mark.parametrize("nothing", [None, 0.0])
+def test_seconds_that_no_site_told_are_not_zero(nothing):
+    untold = {"train_seconds": nothing, "exchange_seconds": nothing}
+    events = [{**e, **untold} if e["event"] == "round" else e for e in round_of(0)]
+    sums = totals(events, SITES)
+    assert (sums.train_seconds, sums.exchange_seconds, sums.seconds) == (None, None, 2.0)
 
 
 def test_a_run_without_a_round_costs_nothing():
