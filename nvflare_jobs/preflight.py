@@ -20,8 +20,11 @@ from provisioning.address import Address, read_address
 from provisioning.checking.flare import check_settings
 from provisioning.checking.identity import check_stamp
 from provisioning.checking.kit import check_files, open_kit
-from provisioning.finding import Finding, ok, problem
+from provisioning.finding import Finding, ok, problem, warning
 from provisioning.reach import port_of_server, reach_server
+
+BY_SITE_FILE = ("datasets", "ledger", "policy", "memory", "gpu")  # what it says, or how much
+MEND_FIRST = f"mend local/{SITE_FILE} and look again"
 
 
 def preflight(kit: Path) -> list[Finding]:
@@ -42,6 +45,8 @@ def _of_site(address: Address) -> Iterator[Finding]:
         settings = read_site(site_file)
     except FedEFMError as error:
         yield problem("site file", str(error), f"the hospital writes it: local/{SITE_FILE}")
+        for check in BY_SITE_FILE:
+            yield warning(check, "not looked at, since the site file cannot be read", MEND_FIRST)
         yield from check_disk(_folders(address, None))
         return
     yield ok("site file", f"{site_file} can be read")

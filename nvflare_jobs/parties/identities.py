@@ -89,6 +89,12 @@ def credentials_of(
     return credentials
 
 
+def own_credentials(site: str, kit: Path) -> Credentials:
+    """What ``site`` signs with, whatever its own file says. Raises ProvisionError."""
+    startup = kit / places.STARTUP
+    return _loaded(site, startup, "client", _server_of(startup / CLIENT_SETTINGS))
+
+
 def _loaded(
     name: str, folder: Path, kind: str, server: str, peers: Mapping[str, str] | None = None
 ) -> Credentials:

@@ -3,25 +3,23 @@
 from datetime import datetime, timezone
 
 from fedefm.errors import FedEFMError
-from nvflare_jobs.parties.identities import credentials_of
+from fedefm.train.header import SERVER
+from nvflare_jobs.parties.identities import Credentials, credentials_of, own_credentials
 from provisioning.address import Address
 from provisioning.certificates import read_certificate
 from provisioning.expiry import WARN_DAYS
 from provisioning.finding import Finding, ok, problem, warning
 
 SIGNED = b"preflight\n"  # what is signed here is good for nothing else
-PARTY = {"site": None, "server": "server"}  # the server's name among the parties of a job
 
 
 def check_certificate(address: Address, now: datetime | None = None) -> Finding:
     """Whose it is, whether the project's root issued it, its key fits, and until when it holds."""
     now = now or datetime.now(timezone.utc)
-    party = PARTY[address.role] or address.name
     try:
-        found = credentials_of(party, (), address.kit, needed=True)
-        assert found is not None  # only a simulation may do without
+        found = _credentials(address)
         identity = found.identity
-        found.root.verify(party, identity.certificate, identity.sign(SIGNED), SIGNED)
+        found.root.verify(identity.name, identity.certificate, identity.sign(SIGNED), SIGNED)
         ends = read_certificate(address.certificate).ends
     except FedEFMError as error:
         return problem("certificate", str(error))
@@ -36,6 +34,15 @@ def check_certificate(address: Address, now: datetime | None = None) -> Finding:
             f"the hub makes a new one with `fedefm provision rotate PROJECT.yml {address.name}`",
         )
     return ok("certificate", said)
+
+
+def _credentials(address: Address) -> Credentials:
+    """Those of the kit; pins are of others, and the site file with them is looked at by itself."""
+    if address.role == "site":
+        return own_credentials(address.name, address.kit)
+    found = credentials_of(SERVER, (), address.kit, needed=True)
+    assert found is not None  # only a simulation may do without
+    return found
 
 
 def check_clock(address: Address, now: datetime | None = None) -> Finding:

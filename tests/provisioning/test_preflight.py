@@ -163,6 +163,15 @@ def test_a_site_file_with_mistakes_or_none(site):
     assert "does not exist" in about("site file", site).said
 
 
+def test_a_mistake_in_the_site_file_is_told_as_such_and_says_what_was_not_looked_at(site):
+    path = site / "local" / "fedefm_site.yaml"
+    path.write_text("datasets: {}\nledgr: x\n")
+    assert about("certificate", site).verdict == "ok"
+    assert about("disk", site).verdict in ("ok", "warning")
+    for check in ("datasets", "ledger", "policy", "memory", "gpu"):
+        assert "not looked at, since the site file" in about(check, site).said
+
+
 def test_nothing_is_changed(site):
     def files() -> dict[Path, int]:
         places = [site, site.parent.parent / "ledger"]
