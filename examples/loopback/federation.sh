@@ -177,7 +177,7 @@ done
 
 step "5. The data scientist tries the run file at home, on simulated images"
 at lead
-printf '$ edit catheters.yaml\n'
+printf '$ cp examples/loopback/catheters.yaml .\n'  # from the repository
 [[ $DRY_RUN ]] || cp "$REPOSITORY/examples/loopback/catheters.yaml" .
 run fedefm data simulate trial --patients 30 --frames 1 --size 32
 run fedefm data split trial/manifest.csv sites --sites 4
@@ -206,13 +206,14 @@ done
 run cp -p backup/ledger.sqlite backup/ledger.sqlite.key ledger
 run fedefm privacy verify kit/local/fedefm_site.yaml
 
-step "8. Later: a hospital and a person join, a certificate is renewed, a hospital leaves"
+step "8. Later: a hospital and a person join, a certificate is renewed, a hospital and a person leave"
 at hub
 run cd catheters
 run fedefm provision join project.yml --site "Lake Clinic"
 run fedefm provision join project.yml --lead ann@hub.example.org
 run fedefm provision rotate project.yml "${SITES[0]}"
 run fedefm provision retire project.yml "${SITES[1]}"
+run fedefm provision retire project.yml ann@hub.example.org
 run fedefm provision expiry .
 at "${SITES[1]}"
 stop
