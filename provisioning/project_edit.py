@@ -29,6 +29,12 @@ class ProjectFile:
         return {str(one["name"]): str(one["type"]) for one in self.data["participants"]}
 
     @property
+    def roles(self) -> dict[str, str]:
+        """Every person with their role."""
+        people = [one for one in self.data["participants"] if one["type"] == "admin"]
+        return {str(one["name"]): str(one.get("role", "")) for one in people}
+
+    @property
     def retired(self) -> list[str]:
         """Whom the server refuses."""
         names = self._kit_arguments().get("retired") or []

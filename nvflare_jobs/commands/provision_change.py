@@ -27,6 +27,11 @@ WorkspacePath = Annotated[
     Path | None, typer.Option(help="What `nvflare provision -w` was given; beside PROJECT.yml.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+MISSED = {  # what nobody does once the last of a role is gone, and who can
+    LEAD: "nobody can submit jobs; take somebody in with `fedefm provision join --lead`",
+    OFFICER: "no privacy officer looks on; take one in with `fedefm provision join --officer`",
+    ADMIN: "nobody of IT looks after the server; take one in with `fedefm provision join --admin`",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -55,13 +60,14 @@ def join(
         *(Person(name, OFFICER) for name in officer or ()),
         *(Person(name, ADMIN) for name in admin or ()),
     ]
-    file = read_project(project)
-    changed = take_in(
-        file, _workspace(project, workspace, file.name), [hospital(s) for s in site or ()], people
-    )
+    file, hospitals = read_project(project), [hospital(written) for written in site or ()]
+    changed = take_in(file, _workspace(project, workspace, file.name), hospitals, people)
     if as_json:
         print(json.dumps(_facts(changed)))
         return
+    for one in hospitals:
+        if one.written != one.name:
+            print(f"{one.written} is {one.name} in FLARE, which knows no other characters")
     _tell(changed)
     print("The server needs no new kit, and no restart: it lets in whom the root has signed.")
 
@@ -92,6 +98,9 @@ def retire(
         print(json.dumps(_facts(changed)))
         return
     print(f"{name} is out of {project}, their keys and kits out of the workspace.")
+    role = file.roles.get(name, "")
+    if role in MISSED and role not in read_project(project).roles.values():
+        print(f"warning: {name} was the only one, so that {MISSED[role]}.")
     person = "@" in name
     if server_kit is not None:
         print(f"The server in {server_kit} refuses {name} from its next start on.")

@@ -129,6 +129,19 @@ def test_a_site_joins_and_all_other_kits_are_the_same_to_the_byte(hub: Path) -> 
     assert read_certificate(kits(hub) / "New-One" / "startup" / "client.crt").signed_by(root)
 
 
+def test_join_tells_how_flare_calls_a_hospital(hub: Path) -> None:
+    result = fedefm("join", str(hub / "project.yml"), "--site", "St. Anne's")
+    assert "St. Anne's is St-Annes in FLARE" in result.output
+
+
+def test_who_retires_the_only_one_of_a_role_is_warned(hub: Path) -> None:
+    project = str(hub / "project.yml")
+    assert fedefm("join", project, "--lead", "bo@uni.org").exit_code == 0
+    assert "was the only one" not in fedefm("retire", project, "bo@uni.org").output
+    assert "nobody can submit jobs" in fedefm("retire", project, "ann@uni.org").output
+    assert "no privacy officer looks on" in fedefm("retire", project, "omar@uni.org").output
+
+
 def test_a_name_that_is_there_joins_only_once(hub: Path) -> None:
     before = (hub / "project.yml").read_text()
     result = fedefm("join", str(hub / "project.yml"), "--site", "HOSP-b", "--lead", "ann")
