@@ -9,6 +9,7 @@ import typer
 
 from fedefm.config import read_run
 from nvflare_jobs.admin.outcome import JobEnded
+from nvflare_jobs.admin.person_kit import read_person_kit
 from nvflare_jobs.commands.job_options import AsJson, Kit, Sites, server_of, site_names
 
 
@@ -33,6 +34,7 @@ def submit(
 
     Example: fedefm job submit ring.yaml --sites hosp-a,hosp-b,hosp-c --kit lead@hub.org
     """
+    read_person_kit(kit)  # without it, nothing else is worth the time
     run = read_run(run_file)
     names = site_names(sites, run)
     from nvflare_jobs.admin.handing_in import hand_in, refuse_too_few, wait_until_taken

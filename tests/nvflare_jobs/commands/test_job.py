@@ -57,6 +57,13 @@ def test_a_site_of_the_graph_that_is_not_in_the_job_is_named(fedefm, make_run, t
     assert not (tmp_path / "jobs").exists()
 
 
+def test_submit_asks_for_a_kit_before_all_else(fedefm, tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("FEDEFM_ADMIN_KIT", raising=False)
+    code, error = fedefm("job", "submit", str(tmp_path / "no_such_run.yaml"))
+    assert code == 2
+    assert "no kit is named" in error
+
+
 def test_the_command_line_loads_without_flare() -> None:
     check = "import sys, nvflare_jobs.cli; sys.exit('nvflare' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
