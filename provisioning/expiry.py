@@ -1,6 +1,7 @@
 """When the certificates of a project end: of its workspace, of kits, of a root's own folder."""
 
 import json
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -8,10 +9,11 @@ from pathlib import Path
 
 from fedefm.errors import ProvisionError
 from provisioning.certificates import Certificate, parse_certificate, read_certificate
-from provisioning.making import ROOT_KEY
+from provisioning.making import CA, ROOT_KEY
 from provisioning.project import HUB
 
 WARN_DAYS = 60
+AS_SITE = {"client": "site"}  # what `nvflare cert` writes into a site's certificate as its role
 ENDED, ENDING, FINE = "ended", "ends soon", "ok"
 
 
@@ -45,7 +47,8 @@ def terms(places: Sequence[Path], now: datetime | None = None) -> list[Term]:
 def _term(kind: str, certificate: Certificate, now: datetime) -> Term:
     left = certificate.days_left(now)
     state = ENDED if left < 0 else (ENDING if left < WARN_DAYS else FINE)
-    kind = "root" if certificate.is_root else certificate.role or kind
+    role = AS_SITE.get(certificate.role, certificate.role)
+    kind = "root" if certificate.is_root else role or kind
     return Term(certificate.name, kind, certificate.ends, left, state)
 
 
@@ -56,6 +59,24 @@ def _certificates(place: Path) -> Iterator[tuple[str, Certificate]]:
     for folder in (place, place / "startup", *place.glob("*/startup")):
         for path in (*folder.glob("*.crt"), *folder.glob("rootCA.pem")):
             yield "server" if path.name == "server.crt" else "site", read_certificate(path)
+    yield from _of_signing_hub(place)
+
+
+def _of_signing_hub(place: Path) -> Iterator[tuple[str, Certificate]]:
+    """The root that only signs, and what it signed as it was sent back to the participants."""
+    for path in place.glob(f"{CA}/rootCA.pem"):
+        yield "root", read_certificate(path)
+    for path in sorted(place.glob("*.signed.zip")):
+        try:
+            with zipfile.ZipFile(path) as sent:
+                for name in sent.namelist():
+                    if name.endswith(".crt"):
+                        certificate = parse_certificate(sent.read(name))
+                        yield _kind(certificate), certificate
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ProvisionError(
+                f"{path} is not what `nvflare cert approve` writes: {error}"
+            ) from None
 
 
 def _of_state(state: Path) -> Iterator[tuple[str, Certificate]]:

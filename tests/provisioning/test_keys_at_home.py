@@ -12,6 +12,7 @@ import pytest
 
 from provisioning.certificates import key_fits, read_certificate
 from provisioning.checking.checks import check_kit
+from provisioning.expiry import terms
 
 GUIDE = Path(__file__).parents[2] / "docs" / "keys-stay-at-home.md"
 STEP = re.compile(
@@ -103,6 +104,17 @@ def test_the_hospitals_own_file_came_through_a_new_certificate(followed: Path) -
     kept = (followed / "st-marys" / "fedefm_site.yaml").read_text()
     assert (local / "fedefm_site.yaml").read_text() == kept
     assert json.loads((local / "fedefm_kit.json").read_text())["role"] == "site"
+
+
+def test_the_hub_sees_when_all_that_it_signed_ends(followed: Path) -> None:
+    found = {term.whose: (term.kind, term.days_left) for term in terms([followed / "hub/hearts"])}
+    assert found.pop("hearts") == ("root", 3649)
+    assert {name: kind for name, (kind, _) in found.items()} == {
+        "St-Marys-Hospital": "site",
+        "localhost": "server",
+        "ida@uni.org": "org_admin",
+    }
+    assert {days for _, days in found.values()} <= {364, 365}
 
 
 def _is_key(path: Path) -> bool:
