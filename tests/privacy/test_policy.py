@@ -29,7 +29,7 @@ def test_a_site_that_keeps_a_ledger_and_agrees_refuses_nothing():
 @pytest.mark.parametrize(
     ("site", "run", "patients", "words"),
     [
-        (site_of(ledger=None), run_of(), 100, ["no epsilon ledger", "ledger: /"]),
+        (site_of(ledger=None), run_of(), 100, ["no epsilon ledger", "`ledger: ledger.sqlite`"]),
         (site_of(entry={"unit": "image"}), run_of(), 100, ["'pretraining'", "'image'"]),
         (site_of(), run_of(unit="image"), 100, ["'patient'", "set it to 'patient'"]),
         (site_of({"delta": 0.5}), run_of(delta=0.02), 100, ["0.02", "privacy.dp.delta", "0.01"]),
