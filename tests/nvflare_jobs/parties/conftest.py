@@ -48,6 +48,7 @@ class Job:
         self.known_dead = self.dead
         self.lose: Callable[[Message], bool] = lambda message: False
         self.before: Callable[[str, str, Mapping[str, Any]], None] = lambda site, task, data: None
+        self.between: Callable[[str, Mapping[str, Any]], None] = lambda task, data: None
         self.sent: list[Message] = []
         self.credentials = self._credentials()
         self.parties = {name: self._party(name) for name in (*terms.sites, SERVER)}
@@ -98,6 +99,7 @@ class Job:
         patience_s: Patience = no_patience,
         meanwhile: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
+        self.between(task, numbers)  # while nobody is at work, and nothing on its way
         gathering = Gathering()
 
         def do(site: str) -> None:
