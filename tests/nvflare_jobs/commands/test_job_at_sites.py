@@ -11,6 +11,7 @@ import pytest
 
 from fedefm.config import dump
 from nvflare_jobs.cli import main
+from privacy.identity import ThrowAwayRoot
 
 JOB = "946e6a37-3553-4d15-81ce-cb18f6cd9ec3"
 COMMANDS = ("export", "submit", "status", "watch", "abort", "download")
@@ -92,6 +93,20 @@ def test_the_kit_is_looked_at_before_all_else(fedefm: Call, make_run: Any, tmp_p
     code, _, error = fedefm("job", "submit", str(path), "--kit", str(tmp_path / "none"))
     assert code == 2
     assert "is not the kit of a person" in error
+
+
+def test_a_run_file_is_checked_before_anybody_logs_in(
+    fedefm: Call, make_run: Any, tmp_path: Path
+) -> None:
+    path, root, startup = tmp_path / "run.yaml", ThrowAwayRoot(), tmp_path / "kit" / "startup"
+    path.write_text(dump(make_run()))
+    root.issue("startup")
+    root.save(startup.parent)
+    (startup / "fed_admin.json").write_text("{}")  # which names no server to log in to
+    for command in (("job", "submit", str(path)), ("run", str(path), "--where", "prod")):
+        code, _, error = fedefm(*command, "--kit", str(startup.parent))
+        assert code == 2
+        assert "--sites" in error
 
 
 def test_a_finished_job_is_a_success_and_a_refused_one_is_not(
