@@ -14,8 +14,8 @@ from fedefm.train.simulate import Outcome
 from nvflare_jobs.parties.mailbox import Mailbox
 from nvflare_jobs.parties.party import Party
 
-DEADLINE_S = 0.5
-BUSY_S = 0.35  # what a loaded machine may need besides
+DEADLINE_S = 1.5
+BUSY_S = 1.3  # what a loaded machine may need besides; less than another deadline
 STEPS = 10  # of a secure sum; in odd ones receivers speak, in even ones members
 SHAPES = {"x": torch.Size([1])}
 

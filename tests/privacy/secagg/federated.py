@@ -89,7 +89,8 @@ class Run:
 def a_run(secret: bool = True, **federation: Any) -> Run:
     """Sites with targets, image counts and labels of their own; plain sums unless ``secret``."""
     privacy = {"secagg": {"largest_site": 100}} if secret else {}
-    settings = World.settings(federation=federation, privacy=privacy)
+    distill = {"beta": 0.2}  # experts teach, and so a site keeps those that it got
+    settings = World.settings(federation=federation, privacy=privacy, distill=distill)
     plan = plan_exchanges(settings, NAMES)
     told: dict[str, list[str]] = {name: [] for name in (*NAMES, SERVER)}
     secrecies = {name: _secrecy(settings, name, told[name]) for name in told} if secret else {}
