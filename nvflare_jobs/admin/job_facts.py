@@ -30,8 +30,17 @@ _MEANINGS = {
     "it again when they are connected",
     "FINISHED:FAILED_TO_RUN": "never began: it was refused",
 }
+_WORDS = {  # where none is: failed
+    COMPLETED: "finished",
+    "FINISHED:ABORTED": "aborted",
+    "FINISHED:FAILED_TO_RUN": "refused",
+    "FINISHED:CAN_NOT_SCHEDULE": "refused",
+    "FINISHED:ABNORMAL": "lost",
+    "FINISHED:ABANDONED": "lost",
+}
 _FLARES_MARK = re.compile(r"^NVFLARE_ERROR:\s*|^ERROR:\s*")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:\s*")
+_DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 SERVER = "server"
 
 
@@ -44,7 +53,7 @@ class JobFacts:
     status: str  # FLARE's word
     submitter: str
     submitted: str
-    took: str
+    seconds: float | None  # as FLARE counts them: from its handing the job out to the job's end
     sites: tuple[str, ...]
     refused: Mapping[str, str]  # who did not take the job when it was deployed, and why
     schedule: tuple[str, ...]  # what the server found each time it tried to begin
@@ -53,6 +62,12 @@ class JobFacts:
     def stage(self) -> str:
         """Waiting, running, or over."""
         return _STAGES.get(self.status, OVER)
+
+    @property
+    def word(self) -> str:
+        """How the job stands in one word: waiting, running, finished, aborted, refused, lost,
+        failed."""
+        return self.stage if self.stage != OVER else _WORDS.get(self.status, "failed")
 
     @property
     def completed(self) -> bool:
@@ -91,11 +106,19 @@ def facts_of(meta: Mapping[str, Any]) -> JobFacts:
         status=str(meta.get("status", "")),
         submitter=str(meta.get("submitter_name", "")),
         submitted=str(meta.get("submit_time_iso") or meta.get("submit_time") or ""),
-        took=str(meta.get("duration") or ""),
+        seconds=_seconds(str(meta.get("duration") or "")),
         sites=tuple(sites),
         refused=_refused(meta.get("job_deploy_detail") or ()),
         schedule=tuple(_scheduled(line) for line in history),
     )
+
+
+def _seconds(duration: str) -> float | None:
+    """Of Python's way to write a duration, which FLARE's is; None where it is none."""
+    if (found := _DURATION.fullmatch(duration)) is None:
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 86400 * days + 3600 * hours + 60 * minutes + seconds
 
 
 def _names(named: Any) -> Sequence[str]:

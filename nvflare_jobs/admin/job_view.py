@@ -6,19 +6,11 @@ from typing import Any
 from fedefm.events import Event
 from fedefm.report.watch import RunState
 from nvflare_jobs.admin.following import Look
-from nvflare_jobs.admin.job_facts import COMPLETED, OVER, RUNNING, JobFacts
+from nvflare_jobs.admin.job_facts import OVER, JobFacts
 from nvflare_jobs.admin.outcome import Outcome
 
 LATE_S = 10.0  # after the first of the others was done
 FRAME = ("time", "event", "site")
-_ENDS = {
-    COMPLETED: "finished",
-    "FINISHED:ABORTED": "aborted",
-    "FINISHED:FAILED_TO_RUN": "refused",
-    "FINISHED:CAN_NOT_SCHEDULE": "refused",
-    "FINISHED:ABNORMAL": "lost",
-    "FINISHED:ABANDONED": "lost",
-}
 
 
 class JobView:
@@ -51,11 +43,9 @@ class JobView:
         """In one word: waiting, running, finished, failed, refused, aborted, lost."""
         if self.facts is None:
             return "unknown"
-        if self.facts.stage == OVER:
-            if self.outcome is not None and self.outcome.done:
-                return "finished"
-            return _ENDS.get(self.facts.status, "failed")
-        return "running" if self.facts.stage == RUNNING else "waiting"
+        if self.facts.stage == OVER and self.outcome is not None and self.outcome.done:
+            return "finished"
+        return self.facts.word
 
     @property
     def name(self) -> str:

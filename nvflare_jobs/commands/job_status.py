@@ -1,12 +1,11 @@
 """``fedefm job status``: one job in sentences, or all that the server knows in a table."""
 
 import json
-from collections.abc import Sequence
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from nvflare_jobs.commands.job_options import AsJson, Kit, server_of
 
@@ -45,7 +44,10 @@ def _list_jobs(kit: Kit, as_json: bool) -> None:
     elif not known:
         print("the server knows no jobs")
     else:
-        Console(soft_wrap=True).print(_table(known))
+        from nvflare_jobs.admin.job_list import job_lines
+
+        for line in job_lines(known, Console().width if sys.stdout.isatty() else None):
+            print(line)
 
 
 def _tell_job(job: str, kit: Kit, as_json: bool) -> None:
@@ -77,23 +79,13 @@ def _lines(view: "JobView", facts: "JobFacts") -> list[str]:
     return lines + ([view.trouble] if view.trouble else [])
 
 
-def _table(known: Sequence["JobFacts"]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("job", "name", "status", "submitted by", "when", "took"):
-        table.add_column(head, overflow="fold", no_wrap=head == "job")
-    for facts in known:
-        when = facts.submitted[:16].replace("T", " ")
-        row = (facts.job, facts.name, facts.status, facts.submitter, when, facts.took[:7])
-        table.add_row(*row)
-    return table
-
-
 def _as_json(
     facts: "JobFacts", outcome: "Outcome | None" = None, view: "JobView | None" = None
 ) -> dict[str, Any]:
     told: dict[str, Any] = {
         "job": facts.job,
         "name": facts.name,
+        "state": facts.word,
         "status": facts.status,
         "submitter": facts.submitter,
         "submitted": facts.submitted,

@@ -137,7 +137,9 @@ def test_all_jobs_are_listed(fedefm: Call, server: Callable[..., None]) -> None:
     server(status="RUNNING", submitter_name="lead@hub.org")
     code, out, _ = fedefm("job", "status")
     assert code == 0
-    assert JOB in out
+    head, job = out.splitlines()
+    assert head.split()[:2] == ["JOB", "STATE"]
+    assert job.split()[:2] == [JOB, "running"]
     assert json.loads(fedefm("job", "status", "--json")[1])[0]["status"] == "RUNNING"
 
 
