@@ -75,6 +75,11 @@ def listed(names: Iterable[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def plain(text: str) -> str:
+    """``text`` for a terminal or a log, where words are searched for and wrapped by others."""
+    return text.replace(_SPACE, " ")
+
+
 def known(value: float | None) -> TypeGuard[float]:
     """Whether ``value`` is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)

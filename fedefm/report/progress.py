@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedefm.events import Event
-from fedefm.report.numbers import decimal, duration, known, percent
+from fedefm.report.numbers import count, decimal, duration, known, percent, plain
 from fedefm.report.sentences import planned_spend
 from fedefm.report.watch import RunState, SiteState
 
@@ -64,13 +64,13 @@ class PlainProgress:
         self._state.take(event)
         if event["event"] == "run_started":
             sites, rounds = len(event["sites"]), event["rounds"]
-            self._say(f"{event['name']}: {sites} sites, {rounds} rounds")
+            self._say(f"{event['name']}: {count(sites, 'site')}, {count(rounds, 'round')}")
         elif event["event"] == "privacy_planned":
             self._say(planned_spend(event))
         elif event["event"] == "round_finished":
             self._round_over = True
         elif event["event"] == "run_finished":
-            self._say(f"{event['status']} after {duration(event['seconds'])}")
+            self._say(self._state.end(str(event["status"])))
 
     def __enter__(self) -> "PlainProgress":
         return self
@@ -84,7 +84,7 @@ class PlainProgress:
         self._round_over = False
 
     def _say(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(Text(plain(line)), soft_wrap=True)
 
 
 class LiveProgress:

@@ -15,6 +15,7 @@ import yaml
 from fedefm.errors import DataError
 from fedefm.events import Event, read_events
 from fedefm.report.numbers import known
+from fedefm.train.totals import sent_and_taken
 
 GLOBAL = "global"  # the name under which the shared model is evaluated
 POOLED = "all sites"  # the name of what was told as a sum over them
@@ -45,7 +46,8 @@ class RunRecord:
     settings_text: str
     started: Event  # the last ``run_started``, or empty
     status: str  # finished, quorum lost or interrupted
-    seconds: float  # wall time, without pauses between a stop and its resume
+    sent_bytes: int  # by all sites and the server, also to form the shared model
+    seconds: float  # wall time of the rounds that are over
     events: tuple[Event, ...]
     result: dict[str, Any]  # result.json, or empty
 
@@ -141,13 +143,15 @@ def _record(
     result: dict[str, Any],
 ) -> RunRecord:
     starts = [event for event in told if event["event"] == "run_started"]
+    sent, seconds = sent_and_taken(told)
     return RunRecord(
         folder=folder,
         settings=settings,
         settings_text=text,
         started=starts[-1] if starts else {},
         status=_status(told),
-        seconds=_wall_seconds(told),
+        sent_bytes=sent,
+        seconds=seconds,
         events=tuple(_replayed(told)),
         result=result,
     )
@@ -187,21 +191,6 @@ def _status(told: list[Event]) -> str:
         if event["event"] == "run_started":
             break
     return "interrupted"
-
-
-def _wall_seconds(told: list[Event]) -> float:
-    """Time from each start to the last event before the run's end or the next start."""
-    total, last = 0.0, None
-    for event in told:
-        now: float | None = event.get("time")
-        if not known(now):
-            continue
-        if event["event"] == "run_started":
-            last = now
-        elif last is not None:
-            total += max(0.0, now - last)
-            last = None if event["event"] == "run_finished" else now
-    return total
 
 
 def _read_settings(path: Path) -> tuple[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fedefm import __version__
-from fedefm.report import numbers, protection, sentences, tables
+from fedefm.report import headline, numbers, protection, sentences, tables
 from fedefm.report.figures.agreement import Agreement, agreement_curve, agreement_maps
 from fedefm.report.figures.canvas import shortened
 from fedefm.report.figures.costs import time_by_site, traffic_by_round
@@ -77,10 +77,12 @@ def _head(record: RunRecord) -> Context:
             accuracy, interval, tables.reference_levels(record), bool(metrics)
         ),
         "sites": record.sites,
-        "rounds_done": record.rounds_done,
-        "rounds_planned": record.rounds_planned,
-        "sent": numbers.data_size(_sent(record)),
-        "took": numbers.duration(_seconds(record)),
+        "figures": (
+            (headline.rounds(record), headline.ROUNDS),
+            (str(len(record.sites)), "sites"),
+            (headline.sent(record), headline.SENT),
+            (headline.time(record), headline.TIME),
+        ),
         "unprotected": protection.summary(record),
         "private": protection.is_private(record),
     }
@@ -163,11 +165,11 @@ def _topology(record: RunRecord) -> str:
 def _costs(record: RunRecord) -> Context:
     by_round = tables.sent_by_round(record)
     times = tables.site_times(record)
-    total = _sent(record)
+    total = record.sent_bytes if by_round else None
     return {
         "traffic_meaning": sentences.traffic_meaning(record, total, by_round),
         "traffic_figure": traffic_by_round(by_round) if total and len(by_round) > 1 else "",
-        "time_meaning": sentences.time_meaning(record.result.get("seconds") or {}, record.seconds),
+        "time_meaning": sentences.time_meaning(record),
         "time_figure": time_by_site(times) if any(sum(t.values()) for t in times.values()) else "",
     }
 
@@ -199,19 +201,6 @@ def _end(record: RunRecord) -> Context:
 def _curves(series: Mapping[Any, list[tuple[int, float]]]) -> bool:
     """Whether there is something to draw over rounds: at least two of them."""
     return len({number for points in series.values() for number, _ in points}) > 1
-
-
-def _sent(record: RunRecord) -> float | None:
-    told: float | None = (record.result.get("traffic_bytes") or {}).get("total")
-    if numbers.known(told):
-        return told
-    by_round = tables.sent_by_round(record)
-    return sum(size for _, size in by_round) if by_round else None
-
-
-def _seconds(record: RunRecord) -> float:
-    told: float | None = (record.result.get("seconds") or {}).get("total")
-    return told if numbers.known(told) else record.seconds
 
 
 def _date(seconds: float | None) -> str:

@@ -149,17 +149,20 @@ def traffic_meaning(
     text = f"{data_size(total)} were sent in all"
     if by_round:
         text += f", {data_size(sum(size for _, size in by_round) / len(by_round))} a round"
-    published = sum(event.get("sent_bytes") or 0 for event in record.of("published"))
+    collected = [event.get("sent_bytes") or 0 for event in record.of("published")]
+    published = collected[-1] if collected else 0  # what was done again counts once
     if published:
         text += f", and {data_size(published)} at the end to form the shared model"
     model = record.started.get("model_bytes")
     return f"{text}. The model itself is {data_size(model)}." if known(model) else f"{text}."
 
 
-def time_meaning(seconds: Mapping[str, Any], wall: float) -> str:
-    """Wall time of the run and what it went into."""
-    total = seconds.get("total") if known(seconds.get("total")) else wall
-    text = f"The run took {duration(total)}"
+def time_meaning(record: RunRecord) -> str:
+    """Wall time of the rounds and what it went into."""
+    if not record.rounds_done:
+        return "No round was over, so no time was measured."
+    seconds = record.result.get("seconds") or {}
+    text = f"The rounds took {duration(record.seconds)}"
     if known(seconds.get("train")) and known(seconds.get("exchange")):
         text += (
             f"; added up over the sites, {duration(seconds['train'])} went into training "

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 
 from fedefm.events import Event
+from fedefm.report.headline import TIME
 from fedefm.report.numbers import decimal, duration, known, listed, percent
 from fedefm.report.record import GLOBAL
+from fedefm.train.totals import sent_and_taken
 
 
 @dataclass
@@ -30,10 +32,13 @@ class RunState:
     loss: float | None = None  # of all sites together, where sums are told
     missing: dict[str, str] = field(default_factory=dict)
     sites: dict[str, SiteState] = field(default_factory=dict)
+    told: list[Event] = field(default_factory=list)  # of rounds: when they began and ended
 
     def take(self, event: Event) -> None:
         """Bring the state up to date. Events of other kinds change nothing."""
         kind = event["event"]
+        if kind in ("round_started", "round_finished"):
+            self.told.append(event)
         if kind == "run_started":
             self.rounds = event["rounds"]
             self.sites = {site: SiteState() for site in event["sites"]}
@@ -64,6 +69,11 @@ class RunState:
         if self.missing:
             parts.append(f"without {listed(f'{s} ({why})' for s, why in self.missing.items())}")
         return ", ".join(parts)
+
+    def end(self, status: str) -> str:
+        """How the run ended, and what the rounds took that were seen here."""
+        _, seconds = sent_and_taken(self.told)
+        return f"{status}; {TIME}: {duration(seconds)}" if seconds else status
 
     def shared(self) -> str:
         """What is known of the shared model and of all sites together, or nothing."""

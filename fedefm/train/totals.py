@@ -9,7 +9,7 @@ from fedefm.events import Event
 @dataclass(frozen=True)
 class Totals:
     """Who took part in which rounds, and what the run cost. Seconds are summed over sites, but for
-    ``seconds``, which is wall time, and None where no site told them."""
+    ``seconds``, which is the wall time of the rounds, and None where no site told them."""
 
     participation: dict[str, list[int]]
     rounds: int
@@ -24,18 +24,35 @@ def totals(events: Iterable[Event], sites: Sequence[str]) -> Totals:
     told = _last_told(events)
     rounds = [event for event in told if event["event"] == "round_finished"]
     turns = [event for event in told if event["event"] == "round"]
-    sent = [event["sent_bytes"] for event in told if "sent_bytes" in event]
     return Totals(
         participation={
             site: [event["round"] for event in rounds if site in event["participants"]]
             for site in sites
         },
         rounds=len(rounds),
-        sent_bytes=sum(sent),
+        sent_bytes=_sent(told),
         train_seconds=_told_seconds(turns, "train_seconds"),
         exchange_seconds=_told_seconds(turns, "exchange_seconds"),
-        seconds=sum(event["seconds"] for event in rounds),
+        seconds=_wall_time(told),
     )
+
+
+def sent_and_taken(events: Iterable[Event]) -> tuple[int, float]:
+    """Bytes that everybody has sent so far, and wall seconds of the rounds that are over.
+
+    Whoever shows one of these takes it from here, so that all show the same.
+    """
+    told = _last_told(events)
+    return _sent(told), _wall_time(told)
+
+
+def _sent(told: Sequence[Event]) -> int:
+    return sum(event.get("sent_bytes") or 0 for event in told)
+
+
+def _wall_time(told: Sequence[Event]) -> float:
+    over = (event for event in told if event["event"] == "round_finished")
+    return sum(event.get("seconds") or 0.0 for event in over)
 
 
 def _told_seconds(turns: Sequence[Event], name: str) -> float | None:

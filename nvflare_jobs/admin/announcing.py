@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from fedefm.report.numbers import plain
 from nvflare_jobs.admin.job_facts import OVER
 from nvflare_jobs.admin.job_view import JobView
 
@@ -29,9 +30,9 @@ class Announcer:
             if self._refused.get(site) != why:
                 self._say(f"{site} takes no part: {why}")
         self._refused = dict(view.refused)
-        late = view.late()
+        late = view.lateness()
         for site in sorted(set(late) - self._late):
-            self._say(f"{site} is late: others were done {late[site]:.0f} s ago")
+            self._say(plain(f"{site} is late: {late[site]}"))
         self._late = set(late)
 
     def _tell_trouble(self, view: JobView) -> None:

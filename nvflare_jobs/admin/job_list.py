@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from fedefm.report.numbers import duration, known
+from fedefm.report.numbers import duration, known, plain
 from nvflare_jobs.admin.job_facts import JobFacts
 
 HEADS = ("JOB", "STATE", "SUBMITTED", "TOOK", "BY", "NAME")
@@ -34,7 +34,7 @@ def _two_lines(facts: JobFacts) -> tuple[str, str]:
 
 
 def _cells(facts: JobFacts) -> tuple[str, ...]:
-    took = duration(facts.seconds).replace("\u00a0", " ") if known(facts.seconds) else ""
+    took = plain(duration(facts.seconds)) if known(facts.seconds) else ""
     return facts.job, facts.word, _moment(facts.submitted), took, facts.submitter, facts.name
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from fedefm import __version__
-from fedefm.report import numbers, tables
+from fedefm.report import headline, numbers, tables
 from fedefm.report.figures.costs import traffic_by_round
 from fedefm.report.figures.curves import accuracy_figure
 from fedefm.report.figures.participation import participation_figure
-from fedefm.report.record import RunRecord, record_so_far
-from nvflare_jobs.admin.job_rows import HEADS, rows_of
+from fedefm.report.record import RunRecord
+from nvflare_jobs.admin.job_rows import HEADS, NOTHING, rows_of
 from nvflare_jobs.admin.job_view import JobView
 
 REFRESH_S = 5
@@ -58,7 +58,7 @@ def render(view: JobView, now: datetime) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    record = record_so_far(view.events)
+    record = view.record
     context = _head(view, record, now) | _figures(view, record)
     context |= {"heads": HEADS, "sites": rows_of(view)}
     return environment.get_template("job.html.j2").render(context)
@@ -95,30 +95,23 @@ def _lead(view: JobView) -> str:
 def _tiles(view: JobView, record: RunRecord, now: datetime) -> list[tuple[str, str, bool]]:
     run, sites, late = view.run, view.sites, view.late()
     out = len({*view.refused, *run.missing} & set(sites))
-    tiles = [(f"{record.rounds_done} of {run.rounds}", "rounds are over", False)]
-    tiles = tiles if run.rounds else [("–", "rounds: not begun", False)]
+    tiles = [(headline.rounds(record) if run.rounds else NOTHING, headline.ROUNDS, False)]
     if sites:
         what = "sites are asked" if view.state == "waiting" else "sites take part"
         tiles.append((f"{len(sites) - out} of {len(sites)}", what, out > 0))
     if late:
         tiles.append((numbers.listed(sorted(late)), "late now", True))
-    sent = sum(size for _, size in tables.sent_by_round(record))
-    tiles.append((numbers.data_size(sent) if run.rounds else "–", "sent between them", False))
+    tiles.append((headline.sent(record), headline.SENT, False))
+    tiles.append((headline.time(record), headline.TIME, False))
     accuracy = run.accuracy if run.accuracy is not None else run.own_accuracy
     if accuracy is not None:
         whose = "the shared model" if run.accuracy is not None else "the sites' own models"
         tiles.append((numbers.percent(accuracy), f"accuracy of {whose}", False))
-    tiles.append((_elapsed(record, now), "since the first round began", False))
-    return tiles
-
-
-def _elapsed(record: RunRecord, now: datetime) -> str:
     begun = record.started.get("time")
-    if not numbers.known(begun):
-        return "–"
-    if record.status != "interrupted":  # told to be over
-        return numbers.duration(record.seconds)
-    return numbers.duration(max(0.0, now.timestamp() - begun))
+    if view.state == "running" and numbers.known(begun):
+        gone = numbers.duration(max(0.0, now.timestamp() - begun))
+        tiles.append((gone, "since the sites began", False))
+    return tiles
 
 
 def _figures(view: JobView, record: RunRecord) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedefm.report import numbers
-from fedefm.report.record import by_round
 from nvflare_jobs.admin.job_view import JobView
 
 NOTHING = "–"
@@ -45,7 +44,8 @@ class SiteRow:
 
 def rows_of(view: JobView) -> list[SiteRow]:
     """A row for each site, in the order of the job."""
-    sent, received = _total(view, "sent_bytes"), _total(view, "received_bytes")
+    record = view.record
+    sent, received = record.totals("sent_bytes"), record.totals("received_bytes")
     rows = []
     for site in view.sites:
         known = view.run.sites.get(site)
@@ -68,8 +68,8 @@ def _state(view: JobView, site: str) -> tuple[str, str]:
         return "refused", "" if view.outcome else view.refused[site]  # which tells it itself
     if site in view.run.missing:
         return ("late" if site in view.late() else "absent"), view.run.missing[site]
-    if site in (late := view.late()):
-        return "late", f"others were done {late[site]:.0f} s ago"
+    if site in (late := view.lateness()):
+        return "late", late[site]
     if view.state != "running":
         known = view.run.sites.get(site)
         return (known.status if known else "waiting"), ""
@@ -94,8 +94,3 @@ def _left(told: Mapping[str, Any] | None) -> str:
     if not numbers.known(cap) or not numbers.known(left):
         return "without a cap"
     return f"{math.floor(100 * left + 1e-9) / 100:.2f} of {cap:g}"  # more would promise too much
-
-
-def _total(view: JobView, field: str) -> dict[str, float]:
-    told = (event for event in view.events if event["event"] == "round")
-    return {site: sum(v for _, v in points) for site, points in by_round(told, field).items()}

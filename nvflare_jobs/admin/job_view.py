@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedefm.events import Event
+from fedefm.report.numbers import duration
+from fedefm.report.record import RunRecord, record_so_far
 from fedefm.report.watch import RunState
 from nvflare_jobs.admin.following import Look
 from nvflare_jobs.admin.job_facts import OVER, JobFacts
@@ -62,6 +64,11 @@ class JobView:
         at_start: Mapping[str, str] = self.standing.get("refused") or {}
         return {**at_start, **(self.facts.refused if self.facts else {})}
 
+    @property
+    def record(self) -> RunRecord:
+        """The run as the report shows it, as far as it has told."""
+        return record_so_far(self.events)
+
     def late(self) -> dict[str, float]:
         """Who has not answered though others have, and for how many seconds now."""
         if self.state != "running" or not self.standing.get("task"):
@@ -72,6 +79,13 @@ class JobView:
             return {}
         behind = float(self.standing.get("seconds", 0.0)) - min(answered.values())
         return dict.fromkeys(silent, behind) if behind >= LATE_S else {}
+
+    def lateness(self) -> dict[str, str]:
+        """Who is late, and how much, as a part of a sentence."""
+        return {
+            site: f"others were done {duration(seconds)} ago"
+            for site, seconds in sorted(self.late().items())
+        }
 
     def _take_privacy(self, event: Event) -> None:
         told = {name: value for name, value in event.items() if name not in FRAME}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from fedefm.report import headline
+from fedefm.report.numbers import plain
 from nvflare_jobs.commands.job_options import AsJson, Kit, server_of
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def _tell_job(job: str, kit: Kit, as_json: bool) -> None:
         print(json.dumps(_as_json(facts, outcome, view)))
     elif outcome is None:
         for line in _lines(view, facts):
-            print(line)
+            print(plain(line))
     elif outcome.done:
         print(f"{outcome.sentence}; take the result: fedefm job download {job} --out runs")
     if outcome is not None and not outcome.done:
@@ -73,9 +75,9 @@ def _tell_job(job: str, kit: Kit, as_json: bool) -> None:
 def _lines(view: "JobView", facts: "JobFacts") -> list[str]:
     lines = [facts.sentence()]
     if view.run.rounds:
-        lines.append(f"round {view.run.round + 1} of {view.run.rounds}")
+        lines.append(headline.line(view.record))
     lines += [f"{site} takes no part: {why}" for site, why in view.refused.items()]
-    lines += [f"{site} is late: others were done {s:.0f} s ago" for site, s in view.late().items()]
+    lines += [f"{site} is late: {how}" for site, how in view.lateness().items()]
     return lines + ([view.trouble] if view.trouble else [])
 
 

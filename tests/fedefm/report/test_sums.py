@@ -64,7 +64,7 @@ def test_no_time_is_told_for_training_where_no_site_told_it(record: RunRecord) -
     untold = {"seconds": {"total": 60.0, "train": None, "exchange": None}}
     (record.folder / "result.json").write_text(json.dumps({**record.result, **untold}))
     page = write_report(record.folder).read_text(encoding="utf-8")
-    assert "The run took" in page
+    assert "The rounds took" in page
     assert "went into training" not in page
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_server import JOB, meta, run_events
+from scripted_server import JOB, SITES, lines, meta, run_events
 
+from fedefm.report import headline
+from fedefm.report.run_report import write_report
+from fedefm.train.totals import totals
 from nvflare_jobs.admin.following import Look
 from nvflare_jobs.admin.job_facts import facts_of
 from nvflare_jobs.admin.job_page import PageFile, render
@@ -15,6 +18,7 @@ from nvflare_jobs.admin.job_view import JobView
 from nvflare_jobs.admin.outcome import outcome_of
 
 NOW = datetime.fromtimestamp(1100.0, timezone.utc)
+BEGUN = {key: value for key, value in run_events()[0].items() if key not in ("time", "event")}
 RELOADS = '<meta http-equiv="refresh"'
 
 
@@ -81,6 +85,35 @@ def test_only_a_told_budget_is_shown_and_never_more_than_is_left() -> None:
     cells = {row.name: row.cells[-2:] for row in rows_of(seen)}
     assert cells == {"hosp-a": ("–", "3.14 of 8"), "hosp-B": ("at most 2.41", "–"),
                      "St-Marys": ("–", "–")}  # fmt: skip
+
+
+def test_page_command_and_report_tell_the_same_figures_in_the_same_words(tmp_path: Path) -> None:
+    ended = {"event": "run_finished", "status": "finished", "seconds": 99.0, "time": 9000.0}
+    again = [  # of a run that was killed in its last round and went on
+        {"time": 1100.0, "event": "run_started", **BEGUN, "resumed_from": 1},
+        *(event for event in run_events() if event.get("round") == 1),
+        {"time": 1101.0, "event": "published", "round": 2, "sent_bytes": 5000},
+        {"time": 1102.0, "event": "published", "round": 2, "sent_bytes": 5000},
+    ]
+    events = [*run_events(), *again, ended]
+    seen = view("FINISHED:COMPLETED", over=True, events=tuple(events))
+    (tmp_path / "events.jsonl").write_text(lines(events))
+    report = write_report(tmp_path).read_text()
+    for value, words in (("2 of 2", "rounds done"), ("11.0\u00a0kB", "sent in all"),
+                         ("4.0\u00a0s", "wall time of its rounds")):  # fmt: skip
+        tile = f"<b>{value}</b><span>{words}</span>"
+        assert tile in report
+        assert tile in render(seen, NOW)
+        assert f"{value} {words}" in headline.line(seen.record)
+    sums = totals(events, SITES)  # which result.json has
+    assert (sums.sent_bytes, sums.seconds) == (seen.record.sent_bytes, seen.record.seconds)
+
+
+def test_what_is_over_has_no_clock_that_runs_on() -> None:
+    clock = "since the sites began"
+    assert clock in render(view("RUNNING", events=tuple(run_events())), NOW)
+    killed = view("FINISHED:ABNORMAL", over=True, events=tuple(run_events()))
+    assert clock not in render(killed, NOW)
 
 
 def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
