@@ -17,6 +17,7 @@ from fedefm.errors import PolicyRefused, PrivacyError
 from fedefm.train.assemble import share_of, transform_of
 from fedefm.train.effort import Effort, steps_of
 from fedefm.train.protection import Protection
+from fedefm.words import several
 from nvflare_jobs.shared_noise import honest_shares, no_mean, shares_of_model
 from privacy.accountant import ACCOUNTANT, epsilon
 from privacy.calibrate import Sampling, noise_for, sampling_for
@@ -145,7 +146,8 @@ def refuse_unknown(ledger: Ledger, pledge: Promise, run_id: str, finished: int) 
     """
     if all(record.label.run_id != run_id for record in ledger.runs(pledge.dataset)):
         raise PolicyRefused(
-            f"{finished} rounds of this run are over, and the ledger has no entry of run id "
+            f"of this run {several(finished, 'round')} went before, and the ledger has no entry of "
+            "run id "
             f"{run_id!r} on {pledge.dataset.name!r}; put back the run's own run_id file, or start "
             "a new run"
         )

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 
 from fedefm.config import Adjacency, DpConfig
 from fedefm.errors import PrivacyError
+from fedefm.words import several
 from privacy.accountant import INTERVAL
 from privacy.accountant import epsilon as epsilon_of
 from privacy.mechanism import Mechanism, Spend, together
@@ -97,7 +98,8 @@ def noise_for(
     found = _first(slack, _near(slack, lru_cache(maxsize=None)(rough)))
     if found is None:
         raise PrivacyError(
-            f"no noise multiplier up to {LARGEST_NOISE:g} keeps {steps} steps with sampling rate "
+            f"no noise multiplier up to {LARGEST_NOISE:g} keeps {several(steps, 'step')} with "
+            "sampling rate "
             f"{sampling_rate:g} within epsilon {epsilon:g} at delta {delta:g}"
             f"{f', of which {used:.4g} is spent' if used else ''}; "
             "take fewer steps, fewer patients a step or a larger epsilon"

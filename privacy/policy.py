@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fedefm.config import Adjacency, DatasetEntry, DpConfig, PolicyConfig, RunConfig, SiteConfig
 from fedefm.errors import PolicyRefused, all_problems
+from fedefm.words import several
 from privacy.ledger import Budget, Dataset
 
 
@@ -81,7 +82,8 @@ def _of_units(entry: DatasetEntry, dp: DpConfig, dataset: str, counted: int) -> 
         yield f"its dataset {dataset!r} has no {dp.unit}s to train on"
     elif counted > _public(entry, dp, counted):
         yield (
-            f"its dataset {dataset!r} is said to be of {entry.patients} patients and its manifest "
+            f"its dataset {dataset!r} is said to be of {several(entry.patients or 0, 'patient')} "
+            "and its manifest "
             "has more to train on; correct `patients` in the site file"
         )
 
@@ -91,13 +93,14 @@ def _of_delta(policy: PolicyConfig, dp: DpConfig, units: int) -> Iterator[str]:
     where = "privacy.dp.delta" if dp.delta <= policy.delta else "policy.delta in the site file"
     if delta > largest:
         yield (
-            f"delta {delta:g} is above one over its {units} {dp.unit}s, so that a {dp.unit} could "
+            f"delta {delta:g} is above one over its {several(units, dp.unit)}, so that a {dp.unit} "
+            "could "
             f"be given away whole; set {where} to at most {largest:.2g}"
         )
     elif policy.epsilon_cap is not None and policy.delta > largest:
         yield (
-            f"its epsilon cap is counted at delta {policy.delta:g}, above one over its {units} "
-            f"{dp.unit}s; set policy.delta in the site file to at most {largest:.2g}"
+            f"its epsilon cap is counted at delta {policy.delta:g}, above one over its "
+            f"{several(units, dp.unit)}; set policy.delta in the site file to at most {largest:.2g}"
         )
 
 
@@ -129,7 +132,8 @@ def _of_shared_noise(
         )
     if units < dp.patients_per_step:
         yield (
-            f"a step expects {dp.patients_per_step} {dp.unit}s of each site that shares its noise, "
+            f"a step expects {several(dp.patients_per_step, dp.unit)} of each site that shares its "
+            "noise, "
             f"and it has {units}; set privacy.dp.patients_per_step to at most {units}"
         )
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from fedefm.words import several
+
 Verdict = Literal["ok", "warning", "problem"]
 
 
@@ -35,6 +37,13 @@ def warning(check: str, said: str, fix: str = "") -> Finding:
 def problem(check: str, said: str, fix: str = "") -> Finding:
     """No run is possible, or it would not be as it should."""
     return Finding(check, "problem", said, fix)
+
+
+def summary(findings: "list[Finding]") -> str:
+    """How many problems and warnings there are, in one line."""
+    problems = sum(finding.verdict == "problem" for finding in findings)
+    warnings = sum(finding.verdict == "warning" for finding in findings)
+    return f"{several(problems, 'problem')}, {several(warnings, 'warning')}"
 
 
 def has_problems(findings: "list[Finding]") -> bool:

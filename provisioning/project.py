@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fedefm.errors import ProvisionError, all_problems
+from fedefm.words import several
 from provisioning.names import (
     HOST,
     LONGEST,
@@ -141,9 +142,10 @@ def _of_people(people: Sequence[Person]) -> Iterator[str]:
 def _of_days(wanted: Project) -> Iterator[str]:
     for what, days in (("certificates", wanted.days), ("the root", wanted.root_days)):
         if not 1 <= days <= LONGEST_DAYS:
-            yield f"{what} cannot last {days} days; choose from 1 to {LONGEST_DAYS}"
+            yield f"{what} cannot last {several(days, 'day')}; choose from 1 to {LONGEST_DAYS}"
     if wanted.days > wanted.root_days:
         yield (
-            f"certificates of {wanted.days} days would outlive the root of {wanted.root_days}; "
+            f"certificates of {several(wanted.days, 'day')} would outlive the root of "
+            f"{wanted.root_days}; "
             "choose --root-days larger, since a new root means new kits for all"
         )

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "fedefm": (),
     "privacy": (
         "fedefm.errors",
+        "fedefm.words",  # numbers with their nouns, for sentences
         # The protocols that privacy wraps: a trainer with its objective, an exchange with its sum.
         "fedefm.train.trainer",
         "fedefm.train.objective",
@@ -31,6 +32,7 @@ MAY_IMPORT = {
     "provisioning": (
         "privacy.policy",
         "fedefm.errors",
+        "fedefm.words",  # numbers with their nouns, for sentences
         "fedefm.config",
         # A kit says which versions it is for.
         "fedefm.__version__",

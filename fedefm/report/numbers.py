@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import TypeGuard
 
+from fedefm.words import several
+
 NOT_MEASURED = "not measured"
 _SPACE = "\u00a0"  # no line break between a number and its unit
 
@@ -27,8 +29,7 @@ def count(number: float | None, noun: str = "") -> str:
     """A whole number with its noun: ``count(1200, "image")`` is ``1,200 images``."""
     if not known(number):
         return NOT_MEASURED
-    plural = "" if not noun or number == 1 else "s"
-    return f"{number:,.0f}{_SPACE if noun else ''}{noun}{plural}"
+    return several(round(number), noun).replace(" ", _SPACE, 1) if noun else f"{number:,.0f}"
 
 
 def data_size(size: float | None) -> str:

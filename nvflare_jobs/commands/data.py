@@ -21,6 +21,7 @@ from fedefm.data.simulated import write_dataset
 from fedefm.data.site_folders import write_sites
 from fedefm.data.xray_domains import DOMAINS
 from fedefm.errors import DataError, all_problems
+from fedefm.words import several
 from nvflare_jobs.commands.progress import progress_of
 
 app = typer.Typer(
@@ -170,7 +171,7 @@ def split(
     else:
         print("\n".join(holdings_text(division)))
     if division.left_out:
-        print(f"left out: {division.left_out} images whose patient is at another site")
+        print(f"left out: {several(division.left_out, 'image')} whose patient is at another site")
     print(f"wrote {out}")
 
 

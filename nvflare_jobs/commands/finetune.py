@@ -28,6 +28,7 @@ from fedefm.finetune.result import as_json as json_of
 from fedefm.finetune.start import Start
 from fedefm.model.checkpoint import read_checkpoint_info
 from fedefm.report.numbers import epsilon as shown_epsilon
+from fedefm.words import several
 from nvflare_jobs.commands.finetune_progress import finetune_progress
 from nvflare_jobs.commands.progress import progress_of
 from nvflare_jobs.commands.site_beside import refuse_where_privacy_is_required
@@ -123,8 +124,8 @@ def finetune(
         print(json_of(report))
         return
     result, spent = report.result, report.privacy
-    images_of = f"{result.train_images} images of " if spent is None else ""
-    whom = f"{result.train_patients} {spent['unit'] if spent else 'patient'}s"
+    images_of = f"{several(result.train_images, 'image')} of " if spent is None else ""
+    whom = several(result.train_patients, spent["unit"] if spent else "patient")
     print(
         f"trained from {report.trained_from} on {images_of}{whom}; kept the weights of step "
         f"{result.best_step}"
@@ -255,7 +256,9 @@ def _names(classes: str) -> tuple[str, ...]:
 
 def _show(scores: FoundationScores | SegmentationScores, where: str) -> None:
     table = Table("score", "value [95 % interval]")
-    table.title = escape(f"{scores.images} images of {scores.patients} patients in {where}")
+    table.title = escape(
+        f"{several(scores.images, 'image')} of {several(scores.patients, 'patient')} in {where}"
+    )
     for name, value in named_scores(scores).items():
         table.add_row(escape(name), escape(value))
     Console().print(table)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fedefm.config import read_run
+from fedefm.words import several
 from nvflare_jobs.commands.job_options import AsJson, Sites, site_names
 
 
@@ -34,4 +35,4 @@ def export(
     if as_json:
         print(json.dumps({"job": str(job), "sites": names, "resume": resume}))
         return
-    print(f"job for {len(names)} sites: {job}")
+    print(f"job for {several(len(names), 'site')}: {job}")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from provisioning.finding import Finding, has_problems
+from provisioning.finding import Finding, has_problems, summary
 
 COLORS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -50,6 +50,4 @@ def _print(found: list[Finding]) -> None:
     for finding in found:
         line = Text(f"{finding.verdict:8}", style=COLORS[finding.verdict])
         console.print(line.append(f"{finding.check:{width}}  {finding.line}", style="default"))
-    problems = sum(finding.verdict == "problem" for finding in found)
-    warnings = sum(finding.verdict == "warning" for finding in found)
-    console.print(f"{problems} problems, {warnings} warnings")
+    console.print(summary(found))

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from fedefm.errors import ConfigError, LedgerCorrupt, PrivacyError, all_problems
+from fedefm.words import several
 from nvflare_jobs.commands import (
     privacy_page,
     privacy_probe,
@@ -154,7 +155,8 @@ def refund(
         if not yes:
             steps = record.lost + sum(record.reserved.values())
             typer.confirm(
-                f"Give back {steps} steps of run {record.label.name!r} on {chosen.name!r}? If it "
+                f"Give back {several(steps, 'step')} of run {record.label.name!r} on "
+                f"{chosen.name!r}? If it "
                 "is running, it will stop, and what it took without settling is not counted.",
                 abort=True,
                 err=True,
@@ -164,7 +166,7 @@ def refund(
         _print_json(to_json(entries))
         return
     steps = sum(entry.steps for entry in entries)
-    print(f"gave back {steps} steps of run {record.label.name!r} on {chosen.name!r}")
+    print(f"gave back {several(steps, 'step')} of run {record.label.name!r} on {chosen.name!r}")
 
 
 def _run_called(opened: Ledger, dataset: Dataset, run_id: str) -> RunRecord:

@@ -10,6 +10,7 @@ import typer
 
 from fedefm.config import SiteConfig, read_site
 from fedefm.errors import ConfigError, FedEFMError, LedgerCorrupt, PrivacyError
+from fedefm.words import several
 from privacy.ledger import Budget, Dataset, Entry, Head, Ledger, verify
 from privacy.ledger import keys as ledger_keys
 from privacy.ledger.entry import read_entry
@@ -125,7 +126,8 @@ def doubts_about(site: Site, heads: Sequence[Head]) -> list[str]:
 def what_was_checked(site: Site, entries: Sequence[Entry], heads: Sequence[Head]) -> list[str]:
     """What ``verify`` looked at, once it found no doubt."""
     told = [
-        f"The file is a ledger, and its {len(entries):,} entries follow each other without a gap.",
+        f"The file is a ledger of {several(len(entries), 'entry', 'entries')} without a gap "
+        "between them.",
         "Every entry carries the SHA-256 hash of the one before it.",
         f"Every entry is signed with the key that the first entry names ({_public_key(entries)}).",
         "Nothing was drawn, settled or given back that had not been planned or drawn before.",

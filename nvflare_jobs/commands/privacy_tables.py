@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from fedefm.words import several
 from privacy.ledger import Entry
 from privacy.report.facts import DatasetFacts, Job
 from privacy.report.numbers import below, epsilon, exact, to_the_minute
@@ -35,12 +36,13 @@ def status_lines(facts: DatasetFacts) -> list[str]:
 
 
 def _job_line(job: Job) -> str:
-    first, last, spent, reserved, unsettled, alone = _job_cells(job)[3:]
+    first, last, _, reserved, unsettled, alone = _job_cells(job)[3:]
+    spent = sum(job.spent.values())
     known = f"{job.run_id}, FLARE job {job.job}" if job.job else job.run_id
     lost = f", {unsettled} of them not settled" if job.unsettled else ""
     held = f", {reserved} reserved" if job.reserved else ""
     return (
-        f"{job.name} ({known}): {spent} steps spent{lost}{held}, epsilon alone {alone}, "
+        f"{job.name} ({known}): {several(spent, 'step')} spent{lost}{held}, epsilon alone {alone}, "
         f"{first} to {last} UTC"
     )
 

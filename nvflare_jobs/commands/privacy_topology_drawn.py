@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedefm.report.figures.cohorts import Marks, Panel, save_cohorts
+from fedefm.words import several
 from nvflare_jobs.commands.privacy_topology_told import count_of
 from nvflare_jobs.topology_findings import Findings
 from privacy.secagg.sum_plan import PlannedRound
@@ -68,7 +69,7 @@ def _pairs(groups: Groups) -> list[tuple[str, str]]:
 
 
 def _marks(found: Findings, left_out: int) -> Marks:
-    more = f"; {left_out} more patterns of rounds are not drawn" if left_out else ""
+    more = f"; of rounds, {several(left_out, 'more pattern')} not drawn" if left_out else ""
     worst = found.exposures[-1]
     if not worst.exposing:
         shown = "; single models are seen as they are" if found.sums.releases else ""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from fedefm.words import several
 from nvflare_jobs.safe_topology import way_out
 from nvflare_jobs.topology_findings import Findings, KindOfRound
 from privacy.secagg.topology_check import Exposure, listed
@@ -87,7 +88,8 @@ def _headline(found: Findings) -> str:
     secagg = "secure sums" if privacy.secagg is not None else "no secure sums"
     dp = "differential privacy" if privacy.dp is not None else "no differential privacy"
     return (
-        f"{len(found.plan.sites)} sites, {federation.rounds} rounds: {federation.algorithm}"
+        f"{several(len(found.plan.sites), 'site')}, {several(federation.rounds, 'round')}: "
+        f"{federation.algorithm}"
         f"{update}, topology {federation.topology}, schedule {federation.schedule}; {secagg}, {dp}"
     )
 

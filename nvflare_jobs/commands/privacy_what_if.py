@@ -14,6 +14,7 @@ from fedefm.topology.schedules import PeriodicSchedule, Schedule
 from fedefm.train.assemble import find_manifest
 from fedefm.train.effort import Effort, efforts
 from fedefm.train.workshop import plan_of
+from fedefm.words import several
 from nvflare_jobs.commands.privacy_site import AsJson, Site, site_of
 from nvflare_jobs.protect import dp_of, units_of
 from nvflare_jobs.shared_noise import honest_shares
@@ -134,10 +135,11 @@ def _told(found: Answer, pledge: Promise, efforts: Sequence[Effort]) -> list[str
     return [
         f"{_verdict(found)} (dataset {pledge.dataset.name}, per {unit}, delta "
         f"{exact(pledge.budget.delta)}, {ADJACENCY[pledge.budget.adjacency]} {unit}, {ACCOUNTANT})",
-        f"  steps at this site    {found.steps} in {len(efforts)} rounds, {hosted} of them for "
+        f"  steps at this site    {found.steps} in {several(len(efforts), 'round')}, {hosted} of "
+        "them for "
         "hosted neighbors",
         f"  a step                noise multiplier {mechanism.noise_multiplier:g}, sampling rate "
-        f"{mechanism.sampling_rate:.4g} of {mechanism.dataset_size} {unit}s, at most "
+        f"{mechanism.sampling_rate:.4g} of {several(mechanism.dataset_size, unit)}, at most "
         f"{mechanism.batch_cap} drawn",
         *_shared(found),
         f"  one step alone        {epsilon(costs.step)}",

@@ -14,7 +14,7 @@ from provisioning.certificates import read_certificate
 from provisioning.checking.checks import Checked, check_kit
 from provisioning.checking.kit import open_kit
 from provisioning.expiry import ENDED, ENDING, FINE, WARN_DAYS, Term, terms
-from provisioning.finding import has_problems
+from provisioning.finding import has_problems, summary
 from provisioning.kit_files import harden_person, harden_server, harden_site
 
 COLORS = {"ok": "green", "warning": "yellow", "problem": "red", ENDED: "red", ENDING: "yellow"}
@@ -117,9 +117,7 @@ def _show(checked: Checked) -> None:
         for role, rights in checked.rights.items():
             table.add_row(role, *(rights[right] for right in SHORT))
         Console(highlight=False).print(table)
-    problems = sum(finding.verdict == "problem" for finding in checked.findings)
-    warnings = sum(finding.verdict == "warning" for finding in checked.findings)
-    console.print(f"{problems} problems, {warnings} warnings")
+    console.print(summary(checked.findings))
 
 
 def _show_terms(found: list[Term]) -> None:

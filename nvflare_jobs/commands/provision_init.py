@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.prompt import IntPrompt, Prompt
 
+from fedefm.words import several
 from provisioning.making import CA, PROFILE_FILE, REQUESTS, Made, make_project
 from provisioning.project import DAYS, PORT, ROOT_DAYS, Project, project
 
@@ -145,7 +146,8 @@ def _tell(wanted: Project, made: Made) -> None:
             say(f"{site.written} is {site.name} in FLARE, which knows no other characters")
     if not made.requests:
         say(
-            f"Certificates last {wanted.days} days, the root that signs them {wanted.root_days}. "
+            f"Certificates last {several(wanted.days, 'day')}, the root that signs them "
+            f"{wanted.root_days}. "
             f"See with `fedefm provision expiry {made.folder}` how long they still do."
         )
     say(

@@ -20,6 +20,7 @@ from fedefm.train.protection import Protect
 from fedefm.train.run import run_in_process
 from fedefm.train.run_folder import RESULT, STATE
 from fedefm.train.secrecy import Hide
+from fedefm.words import several
 from nvflare_jobs.admin.outcome import JobEnded
 from nvflare_jobs.admin.person_kit import read_person_kit
 from nvflare_jobs.commands.job_options import Kit, site_names
@@ -183,11 +184,7 @@ def _summary(result: dict[str, Any]) -> str:
         shown = f"accuracy of the global model {accuracy:.1%}"
         if low is not None and high is not None:
             shown += f", 95 % interval {low:.1%} to {high:.1%}"
-    rounds, sites = _several(result["rounds"], "round"), _several(len(result["sites"]), "site")
+    rounds, sites = several(result["rounds"], "round"), several(len(result["sites"]), "site")
     absent = [site for site, turns in result["participation"].items() if not turns]
     without = f", {', '.join(absent)} never took part" if absent else ""
     return f"{rounds} at {sites}{without}; {shown}"
-
-
-def _several(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -4,6 +4,7 @@ from datetime import datetime, timezone
 
 from fedefm.errors import FedEFMError
 from fedefm.train.header import SERVER
+from fedefm.words import several
 from nvflare_jobs.parties.identities import Credentials, credentials_of, own_credentials
 from provisioning.address import Address
 from provisioning.certificates import read_certificate
@@ -30,7 +31,7 @@ def check_certificate(address: Address, now: datetime | None = None) -> Finding:
     if days < WARN_DAYS:
         return warning(
             "certificate",
-            f"{said}, in {days} days",
+            f"{said}, in {several(days, 'day')}",
             f"the hub makes a new one with `fedefm provision rotate PROJECT.yml {address.name}`",
         )
     return ok("certificate", said)

@@ -12,6 +12,7 @@ from fedefm.data.loading import training_rows
 from fedefm.data.manifest import Manifest, parse_manifest
 from fedefm.data.readers import read_image
 from fedefm.errors import DataError
+from fedefm.words import several
 from provisioning.finding import Finding, ok, problem, warning
 
 SHOWN = 3  # problems of a manifest; `fedefm data check` tells them all
@@ -55,7 +56,10 @@ def _compared(check: str, manifest: Manifest, entry: DatasetEntry) -> Finding:
     patients = len({row.patient_id for row in rows})
     splits = Counter(row.split or "train" for row in manifest.rows)
     counts = ", ".join(f"{count} {split}" for split, count in splits.items())
-    said = f"{len(manifest.rows)} images ({counts}), {patients} patients to train on"
+    said = (
+        f"{several(len(manifest.rows), 'image')} ({counts}), {several(patients, 'patient')} to "
+        "train on"
+    )
     if entry.patients is not None and patients > entry.patients:
         return problem(
             check,

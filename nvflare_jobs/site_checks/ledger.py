@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fedefm.config import SiteConfig
 from fedefm.errors import FedEFMError
+from fedefm.words import several
 from privacy.ledger import keys, verify
 from privacy.ledger.heads import default_witness
 from privacy.ledger.reading import read_rows
@@ -40,7 +41,7 @@ def _ledger(site: str, path: Path, witness: Path) -> Finding:
         count = len(read_rows(path))
     except FedEFMError as error:
         return problem("ledger", str(error))
-    return ok("ledger", f"{path} verifies: {count} entries")
+    return ok("ledger", f"{path} verifies: {several(count, 'entry', 'entries')}")
 
 
 def _begun(path: Path, witness: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import psutil
 
+from fedefm.words import several
 from provisioning.finding import Finding, ok, problem, warning
 
 GIB = 2**30
@@ -42,7 +43,7 @@ def check_memory(
     """Free memory against FLARE, the toolkit and ``images``; a container's limit counts."""
     needed = BASE_GIB[role] + images * SIZE**2 / GIB
     there = min([psutil.virtual_memory().available, *_limits(limits)]) / GIB
-    of_images = f", {images} images of {SIZE} x {SIZE} pixels included" if images else ""
+    of_images = f", {several(images, 'image')} of {SIZE} x {SIZE} pixels included" if images else ""
     said = (
         f"{there:.1f} GiB free; FLARE and a job take about {needed:.1f} GiB with a tiny "
         f"model{of_images}"
@@ -61,7 +62,7 @@ def check_gpu(device: str) -> Finding:
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     seen = f"PyTorch {torch.__version__} sees "
-    seen += f"{count} GPU ({torch.cuda.get_device_name(0)})" if count else "no GPU"
+    seen += f"{several(count, 'GPU')} ({torch.cuda.get_device_name(0)})" if count else "no GPU"
     if device != "cpu" and not count:
         return problem(
             "gpu",

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fedefm.errors import BudgetExhausted, PrivacyError
+from fedefm.words import several
 from privacy.ledger.books import Books, Plan, RunBooks
 from privacy.ledger.entry import Entry, Kind
 from privacy.ledger.heads import Head
@@ -42,7 +43,8 @@ class Account:
             _require_open(plan)
             if not 1 <= steps <= plan.remaining:
                 raise BudgetExhausted(
-                    f"run {plan.run.name!r} asks for {steps} steps on {plan.dataset.name!r}, and "
+                    f"run {plan.run.name!r} asks for {several(steps, 'step')} on "
+                    f"{plan.dataset.name!r}, and "
                     f"its plan has {plan.remaining} of {plan.steps} left; start it with a plan "
                     "that covers all its steps"
                 )
@@ -67,7 +69,8 @@ class Account:
                 )
             if not 0 <= steps <= found.steps:
                 raise PrivacyError(
-                    f"reservation {reservation} is of {found.steps} steps, and {steps} were to be "
+                    f"reservation {reservation} is of {several(found.steps, 'step')}, and {steps} "
+                    "were to be "
                     "settled; never take more steps than were reserved"
                 )
             return [_entry("settle", found.plan, steps, reservation)]

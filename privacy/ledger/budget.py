@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fedefm.errors import BudgetExhausted
+from fedefm.words import several
 from privacy.accountant import epsilon
 from privacy.ledger.labels import Budget, Dataset
 from privacy.mechanism import Spend, together
@@ -44,10 +45,11 @@ def refuse_overspending(
     raise BudgetExhausted(
         f"dataset {dataset.name!r} may spend epsilon {budget.cap:g} at delta {budget.delta:g}: "
         f"{now.spent:.3f} is spent, {now.reserved:.3f} reserved by open plans, {now.left:.3f} left."
-        f" This run wants {alone:.3f} ({steps} steps), together {everything:.3f}. "
+        f" This run wants {alone:.3f} ({several(steps, 'step')}), together {everything:.3f}. "
         "Train fewer steps or with more noise, wait for open plans to end, or ask the privacy "
         "officer for a higher cap in the site file",
-        f"this run wants epsilon {alone:.3f} ({steps} steps), which would exceed what the site's "
+        f"this run wants epsilon {alone:.3f} ({several(steps, 'step')}), which would exceed what "
+        "the site's "
         "epsilon cap leaves. Train fewer steps or with more noise, or ask the site's privacy "
         "officer",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from fedefm.errors import PrivacyError
+from fedefm.words import several
 from privacy.ledger.account import Account, closing, refunding
 from privacy.ledger.books import Books, Plan
 from privacy.ledger.budget import Totals, refuse_overspending, totals
@@ -61,7 +62,9 @@ class Ledger:
         runs were promised and these steps together exceed the budget's cap.
         """
         if steps < 1:
-            raise PrivacyError(f"a plan of {steps} steps for run {run.name!r}; plan at least one")
+            raise PrivacyError(
+                f"a plan of {several(steps, 'step')} for run {run.name!r}; plan at least one"
+            )
 
         wanted = {mechanism: steps}
         new = Entry(

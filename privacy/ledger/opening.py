@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from fedefm.errors import LedgerCorrupt, PrivacyError
+from fedefm.words import several
 from privacy.ledger import keys
 from privacy.ledger.chain import Row
 from privacy.ledger.entry import Entry, Genesis
@@ -154,7 +155,8 @@ def head_doubts(
         doubts.append(doubt(remembered, hashes, f"witness {witness}"))
     elif len(hashes) > 1:
         doubts.append(
-            f"witness {witness} is missing and the ledger has {len(hashes)} entries. Mount its "
+            f"witness {witness} is missing and the ledger has "
+            f"{several(len(hashes), 'entry', 'entries')}. Mount its "
             "disk, or put it back; if the witness has moved, copy it to its new place"
         )
     return [each for each in doubts if each]

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedefm.config import Adjacency
+from fedefm.words import several
 from privacy.mechanism import Mechanism
 from privacy.report.assumptions import assumptions
 from privacy.report.facts import DatasetFacts, Job, SiteFacts
@@ -169,7 +170,8 @@ class Section:
         steps = sum(job.unsettled for job in dead)
         names = _some([job.name for job in dead])
         return (
-            f"{steps:,} steps were reserved and not settled (runs: {names}). They count as spent. "
+            f"{several(steps, 'step was', 'steps were')} reserved and not settled (runs: {names}). "
+            f"{'It counts' if steps == 1 else 'They count'} as spent. "
             "If such a job is not running now, its process died in the middle of training."
         )
 

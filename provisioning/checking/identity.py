@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from fedefm.errors import ProvisionError
+from fedefm.words import several
 from provisioning.certificates import Certificate, key_fits, read_certificate
 from provisioning.checking.kit import Kit
 from provisioning.expiry import WARN_DAYS
@@ -79,5 +80,5 @@ def _of_dates(whose: str, certificate: Certificate) -> Finding:
     if left < 0:
         return problem("dates", f"{whose} ended on {ends}", fix)
     if left < WARN_DAYS:
-        return warning("dates", f"{whose} ends on {ends}, in {left} days", fix)
-    return ok("dates", f"{whose} ends on {ends}, in {left} days")
+        return warning("dates", f"{whose} ends on {ends}, in {several(left, 'day')}", fix)
+    return ok("dates", f"{whose} ends on {ends}, in {several(left, 'day')}")

@@ -7,6 +7,7 @@ import yaml
 
 from fedefm.config import PolicyConfig, SiteConfig, parse, read_site
 from fedefm.errors import ConfigError
+from fedefm.words import several
 from provisioning.checking.kit import Kit
 from provisioning.finding import Finding, ok, problem, warning
 from provisioning.kit_files import SITE_FILE
@@ -35,7 +36,7 @@ def check_site_file(kit: Kit) -> Iterator[Finding]:
 
 def _of_peers(settings: SiteConfig) -> Finding:
     if settings.peers:
-        return ok("peers", f"{len(settings.peers)} certificates of others are pinned")
+        return ok("peers", f"others' certificates that are pinned: {len(settings.peers)}")
     fix = "write down under `peers` what the others tell you by telephone"
     return warning("peers", "any certificate passes that the owner of the root has signed", fix)
 
@@ -65,9 +66,9 @@ def _looser(policy: PolicyConfig, usual: PolicyConfig) -> Iterator[str]:
     if policy.delta > usual.delta:
         yield f"delta {policy.delta:g}"
     if policy.min_cohort < usual.min_cohort:
-        yield f"sums with {policy.min_cohort} others"
+        yield f"sums with {several(policy.min_cohort, 'other')}"
     if policy.colluders < usual.colluders:
-        yield f"{policy.colluders} colluding sites"
+        yield several(policy.colluders, "colluding site")
     if policy.noise_shares:
         yield "noise that others add"
     if more := sorted(set(policy.allowed_metrics) - set(usual.allowed_metrics)):

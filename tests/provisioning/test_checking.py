@@ -10,6 +10,7 @@ import pytest
 
 from fedefm.errors import ProvisionError
 from provisioning.checking.checks import check_kit
+from provisioning.finding import problem, summary, warning
 
 DATASET = "datasets: {pretraining: {manifest: images/manifest.csv}}"
 PEERS = f"\npeers: {{server: sha256:{64 * '0'}}}\n"
@@ -181,3 +182,14 @@ def test_who_may_do_what_is_told(site: Path) -> None:
 def test_a_folder_that_is_no_kit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProvisionError, match="is no kit"):
         check_kit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("problems", "warnings", "told"),
+    [(1, 0, "1 problem, 0 warnings"), (2, 1, "2 problems, 1 warning")],
+)
+def test_problems_and_warnings_are_counted_as_people_say_it(
+    problems: int, warnings: int, told: str
+) -> None:
+    found = [problem("a", "b")] * problems + [warning("a", "b")] * warnings
+    assert summary(found) == told

@@ -38,7 +38,7 @@ def test_none_yet(site_file):
 def test_one_that_verifies(site_file):
     begin(site_file)
     found, _ = look(site_file)
-    assert (found.verdict, found.said.endswith("verifies: 1 entries")) == ("ok", True)
+    assert (found.verdict, found.said.endswith("verifies: 1 entry")) == ("ok", True)
 
 
 def test_one_that_is_gone_and_whose_key_is_left(site_file):

@@ -30,7 +30,7 @@ def test_memory_is_judged_by_what_a_tiny_run_takes(free, gib, verdict):
 
 def test_images_take_a_byte_a_pixel(free):
     free(8)
-    assert "about 5.8 GiB with a tiny model, 100000 images of 224 x 224" in (
+    assert "about 5.8 GiB with a tiny model, 100,000 images of 224 x 224" in (
         check_memory("site", 100_000, ()).said
     )
 
