@@ -41,6 +41,11 @@ class SavedRun:
         self._now = self.begun or Begun(job, self.run_id)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether another process of this job has begun rounds before this one was there."""
+        return self.begun is not None and self.begun.begin_at is not None
+
+    @property
     def known_head(self) -> Mapping[str, Any] | None:
         """The ledger's entry that the server remembered, as a process of this job was told."""
         return self._now.known_head

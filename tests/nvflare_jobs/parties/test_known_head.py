@@ -35,7 +35,7 @@ def put_back(process_of, tmp_path):
     before.close()
     first = process_of("job")
     first.ready(head)
-    first._guard.close()
+    first._budget.close()
     for path in tmp_path.glob("ledger.sqlite*"):  # the witness too, so the site notices nothing
         path.unlink()
     return process_of("job")
@@ -64,7 +64,7 @@ def test_one_that_the_ledger_lacks_is_refused_and_not_remembered(process_of, tmp
 def test_who_takes_over_from_a_ready_process_begins(process_of) -> None:
     first = process_of("job")
     head = first.ready()["ledger_head"]
-    first._guard.close()
+    first._budget.close()
     second = process_of("job")
     second.ready(head)
     second.start(0)
