@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from fedefm.errors import ProtocolError
 
@@ -16,6 +16,27 @@ Patience = Callable[[Answers], float]
 def no_patience(answers: Answers) -> float:
     """Nobody is waited for once enough have answered."""
     return 0.0
+
+
+class Asking(Protocol):
+    """Puts a task to all sites and waits for their answers."""
+
+    def __call__(
+        self,
+        task: str,
+        numbers: Mapping[str, Any],
+        awaited: frozenset[str],
+        limit_s: float,
+        enough: int | None = None,
+        patience_s: Patience = no_patience,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Answers:
+        """Answers by site: all ``awaited`` ones, or those that came before ``limit_s``.
+
+        From when ``enough`` have answered, the others get as many seconds as ``patience_s`` says of
+        the answers so far. ``meanwhile`` runs while the sites work. An answer of
+        ``{"refused": sentence}`` means that a site could not.
+        """
 
 
 class Gathering:

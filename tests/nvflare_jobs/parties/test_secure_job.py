@@ -174,7 +174,7 @@ def test_a_site_that_hangs_is_given_up_when_those_who_missed_it_are_done(
     job_of, make_run, four_hospitals, monkeypatch
 ) -> None:
     """FLARE takes it for alive, so only the patience of the coordinator ends the round."""
-    monkeypatch.setattr("nvflare_jobs.parties.conductor.GRACE_S", 0.2)
+    monkeypatch.setattr("nvflare_jobs.parties.roll_call.GRACE_S", 0.2)
     run = secure(make_run(**FEDAVG, rounds=2, deadline_s=2, evaluate_every=9))
     job = job_of(run, at=four_hospitals)
     job.known_dead = set()
