@@ -5,12 +5,9 @@ travels.
 """
 
 import json
-import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nvflare.apis.controller_spec import ClientTask, Task
 from nvflare.apis.fl_constant import FLContextKey, ReservedTopic, ReturnCode
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.impl.controller import Controller
@@ -21,11 +18,11 @@ import fedefm.model  # noqa: F401 - before anything imports torchvision
 from fedefm.errors import FedEFMError, MessageRejected, ProtocolError
 from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
+from nvflare_jobs.components.asking import TasksByFlare
 from nvflare_jobs.components.site_executor import check_sender
 from nvflare_jobs.components.tracking import Tracked
 from nvflare_jobs.parties import messages, places, tasks, terms
 from nvflare_jobs.parties.conductor import SIMULATOR, Conductor
-from nvflare_jobs.parties.gathering import Gathering, Patience, no_patience
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import credentials_of
 from nvflare_jobs.parties.mailbox import Mailbox
@@ -125,7 +122,8 @@ class Coordinator(Controller):
         seal, wire = credentials.seal if credentials else None, run.federation.wire
         postbox = Postbox(SERVER, run.name, job, seal=seal, wire=wire)
         party = Party(postbox, Mailbox(), self._send, self._deadline_s, stopped)
-        state, ask = places.state_folder(SERVER, run.name, kit), _Asking(self, fl_ctx, stopped)
+        state = places.state_folder(SERVER, run.name, kit)
+        ask = TasksByFlare(self, fl_ctx, agreed.sites, self._standing, stopped)
         secrecy = hiding(credentials, None, state, agreed, job, party.refused.append)
         tracked = (Tracked(self, fl_ctx),)
         conductor = Conductor(agreed, folder, state, party, ask, secrecy, tracked)
@@ -163,61 +161,5 @@ class Coordinator(Controller):
             raise ProtocolError(f"not taken ({code})")
 
 
-class _Asking:
-    """Tasks to all sites, and their answers; see ``conductor.Asking``."""
-
-    def __init__(
-        self, controller: Coordinator, fl_ctx: FLContext, stopped: Callable[[], bool]
-    ) -> None:
-        self._controller, self._fl_ctx, self._stopped = controller, fl_ctx, stopped
-
-    def __call__(
-        self,
-        task: str,
-        numbers: Mapping[str, Any],
-        awaited: frozenset[str],
-        limit_s: float,
-        enough: int | None = None,
-        patience_s: Patience = no_patience,
-        meanwhile: Callable[[], None] | None = None,
-    ) -> dict[str, dict[str, Any]]:
-        gathering, standing = Gathering(), self._controller._standing
-        standing.open(task, numbers, awaited)
-
-        def note(client_task: ClientTask, fl_ctx: FLContext) -> None:
-            answer = _read(client_task.result)
-            client_task.result = None  # nobody else needs it
-            standing.answered(client_task.client.name, answer)
-            gathering.add(client_task.client.name, answer)
-
-        put = Task(
-            task,
-            messages.pack_numbers(numbers),
-            timeout=math.ceil(limit_s),
-            result_received_cb=note,
-        )
-        targets, gone = list(self._controller._sites), self._controller.get_client_disconnect_time
-        self._controller.broadcast(put, self._fl_ctx, targets=targets, min_responses=0)
-        try:
-            if meanwhile is not None:
-                meanwhile()
-            return gathering.wait(
-                awaited, limit_s, enough, patience_s, lambda site: bool(gone(site)), self._stopped
-            )
-        finally:
-            standing.close()
-            self._controller.cancel_task(put, fl_ctx=self._fl_ctx)
-
-
 def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, FedEFMError) else tell_reason(error)
-
-
-def _read(result: Shareable | None) -> dict[str, Any]:
-    try:
-        code = result.get_return_code() if result is not None else ReturnCode.EMPTY_RESULT
-        if result is None or code != ReturnCode.OK:
-            return {"refused": f"FLARE reports {code}; see the site's log"}
-        return messages.unpack_numbers(result)
-    except ProtocolError as error:
-        return {"refused": str(error)}
