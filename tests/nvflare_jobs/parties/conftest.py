@@ -3,8 +3,9 @@
 import itertools
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from nvflare_jobs.parties.supervised import Supervised
 from nvflare_jobs.parties.terms import Terms, terms_for
 from privacy.identity import ThrowAwayRoot
 
+sys.path.insert(0, str(Path(__file__).parent))  # what the tests of this folder share
 JOBS = itertools.count(1)
 
 
@@ -218,3 +220,11 @@ def job_of(hospitals: Path, tmp_path: Path) -> Callable[..., Job]:
         return Job(terms_for(run, sites, resume), at, tmp_path / folder)
 
     return make
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
+    """``start(behavior="")``: a tiny process in the place of a training one."""
+    from tiny_process import starting  # a file of this folder
+
+    yield from starting(tmp_path)
