@@ -1,4 +1,4 @@
-"""Run files and site files: what they mean, and every mistake named at once."""
+"""Run files: what they mean, which settings go together, and every mistake named at once."""
 
 from pathlib import Path
 from typing import Any
@@ -8,18 +8,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedefm.config import (
-    NoiseSharesConfig,
-    RunConfig,
-    SiteConfig,
-    dump,
-    parse,
-    read_run,
-    read_site,
-)
+from fedefm.config import NoiseSharesConfig, RunConfig, dump, parse, read_run
 from fedefm.errors import ConfigError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def refusal(data: Any) -> str:
@@ -278,104 +270,6 @@ def test_what_needs_another_update_or_schedule_says_so(
     federation: dict[str, Any], words: str
 ) -> None:
     assert words in refusal({"federation": federation})
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "holds no settings"),
-        (b"- a\n- b\n", "holds no settings"),
-        (b"just words", "holds no settings"),
-        (b"federation: {rounds: 3", "is not YAML: "),
-        (b"a: b: c", "is not YAML: "),
-        (b"!!python/object/apply:os.system ['true']", "is not YAML: "),
-        (b"\xff\xfe\x00\x01", "cannot be read: "),
-        (b"seed: \x00", "is not YAML: "),
-        (b"1: 2", "1 is not a known setting"),
-        (b"name: a\nname: b\n", "is not YAML: 'name' stands there twice"),
-        (b"policy: {delta: 1.0e-5, delta: 0.1}", "'delta' stands there twice"),
-        (b"? [a, b]\n: 1", "is not YAML: "),
-    ],
-)
-@pytest.mark.parametrize("read", [read_run, read_site])
-def test_a_file_that_is_no_settings_is_one_sentence(
-    tmp_path: Path, content: bytes, words: str, read: Any
-) -> None:
-    path = tmp_path / "file.yaml"
-    path.write_bytes(content)
-    with pytest.raises(ConfigError) as refused:
-        read(path)
-    assert words in str(refused.value)
-    assert str(path) in str(refused.value)
-
-
-def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"run file .*none\.yaml does not exist"):
-        read_run(tmp_path / "none.yaml")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_run(tmp_path)
-
-
-def test_a_site_file_says_what_a_dataset_is_and_what_is_allowed(tmp_path: Path) -> None:
-    path = tmp_path / "fedefm_site.yaml"
-    path.write_text("datasets: {pretraining: {manifest: manifest.csv}}\npolicy: {min_cohort: 3}\n")
-    site = read_site(path)
-    assert site.datasets["pretraining"].manifest == Path("manifest.csv")
-    assert site.datasets["pretraining"].unit == "patient"
-    assert site.policy.min_cohort == 3
-    assert site.policy.require_encryption is True
-
-
-def test_a_site_file_needs_datasets_and_knows_its_own_keys_only() -> None:
-    with pytest.raises(ConfigError) as refused:
-        parse({"epsilon_cap": 3, "policy": {"delta": 1.0}}, SiteConfig, "site file")
-    assert "has 3 problems" in str(refused.value)
-    assert "datasets is missing" in str(refused.value)
-    assert "epsilon_cap is not a known setting" in str(refused.value)
-    assert "policy.delta = 1.0" in str(refused.value)
-
-
-def counted(first: dict[str, Any], second: dict[str, Any], **settings: Any) -> SiteConfig:
-    """A site with a ledger, and datasets "chest" and "heart"."""
-    data = {"datasets": {"chest": first, "heart": second}, "ledger": "l.sqlite", **settings}
-    return parse(data, SiteConfig, "site file")
-
-
-TWO_BUDGETS = [
-    ({"manifest": "a.csv"}, {"manifest": "a.csv"}),
-    ({"manifest": "a.csv", "budget": "b"}, {"manifest": "./a.csv"}),
-    ({"manifest": "a.csv", "budget": "b"}, {"manifest": "x/../a.csv", "budget": "c"}),
-]
-TWO_UNITS = [
-    ({"manifest": "a.csv", "budget": "b"}, {"manifest": "c.csv", "budget": "b", "unit": "image"}),
-    ({"manifest": "a.csv"}, {"manifest": "c.csv", "budget": "chest", "unit": "image"}),
-]
-
-
-@pytest.mark.parametrize(("first", "second"), TWO_BUDGETS)
-def test_the_same_images_under_two_budgets_are_refused(first: Any, second: Any) -> None:
-    words = r"'chest' and 'heart' hold the images of a\.csv .* give them one `budget`"
-    with pytest.raises(ConfigError, match=words):
-        counted(first, second)
-
-
-@pytest.mark.parametrize(("first", "second"), TWO_UNITS)
-def test_one_budget_counted_by_two_units_is_refused(first: Any, second: Any) -> None:
-    words = r"'chest' and 'heart' share the budget '(b|chest)' .* give them one `unit`"
-    with pytest.raises(ConfigError, match=words):
-        counted(first, second)
-
-
-@pytest.mark.parametrize(("first", "second"), [*TWO_BUDGETS, *TWO_UNITS])
-def test_without_a_ledger_nothing_can_be_counted_twice(first: Any, second: Any) -> None:
-    assert set(counted(first, second, ledger=None).datasets) == {"chest", "heart"}
-
-
-@pytest.mark.parametrize("unit", ["patient", "image"])
-def test_datasets_that_share_budget_and_unit_or_nothing_are_taken(unit: str) -> None:
-    shared = {"manifest": "a.csv", "budget": "b", "unit": unit}
-    assert len(counted(shared, shared).datasets) == 2
-    assert len(counted(shared, {"manifest": "c.csv"}).datasets) == 2
 
 
 @pytest.mark.parametrize("dp", [{}, {"epsilon": 3, "noise_multiplier": 1}])

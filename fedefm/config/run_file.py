@@ -1,0 +1,100 @@
+"""The run file, which the data scientist writes; its sections must go together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from fedefm.config.federation import FederationConfig
+from fedefm.config.privacy import PrivacyConfig
+from fedefm.config.section import Name, Section, read
+from fedefm.config.training import DistillConfig, ModelConfig, TrainingConfig
+
+
+class RunConfig(Section):
+    """One run file."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    seed: int = Field(1, ge=0)
+    dataset: Name = "pretraining"
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    federation: FederationConfig = FederationConfig()
+    distill: DistillConfig = DistillConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+
+    @model_validator(mode="after")
+    def _secure_sums_hide(self) -> "RunConfig":
+        federation = self.federation
+        if self.privacy.secagg is None:
+            return self
+        if federation.scenario in ("local", "centralized"):
+            raise ValueError(
+                f"privacy.secagg protects sums over sites, and scenario {federation.scenario!r} "
+                "has none; leave it out"
+            )
+        averages = federation.algorithm == "gossip" or federation.update == "swap"
+        pairs = federation.schedule not in ("grid", "neighbors")
+        if federation.scenario == "decentralized" and averages and pairs:
+            raise ValueError(
+                f"privacy.secagg cannot hide a site in the mean of two, which schedule "
+                f"{federation.schedule!r} makes; set federation.schedule to 'grid'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_can_be_shared(self) -> "RunConfig":
+        secagg = self.privacy.secagg
+        problems = [] if secagg is None or not secagg.noise_shares else list(_of_shares(self))
+        if problems:
+            raise ValueError("privacy.secagg.noise_shares " + "; and ".join(problems))
+        return self
+
+    @model_validator(mode="after")
+    def _literal_update_distills(self) -> "RunConfig":
+        federation = self.federation
+        literal = federation.algorithm == "fedefm" and federation.update == "literal"
+        if literal and self.distill.beta == 0:
+            raise ValueError(
+                "federation.update 'literal' learns from others only by distillation, and "
+                "distill.beta is 0; set it above 0"
+            )
+        return self
+
+
+def read_run(path: Path) -> RunConfig:
+    """The run file at ``path``. Raises ConfigError with every mistake of the file."""
+    return read(path, RunConfig, "run file")
+
+
+def _of_shares(run: RunConfig) -> Iterator[str]:
+    """Why the sites of ``run`` cannot make their noise together: sentences without a subject.
+
+    Nothing but one sum a round may leave, and all of it must come from the noisy sum of gradients.
+    """
+    federation, privacy = run.federation, run.privacy
+    if federation.algorithm != "fedavg":
+        yield (
+            "lets nothing but sums leave a site, which is so in algorithm 'fedavg' alone, and "
+            f"federation.algorithm is {federation.algorithm!r}; let each site add all its noise"
+        )
+    if federation.local_steps != 1:
+        yield (
+            "needs a sum after every step, and federation.local_steps is "
+            f"{federation.local_steps}; set it to 1, and federation.rounds to more"
+        )
+    if run.training.momentum != 0:
+        yield (
+            "leaves no site a noisy gradient of its own to gather momentum from, and "
+            f"training.momentum is {run.training.momentum:g}; set it to 0"
+        )
+    if privacy.dp is None:
+        yield "shares the noise of privacy.dp, which is not set; set it, or leave this out"
+    elif privacy.dp.noise_multiplier is None:
+        yield (
+            "needs equal noise at all sites, and privacy.dp.epsilon asks for another amount at "
+            "each; set privacy.dp.noise_multiplier, and see with `fedefm privacy what-if` which "
+            "epsilon it gives at a site"
+        )
+    if privacy.secagg and (privacy.secagg.compact or privacy.secagg.value_bits is not None):
+        yield "needs 24 value bits in 32; leave out privacy.secagg.compact and value_bits"

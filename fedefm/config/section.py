@@ -1,0 +1,87 @@
+"""A part of a file, how a file is read, and how its mistakes are told: all of them at once."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
+
+from fedefm.errors import ConfigError, all_problems
+
+Name = str
+
+
+class Section(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """A part of a file: immutable, and any key that it does not know is a mistake."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, field: ValidationInfo) -> Any:
+        """YAML reads yes, no, on and off as truth values, and those would count as 1 and 0."""
+        wanted = cls.model_fields[field.field_name or ""].annotation
+        if isinstance(value, bool) and wanted is not bool:
+            raise ValueError(f"{value} (yes, no, on, off) is no possible value; quote it if a name")
+        return value
+
+
+FileModel = TypeVar("FileModel", bound=Section)
+
+
+def parse(data: Any, model: type[FileModel], what: str) -> FileModel:
+    """``data`` as ``model``. Raises ConfigError with every mistake."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = [_sentence(dict(detail)) for detail in error.errors()]
+        raise ConfigError(all_problems(what, problems)) from None
+
+
+def dump(config: Section) -> str:
+    """The YAML text that reads back as ``config``."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+class _EachNameOnce(yaml.SafeLoader):
+    """YAML lets the last of two equal names win, and the first one's settings would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{name!r} stands there twice", problem_mark=key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def read(path: Path, model: type[FileModel], what: str) -> FileModel:
+    """The file at ``path`` as ``model``. Raises ConfigError with every mistake of the file."""
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _EachNameOnce)
+    except FileNotFoundError:
+        raise ConfigError(f"{what} {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{what} {path} holds no settings; it must be a mapping of names to values"
+        )
+    return parse(data, model, f"{what} {path}")
+
+
+def _sentence(detail: dict[str, Any]) -> str:
+    where = ".".join(str(part) for part in detail["loc"]) or "file"
+    if detail["type"] in ("extra_forbidden", "invalid_key"):
+        return f"{where} is not a known setting"
+    if detail["type"] == "missing":
+        return f"{where} is missing"
+    if detail["type"] in ("model_type", "dict_type"):
+        return f"{where} = {detail['input']!r}: must be a mapping of names to values"
+    reason = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return f"{where}: {reason}"
+    return f"{where} = {detail.get('input')!r}: {reason[0].lower()}{reason[1:]}"

@@ -1,0 +1,45 @@
+"""A file that cannot be read is told in one sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedefm.config import read_run, read_site
+from fedefm.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "holds no settings"),
+        (b"- a\n- b\n", "holds no settings"),
+        (b"just words", "holds no settings"),
+        (b"federation: {rounds: 3", "is not YAML: "),
+        (b"a: b: c", "is not YAML: "),
+        (b"!!python/object/apply:os.system ['true']", "is not YAML: "),
+        (b"\xff\xfe\x00\x01", "cannot be read: "),
+        (b"seed: \x00", "is not YAML: "),
+        (b"1: 2", "1 is not a known setting"),
+        (b"name: a\nname: b\n", "is not YAML: 'name' stands there twice"),
+        (b"policy: {delta: 1.0e-5, delta: 0.1}", "'delta' stands there twice"),
+        (b"? [a, b]\n: 1", "is not YAML: "),
+    ],
+)
+@pytest.mark.parametrize("read", [read_run, read_site])
+def test_a_file_that_is_no_settings_is_one_sentence(
+    tmp_path: Path, content: bytes, words: str, read: Any
+) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        read(path)
+    assert words in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run file .*none\.yaml does not exist"):
+        read_run(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_run(tmp_path)
