@@ -40,22 +40,30 @@ class SumAborted(ProtocolError):
 
 
 class PrivacyError(FedEFMError):
-    """A privacy promise that would be broken by going on."""
+    """A privacy promise that would be broken by going on.
+
+    ``for_others`` says it to those who may know neither what the site holds nor what its ledger
+    and its cap do; the sentence itself where that tells nothing of them.
+    """
+
+    def __init__(self, sentence: str, for_others: str = "") -> None:
+        super().__init__(sentence)
+        self._for_others = for_others
+
+    @property
+    def for_others(self) -> str:
+        return self._for_others or str(self)
 
 
 class BudgetExhausted(PrivacyError):
-    """The ledger has too little epsilon left for what was asked.
-
-    ``without_figures`` says so to those who may not know what the ledger holds.
-    """
+    """The ledger has too little epsilon left for what was asked."""
 
     def __init__(
         self,
         sentence: str,
-        without_figures: str = "too little epsilon is left; ask the site's privacy officer",
+        for_others: str = "too little epsilon is left; ask the site's privacy officer",
     ) -> None:
-        super().__init__(sentence)
-        self.without_figures = without_figures
+        super().__init__(sentence, for_others)
 
 
 class PolicyRefused(PrivacyError):

@@ -88,7 +88,9 @@ def noise_for(
     if used > epsilon:
         raise PrivacyError(
             f"epsilon {epsilon:g} is below the {used:.4g} already spent at delta {delta:g}; "
-            "no noise can take that back. Ask for a larger epsilon"
+            "no noise can take that back. Ask for a larger epsilon",
+            f"epsilon {epsilon:g} is below what this run has already spent; no noise can take that "
+            "back. Ask for a larger epsilon",
         )
 
     sampling = Sampling(sampling_rate, dataset_size, batch_cap)
@@ -97,12 +99,13 @@ def noise_for(
     rough = partial(question, replace(sampling, cap=dataset_size), ROUGH_INTERVAL)
     found = _first(slack, _near(slack, lru_cache(maxsize=None)(rough)))
     if found is None:
+        what = f"no noise multiplier up to {LARGEST_NOISE:g} keeps {several(steps, 'step')}"
+        end = "take fewer steps, fewer patients a step or a larger epsilon"
+        spent_of_it = f", of which {used:.4g} is spent" if used else ""
         raise PrivacyError(
-            f"no noise multiplier up to {LARGEST_NOISE:g} keeps {several(steps, 'step')} with "
-            "sampling rate "
-            f"{sampling_rate:g} within epsilon {epsilon:g} at delta {delta:g}"
-            f"{f', of which {used:.4g} is spent' if used else ''}; "
-            "take fewer steps, fewer patients a step or a larger epsilon"
+            f"{what} with sampling rate {sampling_rate:g} within epsilon {epsilon:g} at delta "
+            f"{delta:g}{spent_of_it}; {end}",
+            f"{what} within epsilon {epsilon:g} at delta {delta:g}; {end}",
         )
     return _noise(found)
 

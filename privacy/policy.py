@@ -35,9 +35,13 @@ def promise(site: SiteConfig, run: RunConfig, name: str, counted: int) -> Promis
 
     Raises PolicyRefused with everything that stands against it.
     """
-    found = refusals(site, run, counted)
+    found = list(_refusals(site, run, counted))
     if found:
-        raise PolicyRefused(all_problems(f"site {name!r} refuses this run", found))
+        what = f"site {name!r} refuses this run"
+        raise PolicyRefused(
+            all_problems(what, [one.told for one in found]),
+            all_problems(what, [one.for_others for one in found]),
+        )
     dp, entry, policy = _dp(run), site.datasets[run.dataset], site.policy
     return Promise(
         dataset=Dataset(entry.budget or run.dataset, dp.unit),
@@ -54,87 +58,113 @@ def refusals(site: SiteConfig, run: RunConfig, counted: int) -> list[str]:
     ``counted`` is the number of patients (or images, where these are the unit) that its manifest
     has for training.
     """
+    return [one.told for one in _refusals(site, run, counted)]
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """A sentence for the site, and the same for others where they may not read all of it."""
+
+    told: str
+    elsewhere: str = ""
+
+    @property
+    def for_others(self) -> str:
+        return self.elsewhere or self.told
+
+
+def _refusals(site: SiteConfig, run: RunConfig, counted: int) -> Iterator[_Refusal]:
     dp, entry = _dp(run), site.datasets[run.dataset]
-    return [
-        *_of_ledger(site),
-        *_of_units(entry, dp, run.dataset, counted),
-        *_of_delta(site.policy, dp, _public(entry, dp, counted)),
-        *_of_epsilon(site.policy, dp),
-        *_of_shared_noise(site.policy, run, dp, _public(entry, dp, counted)),
-    ]
+    units = _public(entry, dp, counted)
+    is_published = entry.patients is not None and dp.unit == "patient"
+    yield from _of_ledger(site)
+    yield from _of_units(entry, dp, run.dataset, counted)
+    yield from _of_delta(site.policy, dp, units, is_published)
+    yield from _of_epsilon(site.policy, dp)
+    yield from _of_shared_noise(site.policy, run, dp, units, is_published)
 
 
-def _of_ledger(site: SiteConfig) -> Iterator[str]:
+def _of_ledger(site: SiteConfig) -> Iterator[_Refusal]:
     if site.ledger is None:
-        yield (
+        yield _Refusal(
             "it keeps no epsilon ledger, and nothing is trained privately without one; name a "
             "file for it in the site file, such as `ledger: ledger.sqlite`"
         )
 
 
-def _of_units(entry: DatasetEntry, dp: DpConfig, dataset: str, counted: int) -> Iterator[str]:
+def _of_units(entry: DatasetEntry, dp: DpConfig, dataset: str, counted: int) -> Iterator[_Refusal]:
     if entry.unit != dp.unit:
-        yield (
+        yield _Refusal(
             f"its dataset {dataset!r} is counted by the {entry.unit}, and privacy.dp.unit is "
             f"{dp.unit!r}; set it to {entry.unit!r}"
         )
     if counted < 1:
-        yield f"its dataset {dataset!r} has no {dp.unit}s to train on"
+        yield _Refusal(f"its dataset {dataset!r} has no {dp.unit}s to train on")
     elif counted > _public(entry, dp, counted):
-        yield (
+        yield _Refusal(
             f"its dataset {dataset!r} is said to be of {several(entry.patients or 0, 'patient')} "
-            "and its manifest "
-            "has more to train on; correct `patients` in the site file"
+            "and its manifest has more to train on; correct `patients` in the site file"
         )
 
 
-def _of_delta(policy: PolicyConfig, dp: DpConfig, units: int) -> Iterator[str]:
+def _of_delta(
+    policy: PolicyConfig, dp: DpConfig, units: int, is_published: bool
+) -> Iterator[_Refusal]:
     delta, largest = min(dp.delta, policy.delta), 1 / max(units, 1)
     where = "privacy.dp.delta" if dp.delta <= policy.delta else "policy.delta in the site file"
+    counted, fewer = several(units, dp.unit), f"number of {dp.unit}s"
     if delta > largest:
-        yield (
-            f"delta {delta:g} is above one over its {several(units, dp.unit)}, so that a {dp.unit} "
-            "could "
-            f"be given away whole; set {where} to at most {largest:.2g}"
+        so = f"so that a {dp.unit} could be given away whole; set {where}"
+        said = f"delta {delta:g} is above one over its"
+        yield _Refusal(
+            f"{said} {counted}, {so} to at most {largest:.2g}",
+            "" if is_published else f"{said} {fewer}, {so} smaller",
         )
     elif policy.epsilon_cap is not None and policy.delta > largest:
-        yield (
-            f"its epsilon cap is counted at delta {policy.delta:g}, above one over its "
-            f"{several(units, dp.unit)}; set policy.delta in the site file to at most {largest:.2g}"
+        said = f"its epsilon cap is counted at delta {policy.delta:g}, above one over its"
+        fix = "set policy.delta in the site file"
+        yield _Refusal(
+            f"{said} {counted}; {fix} to at most {largest:.2g}",
+            "" if is_published else f"{said} {fewer}; {fix} smaller",
         )
 
 
-def _of_epsilon(policy: PolicyConfig, dp: DpConfig) -> Iterator[str]:
+def _of_epsilon(policy: PolicyConfig, dp: DpConfig) -> Iterator[_Refusal]:
     """Only where both epsilons mean the same; in all other cases the ledger compares."""
     comparable = dp.delta >= policy.delta and (
         _stricter(dp.adjacency, policy.adjacency) == policy.adjacency
     )
     cap = policy.epsilon_cap
     if cap is not None and dp.epsilon is not None and comparable and dp.epsilon > cap:
-        yield (
-            f"privacy.dp.epsilon {dp.epsilon:g} is above its cap of {cap:g} for all runs together; "
-            f"ask for less than {cap:g}"
+        asked = f"privacy.dp.epsilon {dp.epsilon:g} is above its cap"
+        yield _Refusal(
+            f"{asked} of {cap:g} for all runs together; ask for less than {cap:g}",
+            ""
+            if "budget" in policy.allowed_metrics
+            else f"{asked} for all runs together; ask for less, or ask its privacy officer",
         )
 
 
 def _of_shared_noise(
-    policy: PolicyConfig, run: RunConfig, dp: DpConfig, units: int
-) -> Iterator[str]:
+    policy: PolicyConfig, run: RunConfig, dp: DpConfig, units: int, is_published: bool
+) -> Iterator[_Refusal]:
     """Only where the run's noise is made by many sites together: ``secagg.noise_shares``."""
     shares = run.privacy.secagg and run.privacy.secagg.noise_shares
     if not shares:
         return
     if not policy.noise_shares:
-        yield (
+        yield _Refusal(
             "its patients' protection would rest on noise of other sites, of which "
             f"{shares.honest - 1} must be honest, and its policy does not allow that; leave out "
             "privacy.secagg.noise_shares, or let the site set policy.noise_shares to true"
         )
     if units < dp.patients_per_step:
-        yield (
-            f"a step expects {several(dp.patients_per_step, dp.unit)} of each site that shares its "
-            "noise, "
-            f"and it has {units}; set privacy.dp.patients_per_step to at most {units}"
+        expected = several(dp.patients_per_step, dp.unit)
+        said = f"a step expects {expected} of each site that shares its noise, and it has"
+        fix = "set privacy.dp.patients_per_step"
+        yield _Refusal(
+            f"{said} {units}; {fix} to at most {units}",
+            "" if is_published else f"{said} fewer; {fix} smaller",
         )
 
 

@@ -76,17 +76,22 @@ def check_promises(site: SiteConfig, run: RunConfig, name: str) -> None:
     What it says to a private run is the privacy packages' part; see ``Protect.check``.
     """
     policy, refusals = site.policy, []
+    cap = "" if policy.epsilon_cap is None else f" at {policy.epsilon_cap:g}"
     if run.privacy.dp is None and policy.require_dp:
         refusals.append("requires differential privacy, and privacy.dp is not set in the run file")
-    if run.privacy.dp is None and policy.epsilon_cap is not None:
+    if run.privacy.dp is None and cap:
         refusals.append(
-            f"caps epsilon at {policy.epsilon_cap:g}, which a run without differential privacy "
-            "would exceed; set privacy.dp in the run file"
+            f"caps epsilon{cap}, which a run without differential privacy would exceed; set "
+            "privacy.dp in the run file"
         )
     if policy.min_cohort > UNPROTECTED_COHORT:
         refusals += _unhidden(policy.min_cohort, run)
     if refusals:
-        raise PolicyRefused(f"site {name!r} " + "; ".join(refusals))
+        told = f"site {name!r} " + "; ".join(refusals)
+        keeps = "budget" not in policy.allowed_metrics
+        raise PolicyRefused(
+            told, told.replace(f"caps epsilon{cap}", "caps epsilon") if keeps else ""
+        )
 
 
 def _unhidden(min_cohort: int, run: RunConfig) -> list[str]:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedefm.config import read_site
-from fedefm.errors import BudgetExhausted, DataError, FedEFMError
+from fedefm.errors import BudgetExhausted, DataError, FedEFMError, PrivacyError
 
 LONGEST = 4000  # characters of a sentence; a list of findings is some hundred
-A_PLACE = re.compile(r"(?<![\w.])/|\b[A-Za-z]:\\")  # on a disk, from its root on
+A_PLACE = re.compile(  # on a disk: from its root, from home, or from another folder on
+    r"(?<![\w.])/|\b[A-Za-z]:\\|\\\\|(?<!\w)~\w*/|(?<!\w)\.\.?[/\\]"
+)
 DATA = (
     "the site cannot use its images or manifest as they are; its owner sees why in the site's own "
     "log, or with `fedefm provision preflight` in the site's kit"
@@ -67,9 +69,10 @@ def tell_reason(error: Exception, discretion: Discretion = LEAST) -> str:
 def _for_others(error: FedEFMError, discretion: Discretion) -> str:
     if isinstance(error, DataError):  # of rows and images, also where it names no file
         return DATA
-    if isinstance(error, BudgetExhausted) and not discretion.budget:
-        return error.without_figures
-    return without_places(str(error), discretion)
+    if isinstance(error, BudgetExhausted) and discretion.budget:
+        return without_places(str(error), discretion)
+    told = error.for_others if isinstance(error, PrivacyError) else str(error)
+    return without_places(told, discretion)
 
 
 def without_places(sentence: str, discretion: Discretion) -> str:

@@ -73,7 +73,9 @@ class Sampler:
         if len(self._rows) > sampling.units:
             raise PrivacyError(
                 f"the site trains on more {unit}s than the {sampling.units} that its site file "
-                "tells, and epsilon would be computed for too few; correct `patients` there"
+                "tells, and epsilon would be computed for too few; correct `patients` there",
+                "the site file tells of fewer than the site trains on, and epsilon would be "
+                "computed for too few; the site's owner can correct `patients` there",
             )
         self._sampling, self._stream = sampling, stream
         self._frames_per_unit = frames_per_patient

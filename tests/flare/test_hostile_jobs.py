@@ -159,7 +159,7 @@ JOBS = (
         AT_SITE,
         "exceed what the site's epsilon cap leaves",
     ),
-    Hostile("no-privacy", terms(privacy__dp=None), AT_SITE, "caps epsilon at 8"),
+    Hostile("no-privacy", terms(privacy__dp=None), AT_SITE, "caps epsilon, which"),
     Hostile("claim-below-spend", meta(epsilon=0.01), AT_SUBMISSION, "claims epsilon"),
     Hostile("scope-without-gate", meta(scope="loose"), AT_SITE, "in the scope of the job"),
     Hostile(

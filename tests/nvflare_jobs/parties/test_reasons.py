@@ -1,6 +1,7 @@
 """Others read why a site failed, and nothing of its budget, its rows and its disk."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedefm import errors
+from fedefm.config import RunConfig, SiteConfig
+from fedefm.train.assemble import check_promises
 from nvflare_jobs.parties.reasons import (
     ALL,
     LEAST,
@@ -17,6 +20,12 @@ from nvflare_jobs.parties.reasons import (
     tell_reason,
     without_places,
 )
+from privacy.accountant import epsilon as epsilon_of
+from privacy.calibrate import noise_for
+from privacy.ledger import Budget, Dataset
+from privacy.ledger.budget import refuse_overspending, totals
+from privacy.mechanism import Mechanism
+from privacy.policy import promise
 
 FULL = "dataset 'x' may spend epsilon 8: 2.996 is spent, 5.004 left. This run wants 6.999"
 BRIEF = "this run wants epsilon 6.999 (4 steps), which would exceed what the cap leaves"
@@ -42,6 +51,21 @@ SENTENCES = st.sampled_from(
         "see file://{}",
     ]
 )
+RELATIVE = st.tuples(st.sampled_from(["../", "./", "~/", "~ann/", "..\\", "\\\\"]), NAMES)
+
+
+def sharing(delta: float, per_step: int, epsilon: float = 0.0) -> RunConfig:
+    dp = {"noise_multiplier": 1.0, "delta": delta, "patients_per_step": per_step}
+    return RunConfig.model_validate({
+        "federation": {"scenario": "client_server", "algorithm": "fedavg", "local_steps": 1},
+        "training": {"momentum": 0},
+        "privacy": {"dp": dp, "secagg": {"noise_shares": {"honest": 4}}},
+    })  # fmt: skip
+
+
+def asking(delta: float, per_step: int, epsilon: float) -> RunConfig:
+    dp = {"epsilon": epsilon, "delta": delta, "patients_per_step": per_step}
+    return RunConfig.model_validate({"privacy": {"dp": dp}})
 
 
 def site_file_at(folder: Path, **settings: object) -> Path:
@@ -58,6 +82,99 @@ def test_no_place_on_the_disk_leaves(kind, sentence: str, place: str, budget: bo
     assert told.startswith(f"{kind.__name__}: ")
     assert place not in told
     assert "own log" in told or "privacy officer" in told
+
+
+@given(st.sampled_from(KINDS), SENTENCES, RELATIVE.map("".join), st.booleans())
+def test_no_place_that_is_written_from_elsewhere_leaves(
+    kind, sentence: str, place: str, budget: bool
+) -> None:
+    told = tell_reason(kind(sentence.format(place)), Discretion(budget=budget))
+    assert place not in told
+
+
+@given(
+    entry_patients=st.none() | st.integers(10, 999),
+    counted=st.integers(5001, 9999),
+    cap=st.sampled_from([None, 0.123, 5.5, 7.77]),
+    epsilon=st.floats(0.5, 50),
+    deltas=st.tuples(st.floats(1e-7, 0.5), st.floats(1e-7, 0.5)),
+    per_step=st.integers(10_001, 20_000),
+    budget=st.booleans(),
+    run_of=st.sampled_from([sharing, asking]),
+)
+def test_a_policy_s_refusal_tells_no_count_that_is_not_published_and_no_cap(
+    entry_patients, counted, cap, epsilon, deltas, per_step, budget, run_of
+) -> None:
+    site = SiteConfig.model_validate({
+        "datasets": {"pretraining": {"manifest": "m.csv", "patients": entry_patients}},
+        "policy": {"epsilon_cap": cap, "delta": deltas[0],
+                   "allowed_metrics": ["budget"] if budget else []},
+        "ledger": "ledger.sqlite",
+    })  # fmt: skip
+    run = run_of(deltas[1], per_step, epsilon)
+    try:
+        promise(site, run, "north", counted)
+    except errors.PolicyRefused as error:
+        told = tell_reason(error, Discretion(budget=budget))
+    else:
+        return
+    public = {f"{each:g}" for each in (*deltas, epsilon)} | {f"{per_step:,}"}
+    if entry_patients:
+        public |= {str(entry_patients), f"{entry_patients:,}", f"{1 / entry_patients:.2g}"}
+    kept = {str(counted), f"{counted:,}", f"{1 / counted:.2g}"} - public
+    figures = set(re.findall(r"[\d.,]*\d(?:e[-+]\d+)?", told))
+    assert not figures & kept
+    if cap is not None and not budget:
+        assert not figures & ({f"{cap:g}"} - public)
+
+
+@given(st.floats(0.111, 99.9), st.booleans())
+def test_a_run_without_privacy_learns_the_cap_only_where_the_budget_may_be_told(
+    cap: float, budget: bool
+) -> None:
+    policy = {"epsilon_cap": cap, "allowed_metrics": ["budget"] if budget else []}
+    site = SiteConfig.model_validate({"datasets": {}, "policy": policy})
+    with pytest.raises(errors.PolicyRefused) as refused:
+        check_promises(site, RunConfig(), "north")
+    assert f"{cap:g}" in str(refused.value)
+    assert (f"{cap:g}" in tell_reason(refused.value, Discretion(budget=budget))) is budget
+
+
+@pytest.mark.parametrize("budget", [False, True])
+@pytest.mark.parametrize(("cap", "spent", "wanted"), [(0.3, 1, 7), (1.2, 90, 300), (0.77, 300, 1)])
+def test_of_a_ledger_nothing_is_told_but_what_the_run_itself_asks_for(
+    cap: float, spent: int, wanted: int, budget: bool
+) -> None:
+    step = Mechanism(1.7, 0.05, 1000, 100)
+    account = Budget(cap, 1e-5, "add_or_remove_one")
+    try:
+        refuse_overspending(Dataset("x", "patient"), {step: spent}, {}, {step: wanted}, account)
+    except errors.BudgetExhausted as error:
+        told = tell_reason(error, Discretion(budget=budget))
+    now = totals({step: spent}, {}, account)
+    figures = {f"{now.spent:.3f}", f"{cap:g}"} - {f"{epsilon_of({step: wanted}, 1e-5):.3f}"}
+    found = set(re.findall(r"\d[\d.]*\d|\d", told))
+    assert bool(figures & found) is budget
+
+
+def test_what_a_run_has_spent_before_is_not_told() -> None:
+    spent = {Mechanism(0.9, 0.37, 37, 37): 50}
+    used = f"{epsilon_of(spent, 1e-5):.4g}"
+    with pytest.raises(errors.PrivacyError) as refused:
+        noise_for(0.1, 1e-5, "add_or_remove_one", 0.37, 37, 37, 10, spent)
+    assert used in str(refused.value)
+    assert used not in tell_reason(refused.value)
+
+
+def test_how_large_a_share_of_the_site_a_step_draws_is_not_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("privacy.calibrate._first", lambda *_: None)  # no noise suffices
+    monkeypatch.setattr("privacy.calibrate._near", lambda *_: 0)
+    with pytest.raises(errors.PrivacyError) as refused:
+        noise_for(0.1, 1e-5, "add_or_remove_one", 0.37, 271, 100, 10)
+    assert "sampling rate 0.37" in str(refused.value)
+    assert "0.37" not in tell_reason(refused.value)
 
 
 @given(st.sampled_from(KINDS), SENTENCES, st.sampled_from(["", ".key", "-wal"]))
