@@ -47,7 +47,7 @@ def retire(file: ProjectFile, workspace: Workspace, name: str) -> Changed:
 
     Their certificate stays valid until it ends: only the server's list keeps them out.
     """
-    _require_known(file, name)
+    name = file.called(name)
     if file.types[name] == "server":
         raise ProvisionError(f"{name!r} is the server, without which there is no project")
     workspace.state()
@@ -61,7 +61,7 @@ def retire(file: ProjectFile, workspace: Workspace, name: str) -> Changed:
 
 def rotate(file: ProjectFile, workspace: Workspace, name: str) -> tuple[Changed, Certificate]:
     """A new key and certificate for one, from the same root; with the new certificate."""
-    _require_known(file, name)
+    name = file.called(name)
     workspace.state()
     with workspace.unchanged_on_failure():
         workspace.forget(name)
@@ -109,9 +109,3 @@ def _refuse_wrong_names(file: ProjectFile, sites: list[Hospital], people: list[P
         problems.append("nobody is named; say --site, --lead, --officer or --admin")
     if problems:
         raise ProvisionError(all_problems("joining", problems))
-
-
-def _require_known(file: ProjectFile, name: str) -> None:
-    if name not in file.types:
-        known = ", ".join(file.types)
-        raise ProvisionError(f"{name!r} is not in {file.path}, which has {known}")

@@ -6,7 +6,9 @@ like e-mail addresses, the server like a host.
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 FLARE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 ORGANIZATION = re.compile(r"[A-Za-z0-9_]+")
@@ -48,6 +50,21 @@ def proposal(written: str) -> str:
     plain = unicodedata.normalize("NFKD", written).encode("ascii", "ignore").decode()
     joined = re.sub(r"[^A-Za-z0-9_-]+", "-", re.sub(r"['`]", "", plain))
     return joined.strip("-")[:LONGEST].rstrip("-")
+
+
+def nearest(said: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that looks most like ``said``; empty where none does."""
+    forms = {each.casefold(): each for each in known}
+    for form in (said, proposal(said)):
+        if found := get_close_matches(form.casefold(), forms, n=1, cutoff=0.6):
+            return forms[found[0]]
+    return ""
+
+
+def do_you_mean(said: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that is not known."""
+    found = nearest(said, known)
+    return f"; do you mean {found!r}?" if found else ""
 
 
 def site_problems(site: Hospital) -> list[str]:

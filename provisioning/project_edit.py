@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from fedefm.errors import ProvisionError
+from provisioning.names import do_you_mean, hospital
 from provisioning.project_text import KIT_BUILDER, retired_line
 
 
@@ -40,6 +41,29 @@ class ProjectFile:
         names = self._kit_arguments().get("retired") or []
         _require_texts(self.path, names)
         return list(names)
+
+    def called(self, said: str) -> str:
+        """The participant whom ``said`` means: a name, or a hospital's as people write it.
+
+        Raises ProvisionError, proposing the nearest.
+        """
+        written = self._written()
+        derived = hospital(said)
+        for name in (said, written.get(derived.written.casefold(), ""), derived.name):
+            if name in self.types:
+                return name
+        known = ", ".join(self.types)
+        hint = do_you_mean(said, self.types)
+        raise ProvisionError(f"{said!r} is not in {self.path}, which has {known}{hint}")
+
+    def _written(self) -> dict[str, str]:
+        """Names by how people write them, which stands in a comment beside each."""
+        lines = self.text.splitlines()
+        found = {}
+        for name, (first, _) in self._marks().items():
+            if comment := lines[first].partition(" # ")[2]:
+                found[" ".join(comment.split()).casefold()] = name
+        return found
 
     def with_block(self, block: str, kind: str) -> "ProjectFile":
         """With the lines of one more participant, after the last one of its ``kind``."""

@@ -10,6 +10,7 @@ from nvflare_jobs.admin.job_facts import WAITING, JobFacts, facts_of
 from nvflare_jobs.admin.server import Server
 from nvflare_jobs.jobs.pretrain import export_tracked_job
 from nvflare_jobs.parties.terms import Terms
+from provisioning.names import nearest
 
 POLL_S = 2.0
 
@@ -32,8 +33,9 @@ def refuse_too_few(server: Server, terms: Terms) -> list[str]:
         raise ConfigError(
             f"{here} of the job's {len(terms.sites)} sites are connected to the server, and it "
             f"needs {terms.needed}: {_listed(away)} not connected (connected: "
-            f"{', '.join(connected) or 'nobody'}); check the names, let the sites be started, or "
-            "submit with --queue, which lets the server wait for them for a while"
+            f"{', '.join(connected) or 'nobody'}){_meant(away, terms, connected)}; check the "
+            "names, let the sites be started, or submit with --queue, which lets the server wait "
+            "for them for a while"
         )
     return away
 
@@ -52,6 +54,13 @@ def wait_until_taken(
         if facts.stage != WAITING or clock() >= until:
             return facts
         sleep(POLL_S)
+
+
+def _meant(away: Sequence[str], terms: Terms, connected: Sequence[str]) -> str:
+    free = [site for site in connected if site not in terms.sites]
+    near = {site: nearest(site, free) for site in away}
+    told = [f"{found} for {site}" for site, found in near.items() if found]
+    return f" (do you mean {' and '.join(told)}?)" if told else ""
 
 
 def _listed(away: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from nvflare_jobs.commands import privacy_topology_told as told
 from nvflare_jobs.commands.privacy_site import AsJson
 from nvflare_jobs.safe_topology import colluders_of
 from nvflare_jobs.topology_findings import Findings, findings
+from provisioning.names import hospital
 
 _PICTURES = (".png", ".svg")
 
@@ -87,7 +88,7 @@ def _sites(run: RunConfig, folder: Path | None, names: str, count: int | None) -
 
 
 def _listed(names: str) -> tuple[str, ...]:
-    listed = tuple(name.strip() for name in names.split(","))
+    listed = tuple(hospital(name.strip()).name for name in names.split(","))
     for name in listed:
         if not name:
             raise ConfigError(

@@ -74,7 +74,7 @@ def join(
 
 def retire(
     project: ProjectPath,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="FLARE's name, or a person's.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A hospital or a person.")],
     server_kit: Annotated[
         Path | None,
         typer.Option(help="The server's kit where it runs, if on this machine: refuse there, too."),
@@ -91,6 +91,7 @@ def retire(
     if server_kit is not None and open_kit(server_kit).role != "server":
         raise ProvisionError(f"--server-kit {server_kit} is no server's kit")
     file = read_project(project)
+    name = file.called(name)
     changed = take_out(file, _workspace(project, workspace, file.name), name)
     if server_kit is not None:
         refuse_retired(server_kit, [*file.retired, name])
@@ -132,6 +133,7 @@ def rotate(
     Example: fedefm provision rotate hearts/project.yml St-Marys-Hospital
     """
     file = read_project(project)
+    name = file.called(name)
     changed, certificate = renew(file, _workspace(project, workspace, file.name), name)
     if as_json:
         ends = certificate.ends.isoformat()

@@ -188,3 +188,23 @@ def test_what_is_no_project_file_is_refused(tmp_path: Path, text: str):
     path.write_text(text)
     with pytest.raises(ProvisionError, match="project file"):
         read_project(path)
+
+
+def test_a_participant_is_found_by_name_and_as_people_write_it(tmp_path: Path) -> None:
+    sites = ["St. Mary's Hospital A", "Dr. Weber=weber-clinic", "hosp-B"]
+    made = make_project(hearts(sites=sites), tmp_path / "hearts")
+    file = read_project(made.file)
+    for said, name in (
+        ("St-Marys-Hospital-A", "St-Marys-Hospital-A"),
+        ("St. Mary's Hospital A", "St-Marys-Hospital-A"),
+        ("St. Mary's  hospital a", "St-Marys-Hospital-A"),
+        ("Dr. Weber", "weber-clinic"),
+        ("hosp-B", "hosp-B"),
+    ):
+        assert file.called(said) == name
+    for said, name in (("hosp-b", "hosp-B"), ("St. Marys Hosp. A", "St-Marys-Hospital-A")):
+        with pytest.raises(ProvisionError, match=f"do you mean '{name}'"):
+            file.called(said)
+    with pytest.raises(ProvisionError) as refused:
+        file.called("zzz")
+    assert "do you mean" not in str(refused.value)

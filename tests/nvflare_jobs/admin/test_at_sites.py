@@ -77,6 +77,13 @@ def test_too_few_sites_are_named_before_anything_is_written(run: RunConfig, tmp_
     assert server.submitted == []
 
 
+def test_for_a_site_that_is_away_the_nearest_is_proposed(run: RunConfig, tmp_path: Path) -> None:
+    server = ScriptedServer([meta("RUNNING")])
+    server.connected = ["hosp-a", "Saint-Marys"]
+    with pytest.raises(ConfigError, match=r"do you mean Saint-Marys for St-Marys\?"):
+        perform(server, run, tmp_path / "run")
+
+
 def test_a_run_whose_watcher_was_lost_follows_the_job_that_still_runs(
     run: RunConfig, tmp_path: Path
 ) -> None:

@@ -57,6 +57,20 @@ def test_a_site_of_the_graph_that_is_not_in_the_job_is_named(fedefm, make_run, t
     assert not (tmp_path / "jobs").exists()
 
 
+def test_sites_may_be_named_as_people_write_them(fedefm, run_file, tmp_path) -> None:
+    written = "St. Mary's Hospital A, Dr. Weber Clinic,hosp-B"
+    code, _ = fedefm("job", "export", str(run_file), str(tmp_path / "jobs"), "--sites", written)
+    assert code == 0
+    apps = {path.name for path in (tmp_path / "jobs" / "tiny").glob("app_*")}
+    assert apps == {"app_server", "app_St-Marys-Hospital-A", "app_Dr-Weber-Clinic", "app_hosp-B"}
+
+
+def test_what_can_be_no_site_is_refused_with_a_better_name(fedefm, run_file, tmp_path) -> None:
+    given = (str(run_file), str(tmp_path / "jobs"), "--sites", "hosp.a,hosp-b")
+    code, error = fedefm("job", "export", *given)
+    assert (code, "call it 'hosp-a'" in error) == (2, True)
+
+
 def test_submit_asks_for_a_kit_before_all_else(fedefm, tmp_path, monkeypatch) -> None:
     monkeypatch.delenv("FEDEFM_ADMIN_KIT", raising=False)
     code, error = fedefm("job", "submit", str(tmp_path / "no_such_run.yaml"))

@@ -307,3 +307,19 @@ def test_expiry_of_a_folder_without_certificates_is_refused(tmp_path: Path) -> N
 )
 def test_every_command_shows_an_example(command: str) -> None:
     assert f"Example: fedefm provision {command}" in fedefm(command, "--help").output
+
+
+def test_who_is_named_as_people_write_it_is_renewed_and_retired(hub: Path) -> None:
+    project = str(hub / "project.yml")
+    renewed = facts("rotate", project, "St. Mary's")
+    assert [Path(kit).name for kit in renewed["hand_out"]] == ["St-Marys"]
+    assert "disable-client St-Marys --force" in fedefm("retire", project, "St. Mary's").output
+    assert read_project(hub / "project.yml").retired == ["St-Marys"]
+
+
+def test_of_an_unknown_name_the_nearest_is_proposed_and_nothing_changed(hub: Path) -> None:
+    before = (hub / "project.yml").read_text()
+    for command in ("rotate", "retire"):
+        result = fedefm(command, str(hub / "project.yml"), "St. Marie")
+        assert "do you mean 'St-Marys'?" in str(result.exception)
+    assert (hub / "project.yml").read_text() == before
