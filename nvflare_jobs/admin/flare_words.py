@@ -20,17 +20,17 @@ class NotRunning(ProtocolError):
 
 
 @contextmanager
-def in_our_words(who: str, doing: str) -> Iterator[None]:
+def in_our_words(who: str, doing: str, server: str = "the server") -> Iterator[None]:
     """Raises a FedEFMError for whatever FLARE raises while ``who`` is ``doing`` something."""
     try:
         yield
     except FedEFMError:
         raise
     except Exception as error:  # FLARE raises its own, RuntimeError and what its parts raise
-        raise sentence_of(error, who, doing) from error
+        raise sentence_of(error, who, doing, server) from error
 
 
-def sentence_of(error: Exception, who: str, doing: str) -> FedEFMError:
+def sentence_of(error: Exception, who: str, doing: str, server: str = "the server") -> FedEFMError:
     """The error that tells a person what FLARE's means."""
     said = f"FLARE says: {' '.join(str(error).split()) or type(error).__name__}"
     if isinstance(error, flare.AuthorizationError):
@@ -44,10 +44,7 @@ def sentence_of(error: Exception, who: str, doing: str) -> FedEFMError:
             f"certificate has run out; get a new kit ({said})"
         )
     if isinstance(error, flare.NoConnection | flare.SessionClosed | flare.SessionExpired):
-        return ServerGone(
-            f"the server cannot be reached; check that it runs and that its port is open from "
-            f"here ({said})"
-        )
+        return ServerGone(unreachable(server, said))
     if isinstance(error, flare.NoReply):
         return NotRunning(f"the job's own process does not answer; try again later ({said})")
     if isinstance(error, flare.JobNotFound):
@@ -64,3 +61,11 @@ def sentence_of(error: Exception, who: str, doing: str) -> FedEFMError:
     if isinstance(error, flare.InvalidJobDefinition):
         return ConfigError(f"the server does not take the job ({said})")
     return ProtocolError(f"{doing} failed ({said})")
+
+
+def unreachable(server: str, why: str) -> str:
+    """That the server does not answer, and what to do."""
+    return (
+        f"{server} cannot be reached; check that it runs, and that outgoing TCP to it is open "
+        f"from here ({why})"
+    )

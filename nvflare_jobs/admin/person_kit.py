@@ -12,10 +12,20 @@ NEEDED = ("fed_admin.json", "client.crt", "client.key", "rootCA.pem")
 
 @dataclass(frozen=True)
 class PersonKit:
-    """A folder as `nvflare provision` makes it for a person, and the name in it."""
+    """A folder as `nvflare provision` makes it for a person: their name, and where the server is.
+
+    ``host`` is empty where the kit does not say it.
+    """
 
     folder: Path
     name: str
+    host: str = ""
+    port: int = 0
+
+    @property
+    def server(self) -> str:
+        """The server, as a sentence names it."""
+        return f"{self.host}:{self.port}" if self.host else "the server"
 
 
 def read_person_kit(folder: Path | None) -> PersonKit:
@@ -33,20 +43,22 @@ def read_person_kit(folder: Path | None) -> PersonKit:
             "give the folder with startup/ in it, of somebody who may log in (a server's or a "
             "site's kit cannot)"
         )
-    return PersonKit(folder.resolve(), _name_in(startup))
+    return _read(folder.resolve(), startup)
 
 
-def _name_in(startup: Path) -> str:
-    """As the certificate says; the settings may be older."""
+def _read(folder: Path, startup: Path) -> PersonKit:
+    """With the name as the certificate says it; the settings may be older."""
     from cryptography import x509
 
     try:
         certificate = x509.load_pem_x509_certificate((startup / "client.crt").read_bytes())
         (name,) = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-        json.loads((startup / "fed_admin.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        told = json.loads((startup / "fed_admin.json").read_text(encoding="utf-8"))
+        settings = told.get("admin") or {}
+        host, port = str(settings.get("host") or ""), int(settings.get("port") or 0)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"the kit in {startup.parent} cannot be read: {error}; get it again from whoever made "
             "the kits"
         ) from None
-    return str(name.value)
+    return PersonKit(folder, str(name.value), host, port)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from nvflare_jobs.admin.flare_words import in_our_words
+from nvflare_jobs.admin.knocking import knock
 from nvflare_jobs.admin.person_kit import PersonKit
 from nvflare_jobs.parties.telling_progress import PROGRESS
 
@@ -41,8 +42,8 @@ class Server(Protocol):
 class FlareServer:
     """The same over FLARE's own session."""
 
-    def __init__(self, session: Session, who: str) -> None:
-        self._session, self.who = session, who
+    def __init__(self, session: Session, kit: PersonKit) -> None:
+        self._session, self.who, self._address = session, kit.name, kit.server
 
     def connected_sites(self) -> list[str]:
         """Those that the server has heard of lately."""
@@ -95,7 +96,7 @@ class FlareServer:
 
     @contextmanager
     def _doing(self, what: str) -> Iterator[None]:
-        with _quiet(), in_our_words(self.who, what):
+        with _quiet(), in_our_words(self.who, what, self._address):
             yield
 
 
@@ -110,13 +111,17 @@ def logged_in(kit: PersonKit) -> Iterator[FlareServer]:
 
 
 def log_in(kit: PersonKit) -> FlareServer:
-    """The server of the project that ``kit`` is of; to be closed."""
-    with _quiet(), in_our_words(kit.name, "logging in"):
+    """The server of the project that ``kit`` is of; to be closed.
+
+    Raises ServerGone within half a minute where it does not answer, and PolicyRefused.
+    """
+    knock(kit)
+    with _quiet(), in_our_words(kit.name, "logging in", kit.server):
         session = new_secure_session(
             kit.name, str(kit.folder), timeout=LOGIN_S, command_timeout=COMMAND_S,
             auto_login_max_tries=1,
         )  # fmt: skip
-    return FlareServer(session, kit.name)
+    return FlareServer(session, kit)
 
 
 @contextmanager

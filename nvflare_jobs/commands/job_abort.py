@@ -11,7 +11,7 @@ def abort(job: Job, kit: Kit = None, as_json: AsJson = False) -> None:
 
     Example: fedefm job abort 4f9b4b1c-0d7e-4c4c-9d0e-2a0c3a1d3f11 --kit lead@hub.org
     """
-    with server_of(kit) as server:
+    with server_of(kit, as_json) as server:
         from nvflare_jobs.admin.job_facts import OVER, facts_of
 
         facts = facts_of(server.meta(job))

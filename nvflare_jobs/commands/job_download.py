@@ -24,7 +24,7 @@ def download(
 
     Example: fedefm job download 4f9b4b1c-0d7e-4c4c-9d0e-2a0c3a1d3f11 --out runs
     """
-    with server_of(kit) as server:
+    with server_of(kit, as_json) as server:
         from nvflare_jobs.admin.fetching import download as fetch
         from nvflare_jobs.admin.job_facts import OVER, facts_of
         from nvflare_jobs.admin.outcome import JobEnded

@@ -1,5 +1,6 @@
 """What the commands on jobs have in common: kit, job, and a server to ask."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 from fedefm.config import RunConfig
 from fedefm.errors import ConfigError
 from fedefm.topology.graphs import NAMED, sites_in
-from nvflare_jobs.admin.person_kit import KIT_VARIABLE, read_person_kit
+from nvflare_jobs.admin.person_kit import KIT_VARIABLE, PersonKit, read_person_kit
 from provisioning.names import hospital, site_problems
 
 if TYPE_CHECKING:
@@ -56,9 +57,17 @@ def flare_name(written: str) -> str:
 
 
 @contextmanager
-def server_of(kit: Path | None) -> Iterator["FlareServer"]:
-    """The server that ``kit`` leads to, logged in to."""
+def server_of(kit: Path | None, quiet: bool = False) -> Iterator["FlareServer"]:
+    """The server that ``kit`` leads to, logged in to; that this takes a while is said first."""
+    person = read_person_kit(kit)
+    say_connecting(person, quiet)
     from nvflare_jobs.admin.server import logged_in  # FLARE loads slowly
 
-    with logged_in(read_person_kit(kit)) as server:
+    with logged_in(person) as server:
         yield server
+
+
+def say_connecting(person: PersonKit, quiet: bool) -> None:
+    """What is waited for now, to standard error unless ``quiet``."""
+    if not quiet:
+        print(f"connecting to {person.server} as {person.name} \u2026", file=sys.stderr, flush=True)

@@ -37,7 +37,7 @@ def status(
 
 
 def _list_jobs(kit: Kit, as_json: bool) -> None:
-    with server_of(kit) as server:
+    with server_of(kit, as_json) as server:
         from nvflare_jobs.admin.job_facts import facts_of
 
         known = [facts_of(meta) for meta in server.jobs()]
@@ -53,12 +53,12 @@ def _list_jobs(kit: Kit, as_json: bool) -> None:
 
 
 def _tell_job(job: str, kit: Kit, as_json: bool) -> None:
-    from nvflare_jobs.admin.fetching import explained
-    from nvflare_jobs.admin.job_facts import OVER
-    from nvflare_jobs.admin.outcome import JobEnded
-    from nvflare_jobs.admin.watching import look_once
+    with server_of(kit, as_json) as server:
+        from nvflare_jobs.admin.fetching import explained
+        from nvflare_jobs.admin.job_facts import OVER
+        from nvflare_jobs.admin.outcome import JobEnded
+        from nvflare_jobs.admin.watching import look_once
 
-    with server_of(kit) as server:
         facts, view = look_once(server, job)
         outcome = explained(server, facts) if facts.stage == OVER else None
     if as_json:

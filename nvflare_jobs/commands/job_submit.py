@@ -41,7 +41,7 @@ def submit(
     from nvflare_jobs.parties.terms import terms_for
 
     terms = terms_for(run, names, resume)
-    with server_of(kit) as server:
+    with server_of(kit, as_json) as server:
         away = [] if queue else refuse_too_few(server, terms)
         job = hand_in(server, terms)
         facts = wait_until_taken(server, job, wait)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fedefm.report.progress import progress
 from nvflare_jobs.admin.person_kit import read_person_kit
-from nvflare_jobs.commands.job_options import AsJson, Job, Kit
+from nvflare_jobs.commands.job_options import AsJson, Job, Kit, say_connecting
 
 if TYPE_CHECKING:
     from nvflare_jobs.admin.job_view import JobView
@@ -30,12 +30,13 @@ def watch(
 
     Example: fedefm job watch 4f9b4b1c-0d7e-4c4c-9d0e-2a0c3a1d3f11 --html status.html
     """
-    from nvflare_jobs.admin.job_page import PageFile
+    person = read_person_kit(kit)
+    say_connecting(person, as_json)
+    from nvflare_jobs.admin.job_page import PageFile  # FLARE loads slowly
     from nvflare_jobs.admin.outcome import JobEnded
     from nvflare_jobs.admin.server import log_in
     from nvflare_jobs.admin.watching import watch_job
 
-    person = read_person_kit(kit)
     pictures = (PageFile(html),) if html else ()
     console = Console(stderr=as_json)
 

@@ -23,7 +23,7 @@ from fedefm.train.secrecy import Hide
 from fedefm.words import several
 from nvflare_jobs.admin.outcome import JobEnded
 from nvflare_jobs.admin.person_kit import read_person_kit
-from nvflare_jobs.commands.job_options import Kit, site_names
+from nvflare_jobs.commands.job_options import Kit, say_connecting, site_names
 from nvflare_jobs.commands.progress import progress_of
 from nvflare_jobs.completing import METRICS, TENSORBOARD, has_begun
 
@@ -130,6 +130,7 @@ def _run_at_sites(
 ) -> None:
     names = site_names("" if sites == SITES else str(sites), settings)
     person = read_person_kit(kit)
+    say_connecting(person, console.quiet)
     from nvflare_jobs.admin.at_sites import run_at_sites  # FLARE loads slowly
     from nvflare_jobs.admin.server import log_in
 

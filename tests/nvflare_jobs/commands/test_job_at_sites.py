@@ -1,6 +1,7 @@
 """The commands that ask a server, as far as they need none: kits, exit codes, what is printed."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from fedefm.config import dump
 from nvflare_jobs.cli import main
 from privacy.identity import ThrowAwayRoot
+from provisioning.reach import PROXIES
 
 JOB = "946e6a37-3553-4d15-81ce-cb18f6cd9ec3"
 COMMANDS = ("export", "submit", "status", "watch", "abort", "download")
@@ -55,7 +57,7 @@ def server(monkeypatch: Any) -> Callable[..., None]:
     def answer(**meta: Any) -> None:
         for command in ("status", "abort", "download"):
             name = f"nvflare_jobs.commands.job_{command}.server_of"
-            monkeypatch.setattr(name, lambda kit: Answers(meta))
+            monkeypatch.setattr(name, lambda kit, quiet: Answers(meta))
 
     return answer
 
@@ -107,6 +109,49 @@ def test_a_run_file_is_checked_before_anybody_logs_in(
         code, _, error = fedefm(*command, "--kit", str(startup.parent))
         assert code == 2
         assert "--sites" in error
+
+
+@pytest.fixture
+def nobody_there(tmp_path: Path, monkeypatch: Any) -> str:
+    """The address that a kit names and at which nobody listens."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    root, startup = ThrowAwayRoot(), tmp_path / "kit" / "startup"
+    root.issue("startup")
+    root.save(startup.parent)
+    settings = {"admin": {"host": "127.0.0.1", "port": port}}
+    (startup / "fed_admin.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("FEDEFM_ADMIN_KIT", str(startup.parent))
+    return f"127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("job", "status"), ("job", "status", JOB), ("job", "watch", JOB), ("job", "abort", JOB),
+     ("job", "download", JOB), ("job", "submit", "RUN"), ("run", "RUN", "--where", "prod")],
+    ids=lambda words: " ".join(words[:3]),
+)  # fmt: skip
+def test_who_is_waited_for_is_said_and_who_is_not_there_is_one_line(
+    fedefm: Call, nobody_there: str, make_run: Any, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    path = tmp_path / "run.yaml"
+    run = make_run()
+    path.write_text(
+        dump(run.model_copy(update={"model": run.model.model_copy(update={"classes": ("a", "b")})}))
+    )
+    words = [str(path) if word == "RUN" else word for word in command]
+    words += ["--sites", "hosp-a,hosp-b"] if "RUN" in command else []
+    words += ["--out", str(tmp_path / "out")] if command[0] == "run" else []
+    code, out, error = fedefm(*words)
+    said, gone = error.splitlines()
+    assert (code, out) == (2, "")
+    assert said == f"connecting to {nobody_there} as startup \u2026"
+    assert f"{nobody_there} cannot be reached" in gone
+    assert not (tmp_path / "out").exists()
+    code, out, error = fedefm(*words, "--json")
+    assert (code, out, "connecting" in error) == (2, "", False)
 
 
 def test_a_finished_job_is_a_success_and_a_refused_one_is_not(
