@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 from loopback import Federation
 
+from nvflare_jobs.parties.begun import read_begun
+
 SUM_PHASES = (
     *("advertise", "roster", "share", "deal", "masked"),
     *("members", "consent", "consents", "unmask"),
@@ -49,6 +51,19 @@ def sends(
 def begins(federation: Federation, job: str, site: str, after: int) -> Callable[[], Found | None]:
     """``site``, as soon as the coordinator lets a round after ``after`` begin."""
     return lambda: _later(site, rounds_of(federation, job), after)
+
+
+def trains(
+    federation: Federation, site: str, job: str, run: str, after: int
+) -> Callable[[], Found | None]:
+    """``site``, as soon as it notes that it plays a round after ``after``, and so not again."""
+
+    def look() -> Found | None:
+        begun = read_begun(federation.kit(site) / "fedefm_state" / run, job)
+        played = -1 if begun is None or begun.played is None else begun.played
+        return _later(site, [played], after)
+
+    return look
 
 
 def settles(federation: Federation, site: str, job: str, after: int) -> Callable[[], Found | None]:

@@ -24,12 +24,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 import nvflare
-from deaths import SUM_PHASES, Found, begins, events, kill_job, sends, settles, watch
+from deaths import SUM_PHASES, Found, begins, events, kill_job, sends, settles, trains, watch
 from loopback import SERVER, Federation, until
 from tiny import SITES, tiny_run, write_tiny_sites
 
 PHASES = ("training", "settle", "weights", "expert", *SUM_PHASES)
-QUICK = ("training",)  # early in a round, which the dead site then cannot have finished
+QUICK = ("training",)  # the dead site has begun the round, and cannot have finished it
 ROUNDS, LONG_ROUNDS, QUICK_ROUNDS = 6, 150, 60
 LOCAL_STEPS, EXPERT_EVERY, DEADLINE_S, AWAY, JOB_S = 20, 3, 15, 3, 900.0
 
@@ -166,7 +166,7 @@ def _where(
 ) -> Callable[[], Found | None]:
     site = next(site for site in SITES if site not in spared)
     if phase == "training":
-        return begins(federation, job, site, after)
+        return trains(federation, site, job, "die-phases", after)
     if phase == "settle":
         return settles(federation, site, job, after)
     return sends(federation, job, phase, after, spared)
