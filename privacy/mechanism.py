@@ -12,11 +12,12 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
-
-from dp_accounting import dp_event
+from typing import TYPE_CHECKING, Any, Literal
 
 from fedefm.errors import PrivacyError
+
+if TYPE_CHECKING:
+    from dp_accounting.dp_event import DpEvent
 
 Unit = Literal["patient", "image"]
 
@@ -60,12 +61,14 @@ class Mechanism:
         """Can a step draw more units than it takes?"""
         return self.batch_cap < self.dataset_size
 
-    def event(self) -> dp_event.DpEvent:
+    def event(self) -> "DpEvent":
         """The step as dp-accounting knows it (truncation: arXiv 2508.15089).
 
         A neighboring dataset may hold one unit more, and is left out of more often: its size is the
         one that counts.
         """
+        from dp_accounting import dp_event  # takes seconds to load
+
         if not self.leaves_out:
             return dp_event.PoissonSampledDpEvent(
                 self.sampling_rate, dp_event.GaussianDpEvent(self.noise_multiplier)
@@ -115,6 +118,7 @@ class Mechanism:
 
 
 Spend = Mapping[Mechanism, int]  # steps taken, by mechanism
+Taken = tuple[tuple[Mechanism, int], ...]  # in order, so that equal spends are one question
 
 
 def own_noise(spend: Spend) -> Counter[Mechanism]:

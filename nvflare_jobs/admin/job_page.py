@@ -93,14 +93,10 @@ def _lead(view: JobView) -> str:
 
 
 def _tiles(view: JobView, record: RunRecord, now: datetime) -> list[tuple[str, str, bool]]:
-    run, sites, late = view.run, view.sites, view.late()
-    out = len({*view.refused, *run.missing} & set(sites))
+    run = view.run
     tiles = [(headline.rounds(record) if run.rounds else NOTHING, headline.ROUNDS, False)]
-    if sites:
-        what = "sites are asked" if view.state == "waiting" else "sites take part"
-        tiles.append((f"{len(sites) - out} of {len(sites)}", what, out > 0))
-    if late:
-        tiles.append((numbers.listed(sorted(late)), "late now", True))
+    if view.sites:
+        tiles.append(_taking_part(view))
     tiles.append((headline.sent(record), headline.SENT, False))
     tiles.append((headline.time(record), headline.TIME, False))
     accuracy = run.accuracy if run.accuracy is not None else run.own_accuracy
@@ -112,6 +108,20 @@ def _tiles(view: JobView, record: RunRecord, now: datetime) -> list[tuple[str, s
         gone = numbers.duration(max(0.0, now.timestamp() - begun))
         tiles.append((gone, "since the sites began", False))
     return tiles
+
+
+def _taking_part(view: JobView) -> tuple[str, str, bool]:
+    """How many of the sites, and who is late."""
+    sites, late, over = view.sites, sorted(view.late()), view.outcome is not None
+    out = len({*view.refused, *view.run.missing} & set(sites))
+    if view.never_began:
+        return f"0 of {len(sites)}", "sites took part", True
+    if over and not view.run.rounds:  # who looks may not see what the job told
+        return NOTHING, "sites took part", False
+    what = "sites took part" if over else "sites take part"
+    what = "sites are asked" if view.state == "waiting" else what
+    behind = f"; {numbers.listed(late)} {'is' if len(late) == 1 else 'are'} late" if late else ""
+    return f"{len(sites) - out} of {len(sites)}", f"{what}{behind}", bool(out or late)
 
 
 def _figures(view: JobView, record: RunRecord) -> dict[str, Any]:

@@ -72,12 +72,19 @@ def _state(view: JobView, site: str) -> tuple[str, str]:
         return "late", late[site]
     if view.state != "running":
         known = view.run.sites.get(site)
-        return (known.status if known else "waiting"), ""
+        return (known.status if known else _without_word(view)), ""
     answered: Mapping[str, float] = view.standing.get("answered") or {}
     if site in answered:
         return "done", "waits for the others"
     known = view.run.sites.get(site)
     return (known.status if known else "starting"), ""
+
+
+def _without_word(view: JobView) -> str:
+    """What is to be said of a site of which nothing was told."""
+    if view.never_began:
+        return "not begun"
+    return "not told" if view.outcome else "waiting"
 
 
 def _spending(told: Mapping[str, Any] | None) -> str:

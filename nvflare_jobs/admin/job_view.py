@@ -9,7 +9,7 @@ from fedefm.report.record import RunRecord, record_so_far
 from fedefm.report.watch import RunState
 from nvflare_jobs.admin.following import Look
 from nvflare_jobs.admin.job_facts import OVER, JobFacts
-from nvflare_jobs.admin.outcome import Outcome
+from nvflare_jobs.admin.outcome import NEVER_BEGAN, Outcome
 
 LATE_S = 10.0  # after the first of the others was done
 FRAME = ("time", "event", "site")
@@ -48,6 +48,11 @@ class JobView:
         if self.facts.stage == OVER and self.outcome is not None and self.outcome.done:
             return "finished"
         return self.facts.word
+
+    @property
+    def never_began(self) -> bool:
+        """Whether it is over without having run."""
+        return self.facts is not None and self.facts.status in NEVER_BEGAN
 
     @property
     def name(self) -> str:

@@ -355,7 +355,7 @@ SAMPLING_MUTANTS = (
 COUNTING_MUTANTS = (
     mutant(
         "truncation of the draw not counted",
-        "accountant.py",
+        "composition.py",
         "    if not mechanism.leaves_out:\n",
         "    if True:\n",
         f"{EPSILON}it_is_never_below_what_dp_accounting_counts_for_the_event",
@@ -363,14 +363,14 @@ COUNTING_MUTANTS = (
     ),
     mutant(
         "replaced patients counted as added ones",
-        "accountant.py",
+        "composition.py",
         '"replace_one": NeighboringRelation.REPLACE_ONE',
         '"replace_one": NeighboringRelation.ADD_OR_REMOVE_ONE',
         f"{EPSILON}without_sampling_it_is_the_gaussian_mechanism",
     ),
     mutant(
         "only the first of several mechanisms counted",
-        "accountant.py",
+        "composition.py",
         "        first = first.compose(other)\n",
         "        pass\n",
         f"{EPSILON}together_costs_more_than_each_and_less_than_the_sum",

@@ -13,7 +13,7 @@ from fedefm.train.totals import totals
 from nvflare_jobs.admin.following import Look
 from nvflare_jobs.admin.job_facts import facts_of
 from nvflare_jobs.admin.job_page import PageFile, render
-from nvflare_jobs.admin.job_rows import rows_of
+from nvflare_jobs.admin.job_rows import HEADS, rows_of
 from nvflare_jobs.admin.job_view import JobView
 from nvflare_jobs.admin.outcome import outcome_of
 
@@ -114,6 +114,34 @@ def test_what_is_over_has_no_clock_that_runs_on() -> None:
     assert clock in render(view("RUNNING", events=tuple(run_events())), NOW)
     killed = view("FINISHED:ABNORMAL", over=True, events=tuple(run_events()))
     assert clock not in render(killed, NOW)
+
+
+def test_sites_of_a_job_that_never_began_do_not_wait_nor_take_part() -> None:
+    more = {"job_deploy_detail": ["hosp-a: NVFLARE_ERROR: no"]}
+    refused = view("FINISHED:FAILED_TO_RUN", over=True, more=more)
+    assert [row.state for row in rows_of(refused)] == ["refused", "not begun", "not begun"]
+    assert "<b>0 of 3</b><span>sites took part</span>" in render(refused, NOW)
+
+
+def test_of_a_job_that_told_nothing_nothing_is_made_up() -> None:
+    done = view("FINISHED:COMPLETED", over=True)
+    assert {row.state for row in rows_of(done)} == {"not told"}
+    assert "<b>\u2013</b><span>sites took part</span>" in render(done, NOW)
+
+
+def test_who_is_late_stands_beside_who_takes_part() -> None:
+    standing = {
+        "task": "fedefm_round", "round": 2, "seconds": 60.0, "refused": {},
+        "awaited": ["hosp-a", "hosp-B"], "answered": {"hosp-a": 20.0},
+    }  # fmt: skip
+    page = render(view("RUNNING", events=tuple(run_events()), standing=standing), NOW)
+    assert "<b>3 of 3</b><span>sites take part; hosp-B is late</span>" in page
+
+
+def test_every_cell_says_what_it_is_where_the_page_is_narrow() -> None:
+    page = render(view("RUNNING", events=tuple(run_events())), NOW)
+    for head, _ in HEADS[1:]:
+        assert page.count(f'data-head="{head}"') == len(SITES)
 
 
 def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
