@@ -151,7 +151,7 @@ JOBS = (
         "epsilon-above-cap",
         terms(privacy__dp={**DP, "epsilon": 9.0}),
         AT_SITE,
-        "privacy.dp.epsilon 9 is above its cap of 8",
+        "privacy.dp.epsilon 9 is above its cap for all runs",
     ),
     Hostile(
         "little-noise",
