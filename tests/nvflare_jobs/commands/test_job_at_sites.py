@@ -17,6 +17,12 @@ from provisioning.reach import PROXIES
 
 JOB = "946e6a37-3553-4d15-81ce-cb18f6cd9ec3"
 COMMANDS = ("export", "submit", "status", "watch", "abort", "download")
+EVENTS = (
+    {"time": 1.0, "event": "run_started", "name": "tiny", "sites": ["hosp-a"], "rounds": 3},
+    {"time": 2.0, "event": "round", "round": 0, "site": "hosp-a", "status": "ok",
+     "sent_bytes": 1_500_000},
+    {"time": 9.0, "event": "round_finished", "round": 0, "participants": ["hosp-a"], "seconds": 61},
+)  # fmt: skip
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -50,6 +56,10 @@ class Answers:
 
     def jobs(self) -> list[dict[str, Any]]:
         return [self._meta]
+
+    def progress(self, job: str, after: int) -> dict[str, Any]:
+        told = "" if after else "".join(f"{json.dumps(event)}\n" for event in EVENTS)
+        return {"events": told, "next": 1, "standing": {}, "ended": None}
 
 
 @pytest.fixture
@@ -176,6 +186,14 @@ def test_what_is_over_is_not_aborted_and_what_runs_not_downloaded(
     server(status="RUNNING")
     code, _, error = fedefm("job", "download", JOB)
     assert (code, f"fedefm job watch {JOB}" in error) == (2, True)
+
+
+def test_of_a_job_that_runs_the_figures_of_the_status_page_are_told(
+    fedefm: Call, server: Callable[..., None]
+) -> None:
+    server(status="RUNNING")
+    figures = "1 of 3 rounds done, 1.50 MB sent in all, 1 min 01 s wall time of its rounds"
+    assert figures in fedefm("job", "status", JOB)[1].splitlines()
 
 
 def test_all_jobs_are_listed(fedefm: Call, server: Callable[..., None]) -> None:
