@@ -147,7 +147,8 @@ def resumed(federation: Federation, name: str, job: str, row: Row) -> list[Row]:
     """The job has ended with a word that says so, its processes are gone, and the run goes on."""
     ended = federation.wait(job, JOB_S)
     until("no process of it is left", lambda: not _processes(federation, job), JOB_S)
-    told = federation.fedefm("job", "status", job, check=False)
+    kit = str(federation.kit("lead@hub.org"))
+    told = federation.fedefm("job", "status", job, "--kit", kit, check=False)
     again = submit(federation, name, ROUNDS, "--resume")
     row.note = f"{ended}, resumed. {' '.join((told.stdout + told.stderr).split())}"
     (row,) = finished(federation, again, [row])
