@@ -47,12 +47,18 @@ MADE_FOR = {  # starts with no other releases than those that the kit was made f
     "path": "nvflare_jobs.kit.made_for.MadeFor",
     "args": {},
 }
+LOST_JOBS = {  # says of jobs that ran when the server ended that they are over
+    "id": "lost_jobs",
+    "path": "nvflare_jobs.kit.lost_jobs.LostJobs",
+    "args": {},
+}
 DOORKEEPER = {  # answers the hub alone, whatever FLARE would answer anybody
     "id": "doorkeeper",
     "path": "nvflare_jobs.kit.doorkeeper.Doorkeeper",
     "args": {},
 }
 PARENT_COMPONENTS = (MADE_FOR, DOORKEEPER, GUARD, RETURNING)  # of a site
+SERVER_COMPONENTS = (MADE_FOR, LOST_JOBS)  # of the server
 SITE_FILE = "fedefm_site.yaml"
 PARENT_FILE = "fedefm__p_resources.json"  # components of the site's own process, not of jobs
 DISABLED_FILE = "disabled_clients.json"  # FLARE's list of sites that may not register
@@ -75,7 +81,11 @@ def server_settings(
     resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = f"{folder}/snapshots"
     (jobs,) = [each for each in resources["components"] if each["id"] == "job_manager"]
     jobs["args"]["uri_root"] = f"{folder}/jobs"
-    parent = {"format_version": 2, "app_validator": SERVER_GUARD, "components": [MADE_FOR]}
+    parent = {
+        "format_version": 2,
+        "app_validator": SERVER_GUARD,
+        "components": [*SERVER_COMPONENTS],
+    }
     return {"resources.json": resources, PARENT_FILE: parent}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kill_phases import QUICK, QUICK_ROUNDS, processes_die, server_job_dies
+from kill_phases import QUICK, QUICK_ROUNDS, processes_die, server_dies, server_job_dies
 from loopback import Federation
 from tiny import SITES
 
@@ -39,6 +39,18 @@ def test_a_job_whose_server_process_is_killed_ends_with_a_word_and_is_resumed(
     federation: Federation,
 ) -> None:
     (row,) = server_job_dies(federation)
+    assert row.status == "FINISHED:COMPLETED"
+    assert not row.note.startswith("resumed in round 0")
+    assert row.ledgers_verify
+
+
+@pytest.mark.timeout(1500)
+def test_a_server_that_was_killed_says_so_of_its_job_when_it_is_back(
+    federation: Federation,
+) -> None:
+    (row,) = server_dies(federation)
+    assert "FINISHED:ABANDONED, resumed. " in row.note
+    assert "was lost when the server was restarted" in row.note
     assert row.status == "FINISHED:COMPLETED"
     assert not row.note.startswith("resumed in round 0")
     assert row.ledgers_verify
