@@ -11,9 +11,12 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 _global_stream = threading.Lock()
 
@@ -24,8 +27,10 @@ def stream_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator_for(seed: int, site: str, round_index: int, purpose: str) -> torch.Generator:
+def generator_for(seed: int, site: str, round_index: int, purpose: str) -> "torch.Generator":
     """The torch stream of one site, round and purpose."""
+    import torch  # loads slowly, and who divides images needs only NumPy's streams
+
     return torch.Generator().manual_seed(stream_seed(seed, site, round_index, purpose))
 
 
@@ -40,5 +45,7 @@ def own_global_stream() -> Iterator[None]:
 
     One thread at a time, and afterwards the generator is as it was.
     """
+    import torch
+
     with _global_stream, torch.random.fork_rng(devices=[]):
         yield

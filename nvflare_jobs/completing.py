@@ -17,7 +17,7 @@ from fedefm.report.run_report import write_report
 from fedefm.report.tensorboard import TensorBoard
 from fedefm.train.assemble import build_model
 from fedefm.train.foundation_card import CARD, save_foundation
-from fedefm.train.run_folder import EVENTS, MODEL, RESULT, RUN_FILE
+from fedefm.train.run_files import EVENTS, MODEL, RESULT, RUN_FILE
 
 METRICS, TENSORBOARD, REPORT = "metrics.csv", "tensorboard", "report.html"
 

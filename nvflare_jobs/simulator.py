@@ -24,11 +24,8 @@ from fedefm.train.assemble import build_model, check_promises, check_share, find
 from fedefm.train.effort import efforts
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
+from fedefm.train.run_files import EVENTS, MODEL, RESULT, STATE
 from fedefm.train.run_folder import (
-    EVENTS,
-    MODEL,
-    RESULT,
-    STATE,
     is_finished,
     open_run_folder,
     run_log,

@@ -10,12 +10,12 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from fedefm.data.check import sha256_of
+from fedefm.data.choices import Files
 from fedefm.data.dataset import Progress, mask_frame, size_mismatch
 from fedefm.data.folders import fresh_folder, link_or_copy, refuse_full
 from fedefm.data.found import Found, by_pattern
@@ -24,8 +24,6 @@ from fedefm.data.manifest import Row, write_manifest
 from fedefm.data.pseudonyms import new_key, pseudonym, write_key
 from fedefm.data.readers import read_image, read_mask
 from fedefm.errors import DataError, all_problems
-
-Files = Literal["link", "png"]
 
 SHOWN = 3  # paths that a message names
 

@@ -1,8 +1,8 @@
 """The folder layouts that ``fedefm data ingest`` knows.
 
-To support another public set, write its function in ``fedefm.data.public`` and add one line to
-``PUBLIC``;
-``auto`` takes the first that matches, so the generic ones come last.
+To support another public set, write its function in ``fedefm.data.public``, add one line to
+``PUBLIC``, and its name to ``fedefm.data.choices``; ``auto`` takes the first that matches, so the
+generic ones come last.
 """
 
 from collections.abc import Callable, Sequence

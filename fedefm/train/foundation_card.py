@@ -8,7 +8,7 @@ from fedefm.config import RunConfig
 from fedefm.finetune.card import DataUse, ModelCard, guarantee
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import FoundationModel
-from fedefm.train.run_folder import MODEL
+from fedefm.train.run_files import MODEL
 from fedefm.train.start import StartingPoint
 
 CARD = "model_card.md"

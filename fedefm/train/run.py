@@ -26,9 +26,8 @@ from fedefm.train.federation import Federation, Hidden
 from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.protection import Protect, Protection
+from fedefm.train.run_files import EVENTS, STATE
 from fedefm.train.run_folder import (
-    EVENTS,
-    STATE,
     discard_run_folder,
     is_finished,
     open_run_folder,

@@ -17,11 +17,10 @@ from fedefm.errors import ConfigError, QuorumLost
 from fedefm.events import EventLog, Listener, read_events
 from fedefm.model.weights import weights_of
 from fedefm.train.assemble import Plan, build_model
+from fedefm.train.run_files import EVENTS, RESULT, RUN_FILE
 from fedefm.train.single_releases import single_releases
 from fedefm.train.totals import totals
 
-RUN_FILE, EVENTS, MODEL, RESULT = "run.yaml", "events.jsonl", "model.safetensors", "result.json"
-STATE = "state"
 RUN_ID = "run_id"  # what the sites' ledgers know the run by, over all its resumptions
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from fedefm.config import RunConfig
 from fedefm.errors import QuorumLost
 from fedefm.events import Listener, read_events
+from fedefm.train.run_files import EVENTS
 from fedefm.train.run_folder import (
-    EVENTS,
     is_finished,
     open_run_folder,
     run_log,

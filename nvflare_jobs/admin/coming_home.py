@@ -12,7 +12,8 @@ from typing import Any
 
 from fedefm.events import Event, EventLog, read_events
 from fedefm.train.foundation_card import CARD
-from fedefm.train.run_folder import EVENTS, MODEL, RESULT, write_result
+from fedefm.train.run_files import EVENTS, MODEL, RESULT
+from fedefm.train.run_folder import write_result
 from nvflare_jobs.admin.fetching import Remains
 from nvflare_jobs.admin.outcome import JobEnded
 from nvflare_jobs.parties.heads import HEADS_FILE

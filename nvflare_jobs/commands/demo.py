@@ -23,7 +23,7 @@ from fedefm.events import EventLog
 from fedefm.finetune.job import FinetuneJob, FinetuneReport, run_finetuning
 from fedefm.finetune.start import Start
 from fedefm.report.run_report import write_report
-from fedefm.train.run_folder import EVENTS, MODEL
+from fedefm.train.run_files import EVENTS, MODEL
 from nvflare_jobs.commands.finetune_progress import finetune_progress
 from nvflare_jobs.commands.privacy_page import write_page
 from nvflare_jobs.commands.progress import progress_of

@@ -10,8 +10,8 @@ from rich.text import Text
 from fedefm.words import several
 from privacy.ledger import Entry
 from privacy.report.facts import DatasetFacts, Job
+from privacy.report.meaning import ADJACENCY
 from privacy.report.numbers import below, epsilon, exact, to_the_minute
-from privacy.report.page import ADJACENCY
 
 JOB_COLUMNS = ("run", "run id", "FLARE job", "first entry (UTC)", "last entry (UTC)")
 STEP_COLUMNS = ("steps spent", "reserved", "not settled", "epsilon alone")

@@ -21,8 +21,8 @@ from nvflare_jobs.shared_noise import honest_shares
 from privacy.accountant import ACCOUNTANT
 from privacy.mechanism import Spend, together
 from privacy.policy import Promise, promise
+from privacy.report.meaning import ADJACENCY
 from privacy.report.numbers import below, epsilon, exact
-from privacy.report.page import ADJACENCY
 from privacy.what_if import Answer, Planned, Way, answer
 
 _HERE = "this site"

@@ -18,7 +18,7 @@ from fedefm.report.run_report import write_report
 from fedefm.report.tensorboard import TensorBoard
 from fedefm.train.protection import Protect
 from fedefm.train.run import run_in_process
-from fedefm.train.run_folder import RESULT, STATE
+from fedefm.train.run_files import RESULT, STATE
 from fedefm.train.secrecy import Hide
 from fedefm.words import several
 from nvflare_jobs.admin.outcome import JobEnded

@@ -15,8 +15,8 @@ from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import build_model, build_server
 from fedefm.train.exchange import SERVER
 from fedefm.train.rounds import Measurement, algorithm_for
+from fedefm.train.run_files import MODEL
 from fedefm.train.run_folder import (
-    MODEL,
     open_run_folder,
     run_log,
     tell_start,

@@ -7,7 +7,7 @@ says how far it has read, so that an answer is short however long the run is.
 from pathlib import Path
 from typing import Any
 
-from fedefm.train.run_folder import EVENTS
+from fedefm.train.run_files import EVENTS
 from nvflare_jobs.parties.standing import Standing
 
 PROGRESS = "fedefm_progress"  # the topic of FLARE's command

@@ -10,6 +10,11 @@ from privacy.report.numbers import exact
 
 ACCUSED = 0.01  # of patients who were not trained on, the share whom a guesser accuses wrongly
 
+ADJACENCY = {
+    "add_or_remove_one": "adding or removing one",
+    "replace_one": "replacing one",
+}
+
 
 def odds_factor(epsilon: float) -> float:
     """By how much the odds that a patient took part can rise, apart from delta."""

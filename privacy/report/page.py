@@ -20,15 +20,10 @@ from privacy.mechanism import Mechanism
 from privacy.report.assumptions import assumptions
 from privacy.report.facts import DatasetFacts, Job, SiteFacts
 from privacy.report.figure import Draw, spend_figure
-from privacy.report.meaning import in_words, strength
+from privacy.report.meaning import ADJACENCY, in_words, strength
 from privacy.report.numbers import below, day, epsilon, exact, moment, to_the_minute
 
 JOBS_SHOWN = USES_SHOWN = 50  # on the page; the JSON file has all
-
-ADJACENCY = {
-    "add_or_remove_one": "adding or removing one",
-    "replace_one": "replacing one",
-}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from _round_task import KINDS, kinds_of
 from loopback import SERVER, Federation, until
 
 from fedefm.events import Event, read_events
-from fedefm.train.run_folder import EVENTS
+from fedefm.train.run_files import EVENTS
 
 INJECTED = Path(__file__).parent / "_injected"
 MIB = 2**20

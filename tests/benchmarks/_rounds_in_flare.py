@@ -17,7 +17,7 @@ from fedefm.data.simulated import write_dataset
 from fedefm.data.site_folders import write_sites
 from fedefm.events import read_events
 from fedefm.train.run import run_in_process
-from fedefm.train.run_folder import EVENTS
+from fedefm.train.run_files import EVENTS
 from nvflare_jobs.simulator import run_in_simulator
 
 SITES = 4

@@ -24,7 +24,7 @@ from fedefm.data.ingest import ingest
 from fedefm.data.manifest import read_manifest
 from fedefm.data.simulated import write_dataset
 from fedefm.data.site_folders import SITE_FILE, write_sites
-from fedefm.train.run_folder import RESULT, STATE
+from fedefm.train.run_files import RESULT, STATE
 from nvflare_jobs.commands.run import Where, perform
 
 pytestmark = [pytest.mark.flare, pytest.mark.slow, pytest.mark.xdist_group("flare")]

@@ -21,10 +21,10 @@ from privacy.ledger import Budget, Dataset, Entry, RunLabel
 from privacy.mechanism import Mechanism, Spend, together
 from privacy.report.facts import DatasetFacts, Epsilons, SiteFacts
 from privacy.report.gather import MOMENTS, dataset_facts
-from privacy.report.meaning import found_at_most, in_words
+from privacy.report.meaning import ADJACENCY, found_at_most, in_words
 from privacy.report.numbers import below
 from privacy.report.numbers import epsilon as shown
-from privacy.report.page import ADJACENCY, as_json, render
+from privacy.report.page import as_json, render
 
 PATIENTS = Dataset("pretraining", "patient")
 BUDGET = Budget(8.0, 1e-5, "add_or_remove_one")

@@ -1,0 +1,4 @@
+"""The files of a run folder by name, for those who look at one without training."""
+
+RUN_FILE, EVENTS, MODEL, RESULT = "run.yaml", "events.jsonl", "model.safetensors", "result.json"
+STATE = "state"
