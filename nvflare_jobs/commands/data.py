@@ -1,4 +1,7 @@
-"""``fedefm data``: bring images in, look at them, check them, divide them between sites."""
+"""``fedefm data``: bring images in, look at them, check them, divide them between sites.
+
+A command loads what it works with when it is called: the readers and torch load slowly.
+"""
 
 import json
 from collections import Counter
@@ -8,18 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fedefm.data.check import check_manifest
-from fedefm.data.corpora import split_corpora
-from fedefm.data.holdings import holdings, holdings_table, holdings_text
-from fedefm.data.ingest import Files
-from fedefm.data.ingest import ingest as ingest_folder
-from fedefm.data.layouts import LAYOUTS
+from fedefm.data.choices import DOMAIN_NAMES, LAYOUT_NAMES, Files
 from fedefm.data.manifest import Row, parse_manifest, read_manifest
-from fedefm.data.preview import contact_sheet, save_sheet
 from fedefm.data.pseudonyms import read_key
-from fedefm.data.simulated import write_dataset
-from fedefm.data.site_folders import write_sites
-from fedefm.data.xray_domains import DOMAINS
 from fedefm.errors import DataError, all_problems
 from fedefm.words import several
 from nvflare_jobs.commands.progress import progress_of
@@ -38,7 +32,7 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", 
 def ingest(
     source: Annotated[Path, typer.Argument(help="A folder of images, or one image file.")],
     folder: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    layout: Annotated[str, typer.Option(help=f"auto, {', '.join(LAYOUTS)}.")] = "auto",
+    layout: Annotated[str, typer.Option(help=f"auto, {', '.join(LAYOUT_NAMES)}.")] = "auto",
     corpus: Annotated[
         str | None, typer.Option(help="Name of the corpus; else the layout's or the folder's.")
     ] = None,
@@ -66,6 +60,8 @@ def ingest(
 
     Example: fedefm data ingest /export/angio data/angio --patient-pattern '^([^/]+)/'
     """
+    from fedefm.data.ingest import ingest as ingest_folder
+
     secret = read_key(key) if key else None
     with progress_of("reading", quiet=as_json) as progress:
         made = ingest_folder(
@@ -109,6 +105,8 @@ def check(
 
     Example: fedefm data check data/angio/manifest.csv --hashes
     """
+    from fedefm.data.check import check_manifest
+
     found, problems = parse_manifest(manifest)
     with progress_of("checking", quiet=as_json) as progress:
         seen = check_manifest(found, hashes, progress)
@@ -132,6 +130,8 @@ def preview(
 
     Example: fedefm data preview data/angio/manifest.csv angio.png
     """
+    from fedefm.data.preview import contact_sheet, save_sheet
+
     with progress_of("drawing", quiet=as_json) as progress:
         sheet = contact_sheet(read_manifest(manifest), columns, progress)
     save_sheet(sheet, out)
@@ -159,6 +159,10 @@ def split(
 
     Example: fedefm data split data/real/manifest.csv --sites 4 --unseen 1 sites
     """
+    from fedefm.data.corpora import split_corpora
+    from fedefm.data.holdings import holdings, holdings_table, holdings_text
+    from fedefm.data.site_folders import write_sites
+
     sources = [read_manifest(path) for path in manifests]
     division = split_corpora(sources, sites, unseen, seed)
     write_sites(division, sources, out, [dataset])
@@ -179,8 +183,8 @@ def split(
 def simulate(
     folder: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
     domains: Annotated[
-        str, typer.Option(help=f"Comma-separated, of {', '.join(DOMAINS)}.")
-    ] = ",".join(DOMAINS),
+        str, typer.Option(help=f"Comma-separated, of {', '.join(DOMAIN_NAMES)}.")
+    ] = ",".join(DOMAIN_NAMES),
     patients: Annotated[int, typer.Option(help="Patients of each domain.", min=1)] = 10,
     frames: Annotated[int, typer.Option(help="Frames of each patient.", min=1)] = 4,
     size: Annotated[int, typer.Option(help="Side of a frame in pixels.", min=32, max=1024)] = 256,
@@ -191,6 +195,8 @@ def simulate(
 
     Example: fedefm data simulate data/sim --domains phantom,cardiac --patients 20
     """
+    from fedefm.data.simulated import write_dataset
+
     names = [name.strip() for name in domains.split(",") if name.strip()]
     with progress_of("simulating", quiet=as_json) as progress:
         made = write_dataset(folder, names, patients, frames, size, seed, progress)

@@ -1,9 +1,4 @@
-"""``fedefm demo``: the whole path on simulated fluoroscopy, in minutes, nothing to bring along.
-
-Four hospitals pre-train under patient-level differential privacy, each with a ledger of its own.
-The frames with masks for fine-tuning stand for a public set, as there are some: no patient of the
-hospitals is among them, so that fine-tuning needs no privacy.
-"""
+"""``fedefm demo``: the whole path on simulated fluoroscopy, in minutes, nothing to bring along."""
 
 import json
 import shutil
@@ -11,45 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
-from fedefm.config import FinetuneConfig, RunConfig, parse
-from fedefm.data.corpora import split_corpora
-from fedefm.data.holdings import holdings_text
-from fedefm.data.simulated import write_dataset
-from fedefm.data.site_folders import SITE_FILE, write_sites
 from fedefm.errors import ConfigError
-from fedefm.events import EventLog
-from fedefm.finetune.job import FinetuneJob, FinetuneReport, run_finetuning
-from fedefm.finetune.start import Start
-from fedefm.report.run_report import write_report
-from fedefm.train.run_files import EVENTS, MODEL
-from nvflare_jobs.commands.finetune_progress import finetune_progress
-from nvflare_jobs.commands.privacy_page import write_page
-from nvflare_jobs.commands.progress import progress_of
-from nvflare_jobs.commands.run import Where, perform
 
-DOMAINS = (
-    "phantom", "animal", "cardiac", "neuro_dsa",
-    "low_dose", "image_intensifier", "high_scatter", "roadmap",
-)  # fmt: skip
-SITES = ("north-hospital", "east-clinic", "south-hospital", "west-clinic")
-PATIENTS, PIXELS = 300, 64  # of each domain at the hospitals, one frame of each patient
-MASKED_PATIENTS, MASKED_FRAMES, SIZE = 30, 4, 128  # of each domain in the public set with masks
-POLICY = {"require_dp": True, "epsilon_cap": 10.0, "delta": 2e-4}  # of each hospital
 MARK = ".fedefm_demo"  # stands in the folder from the first second on
-CLASSES = ("background", "catheter", "guidewire")
-RUN = {
-    "name": "demo",
-    "model": {"backbone": "resnet_micro", "image_size": 32},
-    "training": {
-        "learning_rate": 0.1,
-        "augment": "none",
-    },  # other framing hides what tells the kinds apart
-    "federation": {"rounds": 40, "local_steps": 5, "host_steps": 5},
-    "privacy": {"dp": {"epsilon": 8.0, "delta": 2e-4, "patients_per_step": 64}},
-}
-FINETUNE = {"steps": 800, "batch_size": 4, "learning_rate": 0.1}
 
 
 def register(app: typer.Typer) -> None:
@@ -72,39 +32,9 @@ def demo(
     Example: fedefm demo --out runs/demo
     """
     _make_room(out, again)
-    sites, folder, masked = out / "sites", out / "run", out / "masked"
-    _say("simulating X-ray fluoroscopy: eight kinds, two at each of four hospitals", as_json)
-    _simulate_hospitals(out / "data", sites, seed, as_json)
+    from nvflare_jobs.commands.demonstration import SITES, demonstrate  # torch loads slowly
 
-    _say("pre-training with differential privacy: weights travel, images stay", as_json)
-    settings = parse({**RUN, "seed": seed}, RunConfig, "demo")
-    perform(settings, sites, folder, Where.process, False, as_json)
-
-    _say("simulating a public set with masks, and fine-tuning a segmenter on it", as_json)
-    with progress_of("simulating", quiet=as_json) as progress:
-        write_dataset(masked, DOMAINS, MASKED_PATIENTS, MASKED_FRAMES, SIZE, seed + 1, progress)
-    report = _finetune(masked / "manifest.csv", folder / MODEL, out / "segmenter", seed, as_json)
-    _show_in_report(folder, out / "segmenter", report)
-    page = write_report(folder)
-    account = write_page(sites / SITES[0] / SITE_FILE, out / "privacy")
-    _tell(page, account, as_json)
-
-
-def _simulate_hospitals(images: Path, sites: Path, seed: int, quiet: bool) -> None:
-    """Frames of every domain, divided between hospitals that each demand privacy."""
-    with progress_of("simulating", quiet) as progress:
-        manifest = write_dataset(images, DOMAINS, PATIENTS, 1, PIXELS, seed, progress)
-    division = split_corpora([manifest], SITES, 1.0, seed)
-    write_sites(division, [manifest], sites)
-    for site in SITES:
-        path = sites / site / SITE_FILE
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        path.write_text(yaml.safe_dump({**settings, "policy": POLICY}), encoding="utf-8")
-    for line in holdings_text(division):
-        _say(line, quiet)
-
-
-def _tell(report: Path, account: Path, as_json: bool) -> None:
+    report, account = demonstrate(out, seed, as_json)
     if as_json:
         print(json.dumps({"report": str(report), "privacy": str(account)}))
         return
@@ -124,40 +54,3 @@ def _make_room(out: Path, again: bool) -> None:
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()
-
-
-def _say(line: str, quiet: bool) -> None:
-    if not quiet:
-        print(line, flush=True)
-
-
-def _finetune(
-    manifest: Path, foundation: Path, target: Path, seed: int, quiet: bool
-) -> FinetuneReport:
-    config = parse(FINETUNE, FinetuneConfig, "demo")
-    job = FinetuneJob(manifest, target, Start(foundation, image_size=SIZE), config, CLASSES, seed)
-    with finetune_progress(quiet) as (decoding, listener):
-        return run_finetuning(job, (listener,), decoding)
-
-
-def _show_in_report(folder: Path, segmenter: Path, report: FinetuneReport) -> None:
-    """Let the run's report show what the foundation model became."""
-    shutil.copytree(segmenter / "examples", folder / "segmentation")
-    scores = report.scores
-    if scores is None:
-        return
-    log = EventLog(folder / EVENTS)
-    log.emit(
-        "segmentation_evaluated",
-        name="fine-tuned on a public set with masks (simulated here)",
-        images=scores.images,
-        **{
-            kind: {name: interval.value for name, interval in values.items()}
-            for kind, values in (
-                ("dice", scores.dice),
-                ("cldice", scores.cldice),
-                ("iou", scores.jaccard),
-            )
-        },
-    )
-    log.close()

@@ -3,18 +3,21 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from fedefm.data.dataset import Progress as Counter
 from fedefm.events import Event, Listener
 from fedefm.report.sentences import planned_spend
 
+if TYPE_CHECKING:
+    from fedefm.data.dataset import Progress as Counter  # torch loads slowly
+
 
 @contextmanager
-def finetune_progress(quiet: bool) -> Iterator[tuple[Counter, Listener]]:
+def finetune_progress(quiet: bool) -> Iterator[tuple["Counter", Listener]]:
     """A callback for decoded images and a listener for training; both write to standard error."""
     console = Console(stderr=True)
     if quiet:

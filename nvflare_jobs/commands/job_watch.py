@@ -14,6 +14,7 @@ from nvflare_jobs.commands.job_options import AsJson, Job, Kit, say_connecting
 
 if TYPE_CHECKING:
     from nvflare_jobs.admin.job_view import JobView
+    from nvflare_jobs.admin.watching import Picture
 
 
 def watch(
@@ -32,12 +33,11 @@ def watch(
     """
     person = read_person_kit(kit)
     say_connecting(person, as_json)
-    from nvflare_jobs.admin.job_page import PageFile  # FLARE loads slowly
-    from nvflare_jobs.admin.outcome import JobEnded
+    from nvflare_jobs.admin.outcome import JobEnded  # FLARE loads slowly
     from nvflare_jobs.admin.server import log_in
     from nvflare_jobs.admin.watching import watch_job
 
-    pictures = (PageFile(html),) if html else ()
+    pictures = _pages(html)
     console = Console(stderr=as_json)
 
     def say(line: str) -> None:
@@ -57,6 +57,14 @@ def watch(
         raise JobEnded(outcome.sentence)
     if outcome is not None and not as_json:
         say(f"{outcome.sentence}; take the result: fedefm job download {job} --out runs")
+
+
+def _pages(html: Path | None) -> "tuple[Picture, ...]":
+    if html is None:
+        return ()
+    from nvflare_jobs.admin.job_page import PageFile  # matplotlib loads slowly
+
+    return (PageFile(html),)
 
 
 def _as_json(view: "JobView") -> dict[str, object]:

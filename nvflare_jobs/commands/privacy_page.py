@@ -13,7 +13,6 @@ import typer
 import fedefm.report
 from fedefm import __version__
 from fedefm.errors import LedgerCorrupt, PrivacyError, all_problems
-from fedefm.report.figures.canvas import drawn
 from nvflare_jobs.commands.privacy_site import (
     AsJson,
     Site,
@@ -27,8 +26,6 @@ from privacy.accountant import ACCOUNTANT, CERTIFICATE_INTERVAL, INTERVAL
 from privacy.ledger import Entry
 from privacy.report.facts import SiteFacts
 from privacy.report.gather import dataset_facts
-from privacy.report.page import as_json as facts_as_json
-from privacy.report.page import render
 
 PAGE = "privacy.html"  # in the folder that --out names
 
@@ -75,6 +72,10 @@ def write_page(site_file: Path, out: Path) -> Path:
 
 
 def _write(facts: SiteFacts, out: Path) -> Path:
+    from fedefm.report.figures.canvas import drawn  # matplotlib loads slowly
+    from privacy.report.page import as_json as facts_as_json
+    from privacy.report.page import render
+
     page = out if out.suffix == ".html" else out / PAGE
     page.parent.mkdir(parents=True, exist_ok=True)
     _replace(page.with_suffix(".json"), facts_as_json(facts))

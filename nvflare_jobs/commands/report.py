@@ -5,8 +5,6 @@ from pathlib import Path
 
 import typer
 
-from fedefm.report.run_report import write_report
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
@@ -21,5 +19,7 @@ def report(
 
     Example: fedefm report runs/demo
     """
+    from fedefm.report.run_report import write_report  # matplotlib loads slowly
+
     page = write_report(folder)
     print(json.dumps({"report": str(page)}) if as_json else page)

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from fedefm.config import read_site
-from fedefm.data.site_folders import SITE_FILE
+from fedefm.config import SITE_FILE, read_site
 from fedefm.errors import PolicyRefused
 
 

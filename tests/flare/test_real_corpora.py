@@ -25,7 +25,8 @@ from fedefm.data.manifest import read_manifest
 from fedefm.data.simulated import write_dataset
 from fedefm.data.site_folders import SITE_FILE, write_sites
 from fedefm.train.run_files import RESULT, STATE
-from nvflare_jobs.commands.run import Where, perform
+from nvflare_jobs.commands.run_options import Where
+from nvflare_jobs.commands.watched_run import perform
 
 pytestmark = [pytest.mark.flare, pytest.mark.slow, pytest.mark.xdist_group("flare")]
 

@@ -9,19 +9,19 @@ import pytest
 
 from fedefm.errors import DataError
 from nvflare_jobs import cli
-from nvflare_jobs.commands import demo
+from nvflare_jobs.commands import demonstration
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Runs ``fedefm demo ...`` on few small images; gives the exit code."""
-    monkeypatch.setattr(demo, "PATIENTS", 10)
-    monkeypatch.setattr(demo, "MASKED_PATIENTS", 10)
-    monkeypatch.setattr(demo, "MASKED_FRAMES", 1)
-    monkeypatch.setattr(demo, "SIZE", 64)
+    monkeypatch.setattr(demonstration, "PATIENTS", 10)
+    monkeypatch.setattr(demonstration, "MASKED_PATIENTS", 10)
+    monkeypatch.setattr(demonstration, "MASKED_FRAMES", 1)
+    monkeypatch.setattr(demonstration, "SIZE", 64)
     federation = {"rounds": 3, "local_steps": 1, "host_steps": 1}
-    monkeypatch.setattr(demo, "RUN", {**demo.RUN, "federation": federation})
-    monkeypatch.setattr(demo, "FINETUNE", {**demo.FINETUNE, "steps": 4})
+    monkeypatch.setattr(demonstration, "RUN", {**demonstration.RUN, "federation": federation})
+    monkeypatch.setattr(demonstration, "FINETUNE", {**demonstration.FINETUNE, "steps": 4})
 
     def command(*arguments: str | Path) -> int:
         monkeypatch.setattr(sys, "argv", ["fedefm", "demo", *map(str, arguments)])
@@ -41,18 +41,20 @@ def test_the_demo_goes_from_images_to_a_report(
     printed = capsys.readouterr().out
     page = out / "run" / "report.html"
     assert printed.rstrip().endswith(f"report: {page.resolve()}")
-    for site in demo.SITES:
+    for site in demonstration.SITES:
         assert site in printed
 
     result = json.loads((out / "run" / "result.json").read_text())
     assert (result["algorithm"], result["rounds"]) == ("fedefm-swap", 3)
-    assert sorted(result["sites"]) == sorted(demo.SITES)
+    assert sorted(result["sites"]) == sorted(demonstration.SITES)
     assert result["metrics"]["test_images"] > 0
     assert list((out / "segmenter").glob("*.safetensors"))
     text = page.read_text(encoding="utf-8")
     assert "fine-tuned on a public set with masks" in text
-    for site in demo.SITES:
-        assert 0 < result["privacy"][site]["epsilon"] <= demo.RUN["privacy"]["dp"]["epsilon"]
+    for site in demonstration.SITES:
+        assert (
+            0 < result["privacy"][site]["epsilon"] <= demonstration.RUN["privacy"]["dp"]["epsilon"]
+        )
     assert "epsilon" in (out / "privacy" / "privacy.html").read_text(encoding="utf-8")
     assert "https://" not in text.replace("https://arxiv.org", "")  # one offline file
 
@@ -69,7 +71,7 @@ def test_an_earlier_demo_makes_room_only_when_asked(
     def stop(*_: object) -> None:
         raise DataError("enough for this test")
 
-    monkeypatch.setattr(demo, "write_dataset", stop)
+    monkeypatch.setattr(demonstration, "write_dataset", stop)
     assert run("--out", tmp_path) == 2
     (tmp_path / "data").mkdir()
     assert run("--out", tmp_path) == 2
