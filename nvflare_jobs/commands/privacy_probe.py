@@ -1,37 +1,9 @@
 """``fedefm privacy probe``: may an epsilon be claimed for this model at all?"""
 
-import importlib
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from torch import Tensor, nn
-from torch.nn import functional
-
-from fedefm.data.dataset import Batch
-from fedefm.errors import ConfigError, ModelError, PrivacyError
-from fedefm.finetune.checkpoint import is_segmenter
-from fedefm.finetune.loss import segmentation_loss
-from fedefm.model.checkpoint import read_checkpoint_info
-from fedefm.model.foundation import BACKBONES, build_foundation, read_foundation
-from fedefm.model.segmenter import build_segmenter, read_segmenter
-from privacy.dp.probe import CHECKS, check_independence, random_batch
-
-SEED = 1  # of fresh weights; the answer does not hang on them
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A model and the images that it takes."""
-
-    model: nn.Module
-    image_size: int
-    classes: int
-    masks: bool
 
 
 def register(app: typer.Typer) -> None:
@@ -67,91 +39,19 @@ def probe(
 
     Example: fedefm privacy probe vit_micro
     """
-    candidate = _candidate(model, image_size, classes, masks)
-    batch = random_batch(
-        (channels, candidate.image_size, candidate.image_size), candidate.classes, candidate.masks
-    )
-    passed: list[str] = []
-    refusal: PrivacyError | None = None
-    try:
-        check_independence(candidate.model, _objective(candidate.masks), batch, passed.append)
-    except PrivacyError as error:
-        refusal = error
+    from nvflare_jobs.commands.privacy_candidate import find_candidate, probed  # torch loads slowly
+
+    candidate = find_candidate(model, image_size, classes, masks)
+    passed, refusal = probed(candidate, channels)
     if as_json:
         answer = {"model": model, "independent": refusal is None, "passed": passed}
         print(json.dumps(answer | {"refusal": refusal and str(refusal)}))
     else:
-        _show(model, candidate, passed)
+        for check in passed:
+            print(f"passed: {check}")
+        if refusal is None:
+            size, kind = candidate.image_size, "pixel" if candidate.masks else "image"
+            at = f"{model} at {size} x {size} with one loss per {kind}"
+            print(f"{at}: samples do not see each other")
     if refusal is not None:
         raise refusal
-
-
-def _show(name: str, candidate: _Candidate, passed: list[str]) -> None:
-    for check in passed:
-        print(f"passed: {check}")
-    if len(passed) == len(CHECKS):
-        size, kind = candidate.image_size, "pixel" if candidate.masks else "image"
-        print(f"{name} at {size} x {size} with one loss per {kind}: samples do not see each other")
-
-
-def _candidate(name: str, image_size: int, classes: int, masks: bool) -> _Candidate:
-    if Path(name).is_file():
-        return _from_checkpoint(Path(name))
-    if name in BACKBONES:
-        return _Candidate(_fresh(name, image_size, classes, masks), image_size, classes, masks)
-    if ":" in name:
-        return _Candidate(_built(name), image_size, classes, masks)
-    raise ConfigError(
-        f"{name!r} is neither a file nor package.module:callable nor a backbone "
-        f"({', '.join(BACKBONES)})"
-    )
-
-
-def _from_checkpoint(path: Path) -> _Candidate:
-    info = read_checkpoint_info(path)
-    model = read_segmenter(path) if is_segmenter(info) else read_foundation(path)
-    classes = info["num_classes"] if is_segmenter(info) else len(json.loads(info["classes"]))
-    return _Candidate(model, int(info["image_size"]), int(classes), is_segmenter(info))
-
-
-def _fresh(backbone: str, image_size: int, classes: int, masks: bool) -> nn.Module:
-    if masks:
-        return build_segmenter(backbone, classes, image_size, SEED)
-    names = [str(number) for number in range(classes)]
-    return build_foundation(backbone, names, image_size, "trainable", SEED)
-
-
-def _built(name: str) -> nn.Module:
-    """What the user's own callable builds. Raises ConfigError where it builds no module."""
-    place, _, attribute = name.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        built: Any = getattr(importlib.import_module(place), attribute)()
-    except Exception as error:  # the user's own code may raise anything
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{name} cannot be built ({type(error).__name__}: {reason})") from error
-    finally:
-        sys.path.remove(str(Path.cwd()))
-    if not isinstance(built, nn.Module):
-        raise ConfigError(f"{name} builds a {type(built).__name__}, not a torch module")
-    return built
-
-
-def _objective(masks: bool) -> Callable[[nn.Module, Batch], Tensor]:
-    """Cross-entropy of each image, or the segmentation loss of each image's pixels."""
-
-    def per_sample_loss(model: nn.Module, batch: Batch) -> Tensor:
-        logits: Tensor = model(batch.images)
-        wanted = 4 if masks else 2
-        if not isinstance(logits, Tensor) or logits.dim() != wanted:
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ModelError(
-                f"the model gives {shape}, not logits of shape {'BKHW' if masks else 'BK'}; "
-                f"{'leave --masks out' if masks else 'use --masks for a segmentation model'}, or "
-                "wrap the model"
-            )
-        if masks:
-            return segmentation_loss(logits, batch.labels)
-        return functional.cross_entropy(logits, batch.labels, reduction="none")
-
-    return per_sample_loss
