@@ -1,37 +1,25 @@
-"""The commands ``finetune``, ``evaluate``, ``predict``, ``export``: from foundation to masks."""
+"""The commands ``finetune``, ``evaluate``, ``predict``, ``export``: from foundation to masks.
+
+A command loads what it works with when it is called: torch loads slowly.
+"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from fedefm.config import DpConfig, FinetuneConfig, parse
-from fedefm.data.dataset import FrameDataset, Progress
-from fedefm.data.manifest import read_manifest
 from fedefm.errors import ConfigError
-from fedefm.finetune.card import named_scores
-from fedefm.finetune.checkpoint import is_segmenter, read_foundation, read_trained_segmenter
-from fedefm.finetune.device import find_device
-from fedefm.finetune.evaluate import (
-    FoundationScores,
-    SegmentationScores,
-    evaluate_foundation,
-    evaluate_segmenter,
-)
-from fedefm.finetune.export import export as export_model
-from fedefm.finetune.job import FinetuneJob, Guard, run_finetuning
-from fedefm.finetune.predict import predict as predict_images
 from fedefm.finetune.result import as_json as json_of
-from fedefm.finetune.start import Start
-from fedefm.model.checkpoint import read_checkpoint_info
 from fedefm.report.numbers import epsilon as shown_epsilon
 from fedefm.words import several
 from nvflare_jobs.commands.finetune_progress import finetune_progress
 from nvflare_jobs.commands.progress import progress_of
 from nvflare_jobs.commands.site_beside import refuse_where_privacy_is_required
+
+if TYPE_CHECKING:
+    from fedefm.finetune.job import Guard
+    from fedefm.finetune.start import Start
 
 SCRATCH_BACKBONE, SCRATCH_SIZE = "resnet10", 128
 
@@ -95,6 +83,9 @@ def finetune(
     Privately: fedefm finetune --site local/fedefm_site.yaml --dataset segmentation --epsilon 8
     --from run/model.safetensors --out segmenter
     """
+    from fedefm.finetune.job import FinetuneJob, run_finetuning
+    from nvflare_jobs.commands.scores import show
+
     names = _names(classes)
     settings = {
         "steps": steps,
@@ -136,7 +127,7 @@ def finetune(
             f"{spent['unit']}"
         )
     if report.scores is not None:
-        _show(report.scores, f"the {report.scored_on} split")
+        show(report.scores, f"the {report.scored_on} split")
     print(f"model.safetensors, model_card.md, result.json and examples are in {out}")
 
 
@@ -152,12 +143,14 @@ def evaluate(
 
     Example: fedefm evaluate segmenter/model.safetensors data/manifest.csv
     """
+    from nvflare_jobs.commands.scores import evaluated, show
+
     with progress_of("decode images", as_json) as counter:
-        scores = _evaluate(checkpoint, manifest, split, seed, device, counter)
+        scores = evaluated(checkpoint, manifest, split, seed, device, counter)
     if as_json:
         print(json_of({"schema": 1, "split": split, "scores": scores}))
     else:
-        _show(scores, f"split {split} of {manifest}")
+        show(scores, f"split {split} of {manifest}")
 
 
 def predict(
@@ -173,6 +166,10 @@ def predict(
 
     Example: fedefm predict segmenter/model.safetensors images/ marked/
     """
+    from fedefm.finetune.checkpoint import read_trained_segmenter
+    from fedefm.finetune.device import find_device
+    from fedefm.finetune.predict import predict as predict_images
+
     segmenter = read_trained_segmenter(checkpoint)
     segmenter.model.to(find_device(device))
     with progress_of("segment files", as_json) as counter:
@@ -197,31 +194,17 @@ def export(
 
     Example: fedefm export segmenter/model.safetensors handover/
     """
+    from fedefm.finetune.export import export as export_model
+
     names = export_model(checkpoint, out, program)
     print(json_of({"folder": out, "files": names}) if as_json else f"{out}: {', '.join(names)}")
 
 
-def _evaluate(
-    checkpoint: Path, manifest: Path, split: str, seed: int, device: str, counter: Progress
-) -> FoundationScores | SegmentationScores:
-    place, rows = find_device(device), None if split == "all" else split
-    if is_segmenter(read_checkpoint_info(checkpoint)):
-        trained = read_trained_segmenter(checkpoint)
-        images = FrameDataset.from_manifest(
-            read_manifest(manifest), rows, trained.classes, trained.image_size, True, counter
-        )
-        return evaluate_segmenter(trained.model.to(place), images, seed=seed)
-    model = read_foundation(checkpoint)
-    size = int(model.info["image_size"])
-    images = FrameDataset.from_manifest(
-        read_manifest(manifest), rows, model.classes, size, progress=counter
-    )
-    return evaluate_foundation(model.to(place), images, seed=seed)
-
-
-def _start(foundation: Path | None, scratch: bool, backbone: str, image_size: int) -> Start:
+def _start(foundation: Path | None, scratch: bool, backbone: str, image_size: int) -> "Start":
     if (foundation is None) != scratch:
         raise ConfigError("name one start: either --from CHECKPOINT or --scratch")
+    from fedefm.finetune.start import Start
+
     if scratch:
         return Start(None, backbone or SCRATCH_BACKBONE, image_size or SCRATCH_SIZE)
     return Start(foundation, backbone, image_size)
@@ -229,7 +212,7 @@ def _start(foundation: Path | None, scratch: bool, backbone: str, image_size: in
 
 def _images(
     manifest: Path | None, site: Path | None, dataset: str, dp: DpConfig | None, steps: int
-) -> tuple[Path, Guard | None]:
+) -> "tuple[Path, Guard | None]":
     """The manifest to train on, and what guards it where the training is private."""
     if (manifest is None) == (site is None) or bool(dataset) != (site is not None):
         raise ConfigError("name the images once: either a MANIFEST, or --site with --dataset")
@@ -252,13 +235,3 @@ def _names(classes: str) -> tuple[str, ...]:
             "the background first"
         )
     return names
-
-
-def _show(scores: FoundationScores | SegmentationScores, where: str) -> None:
-    table = Table("score", "value [95 % interval]")
-    table.title = escape(
-        f"{several(scores.images, 'image')} of {several(scores.patients, 'patient')} in {where}"
-    )
-    for name, value in named_scores(scores).items():
-        table.add_row(escape(name), escape(value))
-    Console().print(table)
