@@ -1,6 +1,6 @@
 """Kill -9 at every point of a round on really provisioned sites, and print what is lost.
 
-    python tests/flare/kill_phases.py [--quick] [--json docs/results/survival.json]
+    python tests/flare/kill_phases.py [--quick] [--only DEATH ...] [--json PATH]
 
 A private run with secure sums and expert rounds, four sites. In one long job a site's process is
 killed in each phase of a round, one after the other, each time when all sites take part again;
@@ -16,7 +16,7 @@ import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from loopback import SERVER, Federation, until
 from tiny import SITES, tiny_run, write_tiny_sites
 
 PHASES = ("training", "settle", "weights", "expert", *SUM_PHASES)
+DEATHS = ("phases", "server-job", "site", "server")
 QUICK = ("training",)  # the dead site has begun the round, and cannot have finished it
 ROUNDS, LONG_ROUNDS, QUICK_ROUNDS = 6, 150, 60
 LOCAL_STEPS, EXPERT_EVERY, DEADLINE_S, AWAY, JOB_S = 20, 3, 15, 3, 900.0
@@ -207,13 +208,15 @@ def _ledgers_verify(federation: Federation) -> bool:
     return all(one.returncode == 0 for one in said)
 
 
-def all_rows(federation: Federation, quick: bool) -> Iterator[Row]:
-    """Each as soon as its job is over."""
+def deaths_of(federation: Federation, quick: bool) -> dict[str, Callable[[], list[Row]]]:
+    """Each is a job of its own, but for resumed ones."""
     phases, rounds = (QUICK, QUICK_ROUNDS) if quick else (PHASES, LONG_ROUNDS)
-    yield from processes_die(federation, phases, rounds)
-    yield from server_job_dies(federation)
-    yield from site_dies(federation)
-    yield from server_dies(federation)
+    return {
+        "phases": lambda: processes_die(federation, phases, rounds),
+        "server-job": lambda: server_job_dies(federation),
+        "site": lambda: site_dies(federation),
+        "server": lambda: server_dies(federation),
+    }
 
 
 def _print(row: Row) -> None:
@@ -228,10 +231,10 @@ def _print(row: Row) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one phase, and the rest")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="+", choices=DEATHS, default=DEATHS, metavar="DEATH")
+    parser.add_argument("--json", type=Path, help="where to write the rows; others there stay")
     parser.add_argument("--folder", type=Path, help="keeps what is left of the kits, for looking")
     options = parser.parse_args()
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="fedefm-deaths-") as temporary:
         folder = options.folder or Path(temporary)
         sites = write_tiny_sites(folder / "sites")
@@ -240,19 +243,23 @@ def main() -> None:
             federation.start()
             federation.be("lead@hub.org")
             federation.wait_ready()
-            for row in all_rows(federation, options.quick):
-                _print(row)
-                rows.append(row)
+            deaths = deaths_of(federation, options.quick)
+            for rows in (deaths[death]() for death in options.only):
+                for row in rows:
+                    _print(row)
                 if options.json:
-                    options.json.write_text(_told(rows), encoding="utf-8")
+                    _keep(rows, options.json)
 
 
-def _told(rows: list[Row]) -> str:
-    machine = {"cpus": os.cpu_count(), "load": os.getloadavg()[0]}
-    versions = {"nvflare": nvflare.__version__, "python": platform.python_version()}
-    run = {"sites": len(SITES), "deadline_s": DEADLINE_S, "expert_every": EXPERT_EVERY}
-    told = {"rows": [asdict(row) for row in rows], "run": run}
-    return json.dumps({**told, "machine": machine, "versions": versions}, indent=2) + "\n"
+def _keep(rows: list[Row], path: Path) -> None:
+    """Each with the load under which it was seen; earlier rows of the same death make place."""
+    load = round(os.getloadavg()[0], 1)
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}
+    new = {row.what: {**asdict(row), "load": load} for row in rows}
+    told["rows"] = [each for each in told["rows"] if each["what"] not in new] + list(new.values())
+    told["run"] = {"sites": len(SITES), "deadline_s": DEADLINE_S, "expert_every": EXPERT_EVERY}
+    told["versions"] = {"nvflare": nvflare.__version__, "python": platform.python_version()}
+    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
