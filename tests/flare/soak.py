@@ -40,7 +40,8 @@ Samples = dict[tuple[str, str], dict[int, int]]  # kit and role -> round -> byte
 def soak(federation: Federation, rounds: int) -> tuple[Samples, int]:
     """Play so many rounds on a started federation, and read all memory in each.
 
-    Also gives the first round by which everything that fills has filled. Raises AssertionError where the job does not complete, or stands still.
+    Also gives the first round by which all that fills is full. Raises AssertionError where the job
+    does not complete, stands still, or is over too soon to tell.
     """
     settings = tiny_run("soak", rounds=rounds, expert_every=3, deadline_s=ROUND_S)
     job = federation.submit(federation.export(settings))
@@ -64,7 +65,7 @@ def soak(federation: Federation, rounds: int) -> tuple[Samples, int]:
         time.sleep(POLL_S)
     if (status := federation.wait(job)) != "FINISHED:COMPLETED":
         raise AssertionError(f"the job ended as {status}")
-    if filled + rounds // 10 > rounds - rounds // 10:
+    if not filled or filled + rounds // 10 > rounds - rounds // 10:
         raise AssertionError(f"{rounds} rounds are over before FLARE's memory of them is full")
     return samples, filled
 
