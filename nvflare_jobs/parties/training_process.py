@@ -202,8 +202,8 @@ def end_with_parent() -> None:
 def give_back_memory() -> None:
     """Let the system have what a round needed and nobody holds any more, where it can.
 
-    The C library keeps freed pieces of up to 32 MiB, which a layer's weights are: a tenth to a third
-    of what the process would hold between rounds.
+    The C library keeps freed pieces of up to 32 MiB, which a layer's weights are: a tenth to a
+    third of what the process would hold between rounds.
     """
     with suppress(AttributeError, OSError):  # not the GNU library: its own rules must do
         ctypes.CDLL(None).malloc_trim(0)
