@@ -25,7 +25,7 @@ from nvflare_jobs.parties.deployed import (
     server_terms_in,
     stranger,
 )
-from nvflare_jobs.parties.reasons import tell_reason
+from nvflare_jobs.parties.reasons import ALL, tell_reason
 
 
 class ServerGuard(FLComponent, AppValidator):  # type: ignore[misc]  # FLARE has no types
@@ -47,11 +47,14 @@ class ServerGuard(FLComponent, AppValidator):  # type: ignore[misc]  # FLARE has
             )
 
     def validate(self, app_folder: str) -> tuple[str, dict[str, Any]]:
-        """Empty, or why the server refuses what was unpacked in ``app_folder``."""
+        """Empty, or why the server refuses what was unpacked in ``app_folder``.
+
+        It has looked at nothing but the job, so its submitter may read all of it, paths included.
+        """
         try:
             self._check(Path(app_folder))
         except Exception as error:
-            return tell_reason(error), {}
+            return tell_reason(error, ALL), {}
         return "", {}
 
     @staticmethod

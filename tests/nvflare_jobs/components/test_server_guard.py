@@ -56,3 +56,26 @@ def test_what_is_none_of_this_projects_is_refused_at_deployment(app) -> None:
     assert ServerGuard().validate(str(app))[0] != ""
     (app / "own.py").write_text("")
     assert "it brings own.py beside" in ServerGuard().validate(str(app))[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "place"),
+    [
+        ("federation", "topology", "../own.gml"),
+        ("federation", "topology", "/srv/own.gml"),
+        ("model", "start", "../weights"),
+        ("", "name", "../../local"),
+    ],
+)
+def test_its_submitter_reads_which_path_a_job_names(app, section, name, place) -> None:
+    config = app / "config" / "config_fed_server.json"
+    known = json.loads(config.read_text())
+    args = known["workflows"][0]["args"]
+    terms = json.loads(args["job_terms"])
+    run = terms["run"]
+    (run.setdefault(section, {}) if section else run)[name] = place
+    args["job_terms"] = json.dumps(terms)
+    config.write_text(json.dumps(known))
+    told, _ = ServerGuard().validate(str(app))
+    assert name in told
+    assert "own log" not in told
