@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fedefm.errors import ProvisionError
+from fedefm.train.header import SERVER
 from provisioning.change import Changed
 from provisioning.change import join as take_in
 from provisioning.change import retire as take_out
@@ -144,7 +145,8 @@ def rotate(
     print(f"{name} has a new key; the certificate ends on {certificate.ends:%Y-%m-%d}.")
     print(f"Hand out to {name} alone, for startup/ of their kit, then a restart there: {files}")
     print("local/ of their kit stays as it is. Sites with `peers` in their site file need there:")
-    print(f"  {name}: {certificate.fingerprint}")
+    party = SERVER if (startup / "server.crt").is_file() else name
+    print(f"  {party}: {certificate.fingerprint}")
     _tell_differing(changed)
     print(
         "The former certificate stays valid until it ends, and opens the same doors: if its key "

@@ -221,6 +221,17 @@ def test_a_rotated_site_has_a_new_key_from_the_same_root_and_no_other_kit_change
     assert not (before / "hosp-B").exists()  # the former private key is of no more use
 
 
+@pytest.mark.parametrize(("renewed", "party"), [("hosp-B", "hosp-B"), ("localhost", "server")])
+def test_peers_are_told_a_new_fingerprint_under_the_name_that_jobs_use(
+    hub: Path, renewed: str, party: str
+) -> None:
+    told = fedefm("rotate", str(hub / "project.yml"), renewed).stdout
+    (kit,) = (kits(hub) / renewed / "startup").glob(
+        "*er*.crt" if party == "server" else "client.crt"
+    )
+    assert f"  {party}: {read_certificate(kit).fingerprint}\n" in told
+
+
 def test_what_fails_changes_nothing(hub: Path) -> None:
     path = hub / "project.yml"
     path.write_text(path.read_text().replace("root_valid_days: 3650", "root_valid_days: 3000"))
