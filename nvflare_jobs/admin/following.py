@@ -46,23 +46,25 @@ def follow(
     """
     looking, pace, gone_since = _Looking(job), QUICK_S, clock()
     server: Server | None = None
-    while True:
-        try:
-            server = server or log_in()
-            look = looking.look(server)
-            gone_since = clock()
-        except ServerGone as error:
-            _leave(server)
-            server = None
-            if clock() - gone_since > GIVE_UP_S:
-                raise
-            look = Look(trouble=str(error))
-        yield look
-        if look.facts is not None and look.facts.stage == OVER:
-            _leave(server)
-            return
-        pace = QUICK_S if look.is_new else min(pace * SLOWER, SLOW_S)
-        sleep(pace)
+    try:
+        while True:
+            try:
+                server = server or log_in()
+                look = looking.look(server)
+                gone_since = clock()
+            except ServerGone as error:
+                _leave(server)
+                server = None
+                if clock() - gone_since > GIVE_UP_S:
+                    raise
+                look = Look(trouble=str(error))
+            yield look
+            if look.facts is not None and look.facts.stage == OVER:
+                return
+            pace = QUICK_S if look.is_new else min(pace * SLOWER, SLOW_S)
+            sleep(pace)
+    finally:  # a session that stays open has a thread that keeps the program from ending
+        _leave(server)
 
 
 def first_look(server: Server, job: str) -> Look:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from scripted_server import JOB, ScriptedServer, meta, run_events, telling
 
-from fedefm.errors import PolicyRefused
+from fedefm.errors import ConfigError, PolicyRefused
 from nvflare_jobs.admin.flare_words import NotRunning, ServerGone
 from nvflare_jobs.admin.following import GIVE_UP_S, SLOW_S, follow
 
@@ -67,3 +67,19 @@ def test_a_job_whose_process_has_just_begun_is_no_trouble() -> None:
     told = [NotRunning("no reply"), telling(run_events()), EMPTY, NotRunning("over")]
     server = ScriptedServer([meta("RUNNING")] * 2 + [meta("FINISHED:COMPLETED")], told)
     assert sum(len(look.events) for look in looks(server)) == len(run_events())
+
+
+def test_nobody_stays_logged_in_after_a_job_that_the_server_does_not_know() -> None:
+    server = ScriptedServer([ConfigError("the server knows no such job")])
+    with pytest.raises(ConfigError):
+        looks(server)
+    assert server.open == 0
+
+
+def test_nobody_stays_logged_in_where_watching_is_left() -> None:
+    server = ScriptedServer([meta("SUBMITTED")])
+    left = follow(server.log_in, JOB, lambda s: None)
+    next(left)
+    assert server.open == 1
+    left.close()
+    assert server.open == 0
