@@ -12,12 +12,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from fedefm.errors import ProvisionError
+from provisioning.certificates import parse_certificate
 from provisioning.making import ROOT_KEY
 from provisioning.private_places import require_private, write_private
 from provisioning.project_edit import ProjectFile
 
 PATIENCE_S = 600.0
+OF_ROOT = ("root_cert", "root_pri_key")  # what FLARE keeps beside the participants
 NVFLARE = "import sys; from nvflare.cli import main; sys.exit(main())"
 
 
@@ -58,8 +62,7 @@ class Workspace:
                 "first made the kits of this project, and no other can sign for them"
             )
         require_private(self.root)
-        state: dict[str, Any] = json.loads(self.state_file.read_text(encoding="utf-8"))
-        return state
+        return _state(self.state_file)
 
     def forget(self, name: str) -> None:
         """Drop certificate and key of ``name`` from what FLARE remembers."""
@@ -101,6 +104,23 @@ def make_kits(file: ProjectFile, workspace: Workspace) -> Path:
             f"`nvflare provision` made no kits of {file.path}: {_why(done.stdout + done.stderr)}"
         )
     return made[-1]
+
+
+def _state(path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        parse_certificate(state["root_cert"].encode())
+        load_pem_private_key(state["root_pri_key"].encode(), password=None)
+        whole = all(isinstance(state[name]["cert"], str) for name in state if name not in OF_ROOT)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise ProvisionError(
+            f"{path} is not what FLARE writes: it must hold the project's root with its key, and "
+            "all that it signed; put it back from a backup, since no other root can sign for these "
+            "kits"
+        )
+    return state
 
 
 def _number(made: Path) -> int:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from fedefm.errors import ProvisionError
 from nvflare_jobs.cli import app
 from provisioning.certificates import read_certificate
 from provisioning.expiry import terms
@@ -334,3 +335,19 @@ def test_of_an_unknown_name_the_nearest_is_proposed_and_nothing_changed(hub: Pat
         result = fedefm(command, str(hub / "project.yml"), "St. Marie")
         assert "do you mean 'St-Marys'?" in str(result.exception)
     assert (hub / "project.yml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", '"x"', '{"root_cert": "x", "root_pri_key": "y"}']
+)
+def test_a_root_that_is_none_is_told_before_anything_is_written(hub: Path, text: str) -> None:
+    kept = hub / "workspace" / "hearts" / "state" / "cert.json"
+    kept.write_text(text)
+    before = (hub / "project.yml").read_text()
+    for args in (["join", "--site", "New One"], ["retire", "hosp-B"], ["rotate", "hosp-B"]):
+        refused = fedefm(args[0], str(hub / "project.yml"), *args[1:]).exception
+        assert isinstance(refused, ProvisionError)
+        assert "cert.json is not what FLARE writes" in str(refused)
+        assert ((hub / "project.yml").read_text(), kept.read_text()) == (before, text)
+        assert kits(hub).name == "prod_00"
+        assert (kits(hub) / "hosp-B").is_dir()
