@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedefm.config.federation import FederationConfig
+from fedefm.config.names import dataset_name
 from fedefm.config.privacy import PrivacyConfig
 from fedefm.config.section import Name, Section, read
 from fedefm.config.training import DistillConfig, ModelConfig, TrainingConfig
@@ -22,6 +23,11 @@ class RunConfig(Section):
     federation: FederationConfig = FederationConfig()
     distill: DistillConfig = DistillConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+
+    @field_validator("dataset")
+    @classmethod
+    def _a_dataset_is_no_path(cls, name: Name) -> Name:
+        return dataset_name(name)
 
     @model_validator(mode="after")
     def _secure_sums_hide(self) -> "RunConfig":

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from fedefm.config.names import dataset_name
 from fedefm.config.privacy import Adjacency
 from fedefm.config.section import Name, Section, read
 
@@ -50,6 +51,13 @@ class SiteConfig(Section):
     ledger_witness: Path | None = None  # a file on another disk that remembers the ledger's head
     device: Literal["cpu"] = "cpu"  # where pre-training computes; others are not supported yet
     peers: dict[Name, str] = Field({})  # others' certificates, `sha256:...`; none: the root's
+
+    @field_validator("datasets")
+    @classmethod
+    def _each_dataset_can_be_named(
+        cls, datasets: dict[Name, DatasetEntry]
+    ) -> dict[Name, DatasetEntry]:
+        return {dataset_name(name): entry for name, entry in datasets.items()}
 
     @field_validator("peers")
     @classmethod

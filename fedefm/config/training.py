@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from fedefm.config.names import known_backbone
 from fedefm.config.section import Name, Section
 
 
@@ -16,6 +17,11 @@ class ModelConfig(Section):
     classes: tuple[Name, ...] = ()  # union of labels; empty: collected from local sites
     start: Name | None = None  # weights of the backbone, by their name in each site's file
     train_last: int | None = Field(None, ge=0)  # blocks at the end, and the head; null: all
+
+    @field_validator("backbone")
+    @classmethod
+    def _the_backbone_is_known(cls, name: str) -> str:
+        return known_backbone(name)
 
 
 class TrainingConfig(Section):

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from fedefm.config import SITE_FILE as SITE_FILE
+from fedefm.config.names import dataset_name
 from fedefm.data.corpora import Division, Held
 from fedefm.data.folders import fresh_folder, link_or_copy
 from fedefm.data.holdings import holdings
@@ -37,6 +38,10 @@ def write_sites(
     for site in division.sites:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", site):
             raise DataError(f"site name {site!r} cannot be a folder; use letters, digits, - _ .")
+    try:
+        named_so = [dataset_name(name) for name in datasets]
+    except ValueError as error:
+        raise DataError(f"dataset {error}") from None
     with fresh_folder(folder) as output:
         for site in division.sites:
             place = output / site
@@ -44,7 +49,7 @@ def write_sites(
             rows = [_placed(held, manifests, place) for held in division.held[site]]
             write_manifest(place / "manifest.csv", rows)
             entry = {"manifest": "manifest.csv", "labels": _declared(division, site)}
-            named = {name: {**entry, "budget": BUDGET} for name in datasets}
+            named = {name: {**entry, "budget": BUDGET} for name in named_so}
             settings = {"datasets": named, "ledger": LEDGER}
             (place / SITE_FILE).write_text(yaml.safe_dump(settings), encoding="utf-8")
         report = json.dumps(holdings(division), indent=2, ensure_ascii=False)

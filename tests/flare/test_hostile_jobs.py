@@ -139,7 +139,16 @@ JOBS = (
         "it wants to run 'nvflare.app_common.workflows.fedavg.FedAvg' at the server",
     ),
     Hostile(
-        "path-as-dataset", terms(run__dataset="/etc/passwd"), AT_SITE, "names a place on the site"
+        "path-as-dataset",
+        terms(run__dataset="/etc/passwd"),
+        AT_SERVER,
+        "dataset: '/etc/passwd' is no name of a dataset",
+    ),
+    Hostile(
+        "path-as-backbone",
+        terms(model__backbone="/tmp/own.py"),
+        AT_SERVER,
+        "model.backbone: '/tmp/own.py' is unknown",
     ),
     Hostile("path-as-start", terms(model__start="../weights"), AT_SERVER, "model.start"),
     Hostile("path-as-topology", terms(federation__topology="../own.gml"), AT_SERVER, "is a path"),

@@ -91,6 +91,15 @@ def test_site_names_that_are_no_folders_are_refused(
         write_sites(done, sources, tmp_path / "sites")
 
 
+def test_a_dataset_that_no_run_file_could_name_is_refused(
+    sources: list[Manifest], tmp_path: Path
+) -> None:
+    done = split_corpora(sources, ["a", "b"], 1.0, 1)
+    with pytest.raises(DataError, match="'../up' is no name of a dataset"):
+        write_sites(done, sources, tmp_path / "sites", ["../up"])
+    assert not (tmp_path / "sites").exists()
+
+
 def test_the_report_counts_everything_and_names_nobody(sources: list[Manifest]) -> None:
     done = split_corpora(sources, 2, 0.5, 1)
     report = holdings(done)

@@ -71,6 +71,23 @@ def test_what_can_be_no_site_is_refused_with_a_better_name(fedefm, run_file, tmp
     assert (code, "call it 'hosp-a'" in error) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("honest", "strange"),
+    [("backbone: resnet_micro", "backbone: /own.py"), ("dataset: pretraining", "dataset: /etc")],
+)
+def test_what_no_site_could_run_is_refused_before_anything_is_written(
+    fedefm, run_file, tmp_path, honest, strange
+) -> None:
+    text = run_file.read_text()
+    assert honest in text
+    run_file.write_text(text.replace(honest, strange))
+    given = (str(run_file), str(tmp_path / "jobs"), "--sites", "hosp-a,hosp-b")
+    code, error = fedefm("job", "export", *given)
+    assert (code, error.count("\n")) == (2, 1)
+    assert repr(strange.partition(": ")[2]) in error
+    assert not (tmp_path / "jobs").exists()
+
+
 def test_submit_asks_for_a_kit_before_all_else(fedefm, tmp_path, monkeypatch) -> None:
     monkeypatch.delenv("FEDEFM_ADMIN_KIT", raising=False)
     code, error = fedefm("job", "submit", str(tmp_path / "no_such_run.yaml"))

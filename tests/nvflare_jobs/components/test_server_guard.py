@@ -65,6 +65,8 @@ def test_what_is_none_of_this_projects_is_refused_at_deployment(app) -> None:
         ("federation", "topology", "/srv/own.gml"),
         ("model", "start", "../weights"),
         ("", "name", "../../local"),
+        ("", "dataset", "/etc/passwd"),
+        ("model", "backbone", "/tmp/own.py"),
     ],
 )
 def test_its_submitter_reads_which_path_a_job_names(app, section, name, place) -> None:
