@@ -20,6 +20,7 @@ from provisioning.address import Address, read_address
 from provisioning.checking.flare import check_settings
 from provisioning.checking.identity import check_stamp
 from provisioning.checking.kit import check_files, open_kit
+from provisioning.checking.once import once
 from provisioning.finding import Finding, ok, problem, warning
 from provisioning.reach import port_of_server, reach_server
 
@@ -71,7 +72,7 @@ def _kit(folder: Path) -> Iterator[Finding]:
     """Versions, and what `fedefm provision check` has against files, gate, classes and rights."""
     kit = open_kit(folder)
     yield from check_stamp(kit)
-    found = [*check_files(kit), *check_settings(kit)]
+    found = once(kit, [*check_files(kit), *check_settings(kit)])
     faults = [finding for finding in found if finding.verdict != "ok"]
     in_order = "files, permissions, classes and rights are in order"
     yield from faults or [ok("kit", f"{in_order}; `fedefm provision check` shows each")]

@@ -3,7 +3,6 @@
 FLARE builds every class that these files name, in the process that holds the site's data and keys.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ TOLD_ELSEWHERE = (  # by checks of their own, in words of their own
     "class_allow_list",
 )
 BUILT = ("components", "app_validator", "snapshot_persistor")  # classes, in FLARE's startup file
+PUT_BACK = f"put it back, as a new kit has it; {HARDEN}"
 FIX = f"take it out unless you know who put it there and why; {HARDEN}"
 
 
@@ -65,7 +65,8 @@ def _of_file(
     found = kit.read(name)
     for each in differences(_compared(expected), _compared(found)):
         told = problem if strict or each.matters else warning
-        yield told("as made", f"local/{name}: {each.said}", FIX)
+        fix = PUT_BACK if each.missing else FIX
+        yield told("as made", f"local/{name}: {each.said}", fix)
 
 
 def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,11 +96,7 @@ def _classes(settings: object) -> Iterator[str]:
 
 
 def _of_startup(kit: Kit) -> Iterator[Finding]:
-    name = "fed_client.json" if kit.role == "site" else "fed_server.json"
-    try:
-        found = json.loads((kit.startup / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ProvisionError(f"startup/{name} cannot be read: {error}") from None
+    name, found = "fed_client.json" if kit.role == "site" else "fed_server.json", kit.read_startup()
     for part in BUILT:
         if part in found:
             yield problem("as made", f"startup/{name} has {part}, which a new kit has not", FIX)

@@ -7,7 +7,8 @@ from pathlib import Path
 from fedefm.errors import ProvisionError
 from provisioning.checking.flare import check_settings
 from provisioning.checking.identity import check_identity, check_stamp
-from provisioning.checking.kit import Kit, check_files, open_kit
+from provisioning.checking.kit import AS_HANDED_OUT, Kit, check_files, open_kit
+from provisioning.checking.once import once
 from provisioning.checking.site_file import check_site_file
 from provisioning.finding import Finding, problem
 from provisioning.rights import told_rights
@@ -25,7 +26,7 @@ class Checked:
 def check_kit(folder: Path) -> Checked:
     """Look at all of a kit; nothing is changed. Raises ProvisionError where it is none."""
     kit = open_kit(folder)
-    return Checked(kit, list(_findings(kit)), _rights(kit))
+    return Checked(kit, once(kit, _findings(kit)), _rights(kit))
 
 
 def _findings(kit: Kit) -> Iterator[Finding]:
@@ -33,7 +34,7 @@ def _findings(kit: Kit) -> Iterator[Finding]:
     try:
         yield from check_identity(kit)
     except ProvisionError as error:
-        yield problem("certificate", str(error), "take startup/ from the kit as it was handed out")
+        yield problem("certificate", str(error), AS_HANDED_OUT)
     yield from check_stamp(kit)
     if kit.role != "person":
         yield from check_settings(kit)

@@ -14,6 +14,7 @@ class Difference:
 
     said: str
     matters: bool
+    missing: bool = False  # in what was found, so that it is to be put back
 
 
 def differences(expected: object, found: object, at: str = "") -> Iterator[Difference]:
@@ -39,7 +40,7 @@ def _of_settings(
         if name in found:
             yield from differences(value, found[name], place)
         else:
-            yield Difference(f"{place} is missing", is_component or not _plain(value))
+            yield Difference(f"{place} is missing", is_component or not _plain(value), True)
     for name in [name for name in found if name not in expected]:
         place = f"{at}.{name}" if at else name
         code = is_component or not _plain(found[name]) or name in NAMES_CODE
@@ -58,8 +59,9 @@ def _of_components(expected: Any, found: list[Any], at: str) -> Iterator[Differe
             yield from differences(wanted[name], one, f"{at}.{name}")
     for name in wanted:
         if ids.count(name) != 1:
-            times = "has no" if name not in ids else f"has {ids.count(name)} times"
-            yield Difference(f"{at} {times} {name}", True)
+            missing = name not in ids
+            times = "has no" if missing else f"has {ids.count(name)} times"
+            yield Difference(f"{at} {times} {name}", True, missing)
 
 
 def _components(value: object) -> bool:

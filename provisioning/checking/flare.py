@@ -35,7 +35,7 @@ def check_settings(kit: Kit) -> Iterator[Finding]:
             yield from check(kit)
         except ProvisionError as error:
             yield problem("settings", str(error), HARDEN)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             fix = f"compare it with a new kit; {HARDEN}"
             yield problem("settings", f"a file of local/ is not as FLARE knows it ({error!r})", fix)
 
@@ -125,11 +125,10 @@ def _has_gate_only(scope: Mapping[str, Any]) -> bool:
 
 
 def _launcher(kit: Kit) -> Iterator[Finding]:
-    (launcher,) = [
-        one for one in kit.read("resources.json")["components"] if one["id"] == "process_launcher"
-    ]
+    components = kit.read("resources.json")["components"]
+    launchers = [one["path"] for one in components if one["id"] == "process_launcher"]
     parents = kit.read(PARENT_FILE)["components"]
-    if launcher["path"] != LAUNCHER or RETURNING not in parents:
+    if launchers != [LAUNCHER] or RETURNING not in parents:
         yield warning("survival", "a job ends for all when a process dies here", HARDEN)
     else:
         yield ok("survival", "a job outlives the death of its process here")

@@ -1,6 +1,5 @@
 """Whose certificate is in a kit, until when it holds, and whether the project's root signed it."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
@@ -48,7 +47,7 @@ def check_stamp(kit: Kit) -> Iterator[Finding]:
 
 def _of_name(kit: Kit, certificate: Certificate) -> Iterator[Finding]:
     if kit.role == "site":
-        settings = json.loads((kit.startup / "fed_client.json").read_text(encoding="utf-8"))
+        settings = kit.read_startup()
         told = str(settings["client"].get("fqsn", certificate.name)).split(".")[-1]
         if told != certificate.name:
             fix = "take startup/ of one kit"

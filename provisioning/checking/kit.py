@@ -12,8 +12,14 @@ from provisioning.private_places import mode, shared
 
 STARTS = {"fed_server.json": "server", "fed_client.json": "site", "fed_admin.json": "person"}
 FILES = {
-    "server": ("startup/sub_start.sh", "local/resources.json", "local/authorization.json"),
+    "server": (
+        "startup/start.sh",
+        "startup/sub_start.sh",
+        "local/resources.json",
+        "local/authorization.json",
+    ),
     "site": (
+        "startup/start.sh",
         "startup/sub_start.sh",
         "local/resources.json",
         "local/authorization.json",
@@ -23,6 +29,16 @@ FILES = {
     ),
     "person": ("startup/fl_admin.sh",),
 }
+NEEDED = {  # what the rest of a file is nothing without
+    "resources.json": "components",
+    "authorization.json": "permissions",
+    "privacy.json": "scopes",
+    "fedefm__p_resources.json": "components",
+}
+AS_HANDED_OUT = (  # harden writes no key, certificate or script
+    "take startup/ from the kit as it was handed out, or have the hub make a new one "
+    "(`fedefm provision rotate`)"
+)
 HARDEN = "run `fedefm provision harden KIT`, which writes it, or have the kit made again"
 
 
@@ -49,15 +65,31 @@ class Kit:
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of ``local``. Raises ProvisionError where there is none to read."""
         path = self.local / name
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ProvisionError(f"{path} is missing, so that FLARE's own defaults hold") from None
-        except (OSError, ValueError) as error:
-            raise ProvisionError(f"{path} cannot be read: {error}") from None
-        if not isinstance(data, dict):
-            raise ProvisionError(f"{path} holds no settings")
-        return data
+        if not path.exists():
+            raise ProvisionError(f"{path} is missing, so that FLARE's own defaults hold")
+        settings = _settings(path)
+        if NEEDED.get(name, "") not in ("", *settings):
+            raise ProvisionError(f"{path} has no {NEEDED[name]}, which FLARE needs")
+        return settings
+
+    def read_startup(self) -> dict[str, Any]:
+        """FLARE's settings in ``startup``, which name a site's ``client``. Raises ProvisionError"""
+        (name,) = [name for name, role in STARTS.items() if role == self.role]
+        path = self.startup / name
+        settings = _settings(path)
+        if self.role == "site" and not isinstance(settings.get("client"), dict):
+            raise ProvisionError(f"{path} does not say who this is, as FLARE writes it")
+        return settings
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ProvisionError(f"{path} cannot be read: {error}") from None
+    if not isinstance(data, dict):
+        raise ProvisionError(f"{path} holds no settings")
+    return data
 
 
 def open_kit(folder: Path) -> Kit:
@@ -77,12 +109,27 @@ def check_files(kit: Kit) -> Iterator[Finding]:
         "startup/rootCA.pem",
         *FILES[kit.role],
     ]
-    missing = [name for name in wanted if not (kit.folder / name).is_file()]
-    if missing:
-        yield problem("files", f"{', '.join(missing)} missing", HARDEN)
-    else:
-        yield ok("files", f"all that a {kit.role}'s kit needs")
+    faults = [*_of_wanted(kit, wanted), *_of_startup(kit)]
+    yield from faults or [ok("files", f"all that a {kit.role}'s kit needs")]
     yield from _of_permissions(kit)
+
+
+def _of_wanted(kit: Kit, wanted: list[str]) -> Iterator[Finding]:
+    for folder, fix in (("startup", AS_HANDED_OUT), ("local", HARDEN)):
+        names = [name for name in wanted if name.startswith(f"{folder}/")]
+        if missing := [name for name in names if not (kit.folder / name).is_file()]:
+            yield problem("files", f"{', '.join(missing)} missing", fix)
+        there = [kit.folder / name for name in names if name not in missing]
+        if empty := [path for path in there if path.stat().st_size == 0]:
+            told = ", ".join(f"{folder}/{path.name}" for path in empty)
+            yield problem("files", f"{told} empty", fix)
+
+
+def _of_startup(kit: Kit) -> Iterator[Finding]:
+    try:
+        kit.read_startup()
+    except ProvisionError as error:
+        yield problem("files", str(error), AS_HANDED_OUT)
 
 
 def _of_permissions(kit: Kit) -> Iterator[Finding]:

@@ -193,3 +193,67 @@ def test_problems_and_warnings_are_counted_as_people_say_it(
 ) -> None:
     found = [problem("a", "b")] * problems + [warning("a", "b")] * warnings
     assert summary(found) == told
+
+
+NO_SETTINGS = ("", "{}", "[]", "null", '"x"', "{", '{"client": 1}')
+
+
+@pytest.mark.parametrize("text", NO_SETTINGS)
+@pytest.mark.parametrize("role", ["site", "server", "person"])
+def test_flares_settings_that_are_none_are_told_once_with_where_they_come_from(
+    provisioned: Path, tmp_path: Path, role: str, text: str
+) -> None:
+    name, file = {
+        "site": ("hosp-a", "fed_client.json"),
+        "server": ("localhost", "fed_server.json"),
+        "person": ("lead@hub.org", "fed_admin.json"),
+    }[role]
+    kit = shutil.copytree(provisioned / name, tmp_path / name)
+    (kit / "startup" / file).write_text(text)
+    about = [f for f in check_kit(kit).findings if file in f.said]
+    if role == "site" or text not in ("{}", '{"client": 1}'):
+        (told,) = about
+        assert told.verdict == "problem"
+        assert "as it was handed out" in told.fix
+
+
+@pytest.mark.parametrize(
+    "name", ["client.crt", "client.key", "rootCA.pem", "start.sh", "sub_start.sh"]
+)
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("")])
+def test_a_file_of_startup_that_is_gone_is_told_once_and_never_to_be_hardened(
+    site: Path, name: str, spoil: Callable[[Path], object]
+) -> None:
+    spoil(site / "startup" / name)
+    (told,) = [f for f in check_kit(site).findings if f.verdict != "ok"]
+    assert name in told.said
+    assert "harden" not in told.fix
+    assert "rotate" in told.fix
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resources.json", "authorization.json", "privacy.json", "fedefm__p_resources.json"],
+)
+@pytest.mark.parametrize("text", [None, "", "[]", "{", "{}"])
+def test_a_broken_file_of_local_is_told_once(site: Path, name: str, text: str | None) -> None:
+    path = site / "local" / name
+    path.unlink() if text is None else path.write_text(text)
+    found = [f for f in check_kit(site).findings if f.verdict != "ok"]
+    assert name in found[0].said
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [
+        lambda data: data.pop("format_version"),
+        lambda data: data["components"].pop(),
+        lambda data: data["components"][0].pop("args"),
+    ],
+)
+def test_what_is_missing_is_to_be_put_back_and_not_taken_out(site: Path, drop) -> None:
+    edit("resources.json", drop)(site)
+    missing = [f for f in check_kit(site).findings if f.check == "as made"]
+    assert missing
+    assert all(f.fix.startswith("put it back") for f in missing)
