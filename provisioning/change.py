@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedefm.errors import ProvisionError, all_problems
 from provisioning.certificates import Certificate, read_certificate
-from provisioning.names import Hospital, person_problems, site_problems
+from provisioning.names import Hospital, free_name, person_problems, site_problems
 from provisioning.private_places import write_private
 from provisioning.project import Person
 from provisioning.project_edit import ProjectFile
@@ -96,14 +96,20 @@ def _refuse_wrong_names(file: ProjectFile, sites: list[Hospital], people: list[P
     problems += [problem for person in people for problem in person_problems(person.name)]
     taken = {name.casefold() for name in file.types}
     retired = {name.casefold() for name in file.retired}
-    for name in [site.name for site in sites] + [person.name for person in people]:
+    named = [(site.written, site.name) for site in sites if site.name]
+    for written, name in [*named, *((person.name, person.name) for person in people)]:
+        free = f"{written}={free_name(name, taken | retired)}"
+        other = "another address" if "@" in name else f"a new name, such as {free!r}"
         if name.casefold() in retired:
             problems.append(
                 f"{name!r} was retired, and its former certificate would be let in again; choose "
-                f"a new name, such as {name + '-2' if '@' not in name else 'another address'!r}"
+                f"{other}"
             )
         elif name.casefold() in taken:
-            problems.append(f"{name!r} is in the project already; a new key is `rotate`")
+            problems.append(
+                f"{name!r} is in the project already; a new key is `rotate`, and who is somebody "
+                f"else needs {other}"
+            )
         taken.add(name.casefold())
     if not sites and not people:
         problems.append("nobody is named; say --site, --lead, --officer or --admin")

@@ -9,14 +9,19 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import count
 
 FLARE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 ORGANIZATION = re.compile(r"[A-Za-z0-9_]+")
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-PERSON = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
+PERSON = re.compile(r"[A-Za-z0-9._%+][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
 LONGEST = 63  # a certificate holds 64 characters, a folder of FLARE's as well
+LETTERS = str.maketrans(  # those that Unicode does not take apart
+    {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O"}
+    | {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"}
+)
 TAKEN = ("server", "relay", "admin", "all", "client")  # words of FLARE's commands
 
 
@@ -41,15 +46,25 @@ def hospital(written: str) -> Hospital:
     said, equals, chosen = written.partition("=")
     said = " ".join(said.split())
     if equals:
-        return Hospital(said, chosen.strip())
-    return Hospital(said, proposal(said) if " " in said else said)
+        return Hospital(said or chosen.strip(), chosen.strip())
+    as_it_is = FLARE_NAME.fullmatch(said) or said.startswith("-")  # the latter is then refused
+    return Hospital(said, said if as_it_is else proposal(said))
 
 
 def proposal(written: str) -> str:
     """A FLARE name in ASCII; empty where nothing of ``written`` is left."""
-    plain = unicodedata.normalize("NFKD", written).encode("ascii", "ignore").decode()
+    plain = (
+        unicodedata.normalize("NFKD", written.translate(LETTERS)).encode("ascii", "ignore").decode()
+    )
     joined = re.sub(r"[^A-Za-z0-9_-]+", "-", re.sub(r"['`]", "", plain))
     return joined.strip("-")[:LONGEST].rstrip("-")
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """``name`` with the first number that makes it one of its own."""
+    known = {each.casefold() for each in taken}
+    forms = (f"{name[: LONGEST - 5]}-{number}" for number in count(2))
+    return next(form for form in forms if form.casefold() not in known)
 
 
 def nearest(said: str, known: Iterable[str]) -> str:
@@ -69,13 +84,21 @@ def do_you_mean(said: str, known: Iterable[str]) -> str:
 
 def site_problems(site: Hospital) -> list[str]:
     """Why FLARE cannot know a site by this name: sentences, none where it can."""
+    if not site.written:
+        return ["a site has no name; say what people call it, as in --site 'City Clinic'"]
     if not site.name:
         return [
-            f"site {site.written!r} has no letters that FLARE knows; name it yourself, such as "
-            f"{site.written + '=hospital-a'!r}"
+            f"site {site.written!r} has no letters that FLARE knows, which are a to z; name it "
+            f"yourself, in the form NAME=FLARE_NAME, such as {site.written + '=hospital-a'!r}"
         ]
+    for name in (site.written, site.name):
+        if name.startswith("-"):
+            return [
+                f"site {name!r} begins with a dash, which commands take for an option; give it "
+                "another name"
+            ]
     if not FLARE_NAME.fullmatch(site.name):
-        better = proposal(site.name) or "hospital-a"
+        better = f"{site.written}={proposal(site.name) or 'hospital-a'}"
         return [
             f"site {site.name!r} cannot be a FLARE name, which has only letters, digits, - and _; "
             f"call it {better!r}"

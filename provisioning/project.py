@@ -11,6 +11,7 @@ from provisioning.names import (
     LONGEST,
     PROJECT,
     Hospital,
+    free_name,
     person_problems,
     proposal,
     site_problems,
@@ -107,7 +108,10 @@ def _of_server(wanted: Project) -> Iterator[str]:
             "by, without http:// and port, such as hub.uni.org"
         )
     if not 1 <= wanted.port <= 65_535:
-        yield f"port {wanted.port} does not exist; choose one from 1024 to 65535, such as {PORT}"
+        yield (
+            f"port {wanted.port} does not exist; choose one from 1 to 65535, such as {PORT} (below "
+            "1024, the server's account needs the right to open it)"
+        )
 
 
 def _of_sites(wanted: Project) -> Iterator[str]:
@@ -115,15 +119,20 @@ def _of_sites(wanted: Project) -> Iterator[str]:
         yield "it has no sites; name each hospital with --site"
     for site in wanted.sites:
         yield from site_problems(site)
-    counted = Counter(site.name.casefold() for site in wanted.sites if site.name)
-    for name in sorted(name for name, times in counted.items() if times > 1):
-        same = [site for site in wanted.sites if site.name.casefold() == name]
-        yield (
-            f"sites {' and '.join(repr(site.written) for site in same)} would both be "
-            f"{same[0].name!r}; name one yourself, as in {same[1].written + '=' + name + '-2'!r}"
-        )
-    if wanted.server.casefold() in counted:
+    yield from _of_same_names(wanted.sites)
+    if wanted.server.casefold() in {site.name.casefold() for site in wanted.sites}:
         yield f"site {wanted.server!r} has the server's name; give it another"
+
+
+def _of_same_names(sites: Sequence[Hospital]) -> Iterator[str]:
+    counted = Counter(site.name.casefold() for site in sites if site.name)
+    for name in sorted(name for name, times in counted.items() if times > 1):
+        first, second, *_ = same = [site for site in sites if site.name.casefold() == name]
+        free = free_name(second.name, counted)
+        yield (
+            f"sites {' and '.join(repr(site.written) for site in same)} would all be "
+            f"{first.name!r}; name one yourself, as in {second.written + '=' + free!r}"
+        )
 
 
 def _of_people(people: Sequence[Person]) -> Iterator[str]:

@@ -33,6 +33,12 @@ def hearts(**changed: object) -> Project:
         ("St. Mary's Hospital A", "St-Marys-Hospital-A"),
         ("St. Mary’s Hospital", "St-Marys-Hospital"),
         ("Klinikum München Süd", "Klinikum-Munchen-Sud"),
+        ("Charité", "Charite"),
+        ("St.Gallen", "St-Gallen"),
+        ("hosp.a", "hosp-a"),
+        ("Großhadern", "Grosshadern"),
+        ("Łódź", "Lodz"),
+        ("Rigshospitalet Ærø", "Rigshospitalet-AEro"),
         ("hosp_B-2", "hosp_B-2"),
         ("北京 医院=beijing", "beijing"),
     ],
@@ -44,13 +50,46 @@ def test_a_hospital_gets_a_name_that_flare_allows(written, name):
 
 
 def test_a_flare_name_with_a_dot_is_refused_with_a_better_one():
-    (problem,) = site_problems(hospital("hosp.a"))
-    assert "'hosp-a'" in problem
+    (problem,) = site_problems(hospital("City Clinic=hosp.a"))
+    assert "'City Clinic=hosp-a'" in problem
 
 
-def test_a_name_without_latin_letters_is_refused_with_what_to_do():
-    (problem,) = site_problems(hospital("北京 医院"))
-    assert "北京 医院=" in problem
+@pytest.mark.parametrize("written", ["北京 医院", "Клиника", "東京"])
+def test_a_name_without_latin_letters_is_refused_with_what_to_do(written: str):
+    (problem,) = site_problems(hospital(written))
+    assert "in the form NAME=FLARE_NAME" in problem
+    assert f"{written}=hospital-a" in problem
+
+
+@pytest.mark.parametrize("written", ["-rf", "--help", "--site x", "City=-rf", "-a=b", "-é"])
+def test_a_name_that_is_an_option_to_a_command_is_refused(written: str):
+    (problem,) = site_problems(hospital(written))
+    assert "begins with a dash" in problem
+
+
+@pytest.mark.parametrize("written", ["", " ", "="])
+def test_a_site_without_a_name_is_not_told_to_take_one_with_an_equals_sign(written: str):
+    (problem,) = site_problems(hospital(written))
+    assert "a site has no name" in problem
+    assert "=" not in problem
+
+
+def test_a_person_whose_name_is_an_option_is_refused():
+    with pytest.raises(ProvisionError, match="is not named like"):
+        hearts(leads=["-rf@uni.org"])
+
+
+def test_of_two_sites_with_one_name_a_free_one_is_proposed():
+    with pytest.raises(ProvisionError, match=r"would all be 'A-B'.* 'A-B=A-B-4'"):
+        hearts(sites=["A.B", "A-B", "a-b-2", "A-B-3"])
+
+
+def test_the_ports_that_are_said_to_be_there_are_those_that_are_taken():
+    for port in (1, 80, 65_535):
+        assert hearts(port=port).port == port
+    for port in (0, 65_536, 99_999):
+        with pytest.raises(ProvisionError, match=f"port {port} .* from 1 to 65535"):
+            hearts(port=port)
 
 
 def test_all_mistakes_are_told_at_once():
@@ -59,14 +98,22 @@ def test_all_mistakes_are_told_at_once():
             name="my hearts",
             server="https://hub:8002",
             port=0,
-            sites=["a.b", "A x", "a x"],
+            sites=["c=a.b", "A x", "a x"],
             leads=["ann"],
             admins=[],
             days=0,
             root_days=3,
         )
     message = str(told.value)
-    for part in ("'my-hearts'", "no host name", "port 0", "'a-b'", "both be", "'ann'", "--admin"):
+    for part in (
+        "'my-hearts'",
+        "no host name",
+        "port 0",
+        "'c=a-b'",
+        "would all be",
+        "'ann'",
+        "--admin",
+    ):
         assert part in message
     assert "last 0 days" in message
 

@@ -89,8 +89,8 @@ def test_init_with_keys_at_home_says_nothing_that_makes_keys_at_the_hub(tmp_path
 
 
 def test_init_writes_nothing_where_names_are_wrong(tmp_path: Path) -> None:
-    result = init(tmp_path / "hearts", site="hosp.a", port="0")
-    assert "'hosp-a'" in str(result.exception)
+    result = init(tmp_path / "hearts", site="A=hosp.a", port="0")
+    assert "'A=hosp-a'" in str(result.exception)
     assert "port 0" in str(result.exception)
     assert not (tmp_path / "hearts").exists()
 
@@ -133,6 +133,15 @@ def test_a_site_joins_and_all_other_kits_are_the_same_to_the_byte(hub: Path) -> 
 def test_join_tells_how_flare_calls_a_hospital(hub: Path) -> None:
     result = fedefm("join", str(hub / "project.yml"), "--site", "St. Anne's")
     assert "St. Anne's is St-Annes in FLARE" in result.output
+
+
+def test_who_joins_under_a_name_that_is_taken_is_proposed_a_free_one(hub: Path) -> None:
+    project = str(hub / "project.yml")
+    joining = fedefm("join", project, "--site", "St.Mary's", "--site", "x=St-Marys-2").exception
+    assert "'St.Mary's=St-Marys-2'" in str(joining).replace('"', "'")
+    assert "hosp-B=hosp-B-2" in str(fedefm("join", project, "--site", "hosp-B").exception)
+    for wrong, told in (("-rf", "begins with a dash"), ("", "has no name")):
+        assert told in str(fedefm("join", project, "--site", wrong).exception)
 
 
 def test_who_retires_the_only_one_of_a_role_is_warned(hub: Path) -> None:
