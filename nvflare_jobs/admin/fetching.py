@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedefm.errors import ConfigError, FedEFMError, ProtocolError
+from fedefm.events import read_events
+from fedefm.train.run_files import EVENTS
 from nvflare_jobs.admin.job_facts import JobFacts
 from nvflare_jobs.admin.outcome import NEVER_BEGAN, Outcome, outcome_of
 from nvflare_jobs.admin.server import Server
@@ -36,7 +38,8 @@ def remains_of(server: Server, facts: JobFacts, near: Path | None = None) -> Ite
         found = server.download(facts.job, Path(scratch))
         folder = next(iter(sorted(found.glob(f"**/{RUN_FOLDER}"))), None)
         told = _told(folder) if folder else None
-        yield Remains(folder, outcome_of(facts, told, _log(found)))
+        rounds = _rounds(folder) if folder else (None if facts.lost else 0)
+        yield Remains(folder, outcome_of(facts, told, _log(found), rounds))
 
 
 def explained(server: Server, facts: JobFacts) -> Outcome:
@@ -101,6 +104,18 @@ def refuse_other(target: Path, job: str) -> None:
     there = job_of(target) if target.is_dir() else None
     what = "this job, downloaded before" if there == job else "something else"
     raise ConfigError(f"{target} holds {what}; remove it, or choose another --out")
+
+
+def _rounds(folder: Path) -> int:
+    """How many rounds of its run were over when the job ended, also before it went on with it."""
+    path = folder / EVENTS
+    rounds = 0
+    for event in read_events(path) if path.exists() else ():
+        if event["event"] == "run_started":
+            rounds = max(rounds, event.get("resumed_from") or 0)
+        elif event["event"] == "checkpoint":
+            rounds = max(rounds, event["round"] + 1)
+    return rounds
 
 
 def _told(folder: Path) -> Mapping[str, str] | None:

@@ -9,6 +9,7 @@ from nvflare_jobs.admin.job_facts import AGAIN, JobFacts
 
 _NOT_ALLOWED = re.compile(r"ComponentNotAuthorized: [^\n]*|[^\n]*not in allow_list[^\n]*")
 _CLASS = re.compile(r"(?:\w+\.){2,}[A-Z]\w+")
+_SETTINGS = ("ConfigError", "ModelError")  # the same run file would fail in the same way again
 NEVER_BEGAN = ("FINISHED:FAILED_TO_RUN", "FINISHED:CAN_NOT_SCHEDULE")
 
 
@@ -25,11 +26,16 @@ class Outcome:
     error: str = ""  # the kind of error with which the job itself ended
 
 
-def outcome_of(facts: JobFacts, told: Mapping[str, str] | None = None, log: str = "") -> Outcome:
+def outcome_of(
+    facts: JobFacts,
+    told: Mapping[str, str] | None = None,
+    log: str = "",
+    rounds: int | None = None,
+) -> Outcome:
     """The outcome of a job that is over.
 
-    ``told`` is its ``status.json``, where there is one, and ``log`` the log of its process at the
-    server.
+    ``told`` is its ``status.json``, where there is one, ``log`` the log of its process at the
+    server, and ``rounds`` how many of its run are over, where that is known.
     """
     if told is not None and told.get("status") == "finished":
         return Outcome(True, f"job {facts.name} has finished")
@@ -41,9 +47,11 @@ def outcome_of(facts: JobFacts, told: Mapping[str, str] | None = None, log: str 
     parts += facts.refusals()
     if found := _NOT_ALLOWED.search(log):
         parts.append(_unknown_class(found[0]))
-    elif facts.status not in NEVER_BEGAN:
+    error = str((told or {}).get("error", ""))
+    can_go_on = facts.status not in NEVER_BEGAN and rounds != 0 and error not in _SETTINGS
+    if can_go_on and not found:
         parts.append(AGAIN)
-    return Outcome(False, ". ".join(parts), str((told or {}).get("error", "")))
+    return Outcome(False, ". ".join(parts), error)
 
 
 def _unknown_class(line: str) -> str:

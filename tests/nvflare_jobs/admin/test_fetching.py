@@ -2,22 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted_server import JOB, ScriptedServer, lines, meta, run_events
 
 from fedefm.errors import ConfigError, ProtocolError
-from nvflare_jobs.admin.fetching import download, job_of
+from nvflare_jobs.admin.fetching import download, explained, job_of
 from nvflare_jobs.admin.job_facts import facts_of
 
 DONE, FAILED = facts_of(meta("FINISHED:COMPLETED")), facts_of(meta("FINISHED:EXECUTION_EXCEPTION"))
 
 
-def leaving(status: dict[str, str]) -> ScriptedServer:
+def leaving(status: dict[str, str], events: list[dict[str, Any]] | None = None) -> ScriptedServer:
     def leave(workspace: Path) -> None:
         folder = workspace / "fedefm_run"
         folder.mkdir()
-        (folder / "events.jsonl").write_text(lines(run_events()))
+        (folder / "events.jsonl").write_text(lines(run_events() if events is None else events))
         (folder / "status.json").write_text(json.dumps(status))
 
     server = ScriptedServer([meta("FINISHED:COMPLETED")])
@@ -41,6 +42,33 @@ def test_a_job_that_failed_brings_what_there_is_and_says_why(tmp_path: Path) -> 
     assert (folder / "report.html").exists()
     assert not outcome.done
     assert "round 3: too few" in outcome.sentence
+
+
+RESUMED = [{"time": 1.0, "event": "run_started", "resumed_from": 4}]
+
+
+@pytest.mark.parametrize(
+    ("error", "events", "can_go_on"),
+    [
+        ("QuorumLost", run_events(), True),
+        ("QuorumLost", RESUMED, True),  # before its own first round, and others were before
+        ("QuorumLost", run_events()[:4], False),
+        ("QuorumLost", [], False),
+        ("ModelError", run_events(), False),
+    ],
+)
+def test_how_to_go_on_is_said_only_where_there_is_something_to_go_on_with(
+    error: str, events: list[dict[str, Any]], can_go_on: bool
+) -> None:
+    server = leaving({"status": "failed", "error": error, "sentence": "too few"}, events)
+    assert ("--resume" in explained(server, FAILED).sentence) is can_go_on
+
+
+def test_a_job_that_was_aborted_before_it_began_is_not_gone_on_with() -> None:
+    aborted = facts_of(meta("FINISHED:ABORTED"))
+    assert "--resume" not in explained(ScriptedServer([]), aborted).sentence
+    lost = facts_of(meta("FINISHED:ABANDONED"))  # which could tell nothing of its rounds
+    assert "--resume" in explained(ScriptedServer([]), lost).sentence
 
 
 def test_a_job_without_a_run_says_what_became_of_it(tmp_path: Path) -> None:
