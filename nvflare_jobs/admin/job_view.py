@@ -79,7 +79,8 @@ class JobView:
         if self.state != "running" or not self.standing.get("task"):
             return {}
         answered: Mapping[str, float] = self.standing.get("answered") or {}
-        silent = [site for site in self.standing.get("awaited", ()) if site not in answered]
+        heard = {*answered, *self.refused}  # who has refused is waited for by nobody
+        silent = [site for site in self.standing.get("awaited", ()) if site not in heard]
         if not answered or not silent:
             return {}
         behind = float(self.standing.get("seconds", 0.0)) - min(answered.values())

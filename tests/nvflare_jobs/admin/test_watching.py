@@ -65,6 +65,21 @@ def test_a_site_that_refuses_at_the_start_is_named_while_the_others_go_on() -> N
     assert view.refused == {"hosp-B": "LedgerCorrupt"}
 
 
+@pytest.mark.parametrize("at_deployment", [True, False])
+def test_who_has_refused_is_not_called_late(at_deployment: bool) -> None:
+    standing = {
+        "task": "fedefm_round", "round": 1, "seconds": 41.0, "answered": {"hosp-a": 12.0},
+        "awaited": ["hosp-a", "hosp-B", "St-Marys"],
+        "refused": {} if at_deployment else {"hosp-B": "LedgerCorrupt"},
+    }  # fmt: skip
+    detail = ["hosp-B: NVFLARE_ERROR: LedgerCorrupt"] if at_deployment else []
+    told = [telling(run_events(), standing=standing), telling([], standing=standing)]
+    metas = [meta("RUNNING", job_deploy_detail=detail), meta("FINISHED:COMPLETED")]
+    _, said = watched(ScriptedServer(metas, [*told, NotRunning("over")]))
+    assert "hosp-B takes no part: LedgerCorrupt" in said
+    assert [line.partition(" is late")[0] for line in said if "late" in line] == ["St-Marys"]
+
+
 @pytest.mark.parametrize(("seconds", "is_late"), [(14.0, False), (41.0, True)])
 def test_who_is_silent_long_after_the_others_is_late(seconds: float, is_late: bool) -> None:
     standing = {
