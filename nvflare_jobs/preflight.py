@@ -51,12 +51,12 @@ def _of_site(address: Address) -> Iterator[Finding]:
         yield from check_disk(_folders(address, None))
         return
     yield ok("site file", f"{site_file} can be read")
-    found, images = check_datasets(site_file, settings)
-    yield from found
+    datasets = check_datasets(site_file, settings)
+    yield from datasets.findings
     yield from check_ledger(address.name, site_file, settings)
-    yield from check_policy(settings)
+    yield from check_policy(settings, datasets.units)
     yield from check_disk(_folders(address, settings))
-    yield check_memory("site", images)
+    yield check_memory("site", datasets.images)
     yield check_gpu(settings.device)
 
 

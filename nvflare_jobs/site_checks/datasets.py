@@ -5,6 +5,7 @@ The structure of each manifest is checked in full, and one image is decoded. To 
 """
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedefm.config import DatasetEntry, SiteConfig
@@ -18,22 +19,40 @@ from provisioning.finding import Finding, ok, problem, warning
 SHOWN = 3  # problems of a manifest; `fedefm data check` tells them all
 
 
-def check_datasets(site_file: Path, settings: SiteConfig) -> tuple[list[Finding], int]:
-    """One finding a dataset, and how many images the largest has."""
+@dataclass(frozen=True)
+class Datasets:
+    """One finding a dataset, how many images the largest has, and how many patients (or images,
+    where these are what the site counts) there are to train on in each that can be read."""
+
+    findings: list[Finding]
+    images: int
+    units: dict[str, int]
+
+
+def check_datasets(site_file: Path, settings: SiteConfig) -> Datasets:
+    """All of a site file's; nothing of them is changed."""
     if not settings.datasets:
         none = warning(
             "datasets", "the site file names none", "add the site's manifests under `datasets`"
         )
-        return [none], 0
-    findings, largest = [], 0
-    for name, entry in settings.datasets.items():
-        found, images = _check(name, site_file.parent / entry.manifest, entry)
-        findings.append(found)
-        largest = max(largest, images)
-    return findings, largest
+        return Datasets([none], 0, {})
+    looked = {
+        name: _check(name, site_file.parent / entry.manifest, entry)
+        for name, entry in settings.datasets.items()
+    }
+    units = {name: each.units for name, each in looked.items() if each.units}
+    findings = [each.finding for each in looked.values()]
+    return Datasets(findings, max(each.images for each in looked.values()), units)
 
 
-def _check(name: str, path: Path, entry: DatasetEntry) -> tuple[Finding, int]:
+@dataclass(frozen=True)
+class _Looked:
+    finding: Finding
+    images: int = 0
+    units: int = 0  # 0 where they cannot be counted
+
+
+def _check(name: str, path: Path, entry: DatasetEntry) -> _Looked:
     check = f"dataset {name}"
     try:
         manifest, problems = parse_manifest(path)
@@ -41,19 +60,22 @@ def _check(name: str, path: Path, entry: DatasetEntry) -> tuple[Finding, int]:
             training_rows(manifest)
             read_image(manifest.folder / manifest.rows[0].path, manifest.rows[0].frame)
     except DataError as error:
-        return problem(check, str(error), "mend the manifest or its name in the site file"), 0
+        fix = "mend the manifest or its name in the site file"
+        return _Looked(problem(check, str(error), fix))
     images = len(manifest.rows)
     if problems:
         shown = "; ".join(problems[:SHOWN])
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        return problem(check, f"{shown}{more}", f"see all with `fedefm data check {path}`"), images
-    return _compared(check, manifest, entry), images
-
-
-def _compared(check: str, manifest: Manifest, entry: DatasetEntry) -> Finding:
-    """The manifest against what the site file says of it."""
+        fix = f"see all with `fedefm data check {path}`"
+        return _Looked(problem(check, f"{shown}{more}", fix), images)
     rows = [manifest.rows[position] for position in training_rows(manifest)]
     patients = len({row.patient_id for row in rows})
+    units = patients if entry.unit == "patient" else len(rows)
+    return _Looked(_compared(check, manifest, entry, patients), images, units)
+
+
+def _compared(check: str, manifest: Manifest, entry: DatasetEntry, patients: int) -> Finding:
+    """The manifest against what the site file says of it."""
     splits = Counter(row.split or "train" for row in manifest.rows)
     counts = ", ".join(f"{count} {split}" for split, count in splits.items())
     said = (

@@ -1,16 +1,24 @@
 """What the site's policy allows, in words, and where it contradicts itself."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from fedefm.config import PolicyConfig, SiteConfig
+from fedefm.words import several
 from provisioning.finding import Finding, ok, problem, warning
 
+NOT_COUNTED: Mapping[str, int] = MappingProxyType({})
 METRICS = frozenset({"loss", "accuracy", "images", "seconds", "similarity", "budget"})
 
 
-def check_policy(settings: SiteConfig) -> list[Finding]:
-    """What is allowed, and then each thing that cannot be meant so."""
-    return [ok("policy", _in_words(settings.policy)), *_contradictions(settings)]
+def check_policy(settings: SiteConfig, units: Mapping[str, int] = NOT_COUNTED) -> list[Finding]:
+    """What is allowed, and then each thing that cannot be meant so.
+
+    ``units`` is how many patients (or images) were counted in datasets, by their names.
+    """
+    told = [ok("policy", _in_words(settings.policy))]
+    return [*told, *_contradictions(settings), *_large_deltas(settings, units)]
 
 
 def _in_words(policy: PolicyConfig) -> str:
@@ -44,14 +52,6 @@ def _contradictions(settings: SiteConfig) -> Iterator[Finding]:
             "is ever too much",
             "set policy.epsilon_cap",
         )
-    for name, entry in settings.datasets.items():
-        if policy.epsilon_cap is not None and entry.patients and policy.delta > 1 / entry.patients:
-            yield problem(
-                "policy",
-                f"delta {policy.delta:g} is above one over the {entry.patients} patients of "
-                f"{name!r}, so that every private run is refused",
-                f"set policy.delta to at most {1 / entry.patients:.2g}",
-            )
     if policy.colluders >= policy.min_cohort:
         yield warning(
             "policy",
@@ -72,3 +72,28 @@ def _contradictions(settings: SiteConfig) -> Iterator[Finding]:
             f"allowed_metrics names {', '.join(unknown)}, which no site tells",
             f"choose from {', '.join(sorted(METRICS))}",
         )
+
+
+def _large_deltas(settings: SiteConfig, units: Mapping[str, int]) -> Iterator[Finding]:
+    """Where the policy's delta is above one over whom a dataset protects, published or counted."""
+    policy = settings.policy
+    for name, entry in settings.datasets.items():
+        published = entry.patients if entry.unit == "patient" else None
+        number = published or units.get(name)
+        if not number or policy.delta <= 1 / number:
+            continue
+        said = (
+            f"delta {policy.delta:g} is above one over the {several(number, entry.unit)} of "
+            f"{name!r}, so that"
+        )
+        fix = f"set policy.delta to at most {_rounded_down(1 / number)}"
+        if policy.epsilon_cap is None:
+            yield warning("policy", f"{said} only private runs with a smaller one may run", fix)
+        else:
+            yield problem("policy", f"{said} every private run is refused", fix)
+
+
+def _rounded_down(delta: float) -> str:
+    """With two digits, and never above ``delta``."""
+    unit = 10 ** (math.floor(math.log10(delta)) - 1)
+    return f"{math.floor(delta / unit) * unit:.2g}"

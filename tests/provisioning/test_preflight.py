@@ -189,3 +189,10 @@ def test_a_policy_that_refuses_every_run(site):
         "problem",
         True,
     )
+
+
+def test_a_delta_that_the_manifest_has_too_many_patients_for(site):
+    change(site, policy={"epsilon_cap": 8.0, "delta": 0.5})
+    found = about("policy", site)
+    assert found.verdict == "problem"
+    assert "delta 0.5 is above one over the 4 patients of 'pretraining'" in found.said

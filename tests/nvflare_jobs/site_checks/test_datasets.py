@@ -25,9 +25,10 @@ def site_file(tmp_path: Path) -> Path:
 def look(site_file: Path, **entry: object):
     dataset = {"manifest": "manifest.csv", **entry}
     settings = SiteConfig.model_validate({"datasets": {"pretraining": dataset}})
-    (found,), images = check_datasets(site_file, settings)
+    looked = check_datasets(site_file, settings)
+    (found,) = looked.findings
     assert SECRET not in found.line
-    return found, images
+    return found, looked.images
 
 
 def test_a_dataset_is_counted(site_file):
@@ -75,5 +76,15 @@ def test_labels_that_the_site_does_not_declare(site_file):
 
 
 def test_no_datasets_at_all_is_only_a_warning(site_file):
-    (found,), images = check_datasets(site_file, SiteConfig(datasets={}))
-    assert (found.verdict, images) == ("warning", 0)
+    looked = check_datasets(site_file, SiteConfig(datasets={}))
+    (found,) = looked.findings
+    assert (found.verdict, looked.images) == ("warning", 0)
+
+
+@pytest.mark.parametrize(("unit", "number"), [("patient", 2), ("image", 3)])
+def test_those_to_train_on_are_counted_in_the_unit_of_the_site(site_file, unit, number):
+    path = site_file.parent / "manifest.csv"
+    path.write_text(path.read_text().replace(f"{SECRET}-1", f"{SECRET}-0"))
+    entry = {"manifest": "manifest.csv", "unit": unit}
+    settings = SiteConfig.model_validate({"datasets": {"pretraining": entry}})
+    assert check_datasets(site_file, settings).units == {"pretraining": number}
