@@ -99,6 +99,7 @@ def _learning(record: RunRecord) -> Context:
         "swapped": record.started.get("update") == "swap",
         "references": references,
         "accuracy_figure": accuracy_figure(accuracies, references) if _curves(accuracies) else "",
+        "measured_once": sentences.measured_once(split, accuracies),
         "loss_figure": loss_figure(losses) if _curves(losses) else "",
         "site_table": tables.site_table(record, accuracies),
     }

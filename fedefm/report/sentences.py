@@ -14,7 +14,7 @@ from fedefm.report.numbers import (
     percent,
     ranges,
 )
-from fedefm.report.record import Holdings, RunRecord
+from fedefm.report.record import GLOBAL, POOLED, Holdings, RunRecord, Series
 
 ALGORITHMS = {"fedefm": "FedEFM", "gossip": "gossip averaging", "fedavg": "FedAvg"}
 PLACES = {
@@ -84,6 +84,24 @@ def accuracy_meaning(
         text += f" (95\u00a0% interval over patients: {low} to {high})"
     levels = [f"{name} gives {percent(level)}" for name, level in references]
     return f"{text}. For comparison: {listed(levels)}." if levels else f"{text}."
+
+
+def measured_once(split: str, series: Series) -> str:
+    """What was measured where it was in too few rounds to be drawn; empty where it was not."""
+    if not series:
+        return ""
+    name = next((name for name in (POOLED, GLOBAL) if name in series), None)
+    if name is None or (name == GLOBAL and len(series) > 1):
+        return "Accuracy was measured in one round only; the table has it."
+    number, value = series[name][-1]
+    text = f"Accuracy was measured in one round only, round {number}: "
+    if name == GLOBAL:
+        text += f"the shared model put {percent(value)} of the {split} images of all sites"
+        return f"{text} into the right class."
+    return (
+        f"{text}together, the models that the sites hold put {percent(value)} of the sites' own "
+        f"{split} images into the right class. No site's own accuracy is known."
+    )
 
 
 def planned_spend(event: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ def accuracy_series(record: RunRecord) -> tuple[str, Series]:
     """
     events = [event for event in record.of("evaluated") if "model" not in event]
     events += [{**e, "site": POOLED} for e in record.of("metrics") if e["model"] == "own"]
+    events = [event for event in events if known(event.get("accuracy"))]
     rounds: dict[str, set[int]] = {}
     for event in events:
         rounds.setdefault(event["split"], set()).add(event["round"])

@@ -203,6 +203,28 @@ def test_a_run_stopped_before_its_first_round_says_not_measured(
     assert "The accuracy of the shared model was not measured" in page.texts["head"]
 
 
+def test_a_run_of_one_round_says_where_its_accuracies_are(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=1).tell()
+    assert "the table has it" in page_of(run.write(tmp_path / "all")).texts["accuracy"]
+    own = [e for e in run.events if e["event"] == "evaluated" and e["site"] != "global"]
+    run.events = [event for event in run.events if event not in own]
+    page = page_of(run.write(tmp_path / "shared"))
+    assert "round 1: the shared model put" in page.texts["accuracy"]
+
+
+def test_how_to_repeat_a_run_names_its_sites_where_they_are_real(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=2, rounds=1).tell()
+    here = page_of(run.write(tmp_path / "here")).texts["reproduce"]
+    assert "--sites FOLDER_OF_SITES --out NEW_FOLDER --where process" in here
+    run.events = [{**event, "where": "prod"} for event in run.events]
+    there = page_of(run.write(tmp_path / "there")).texts["reproduce"]
+    assert f"--sites {','.join(run.sites)} --out NEW_FOLDER --where prod --kit YOUR_KIT" in there
+
+
 def test_events_alone_are_enough(example_run: Maker, tmp_path: Path) -> None:
     run = example_run(sites=3, rounds=3).tell()
     folder = run.write(tmp_path, result=False)

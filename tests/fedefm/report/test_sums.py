@@ -60,6 +60,24 @@ def test_the_page_draws_the_curves_and_says_whose_they_are(record: RunRecord) ->
     assert "Mean similarity of each pair" not in page
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [(0.42, "one round only, round 3: together"), (None, "Accuracy by round: not told in this")],
+)
+def test_what_was_told_in_one_round_stands_in_words_since_no_table_has_it(
+    run: Any, tmp_path: Path, accuracy: float | None, said: str
+) -> None:
+    sums = [event for event in run.events if event["event"] == "metrics"]
+    run.events = [event for event in run.events if event["event"] != "metrics"]
+    run.events.append({**sums[0], "accuracy": accuracy})
+    page = write_report(run.write(tmp_path / "run", result=False)).read_text(encoding="utf-8")
+    page = page.replace("\u00a0", " ")
+    assert "The accuracy of the shared model was not measured" in page
+    assert said in page
+    assert ("42.0 %" in page) is (accuracy is not None)
+    assert "the table has it" not in page
+
+
 def test_no_time_is_told_for_training_where_no_site_told_it(record: RunRecord) -> None:
     untold = {"seconds": {"total": 60.0, "train": None, "exchange": None}}
     (record.folder / "result.json").write_text(json.dumps({**record.result, **untold}))
