@@ -15,7 +15,7 @@ datasets: {{}}
 #   pretraining:
 #     manifest: /data/angiograms/manifest.csv
 #     unit: patient        # whom differential privacy protects; runs must ask for the same
-#     patients: 1200       # as you publish it, rounded down; without it, they are counted each time
+#     patients: 1200       # leaves in private jobs: as you publish it, rounded up; else counted
 
 # {edit}: the account of all privacy that was ever spent here. On a local disk, with a backup,
 # outside of this kit, in a folder that FLARE's account alone may read.

@@ -11,6 +11,7 @@ from provisioning.names import hospital, site_problems
 from provisioning.project import Project, project
 from provisioning.project_edit import read_project
 from provisioning.project_text import project_text, site_text
+from provisioning.site_text import site_text as kit_site_text
 
 
 def hearts(**changed: object) -> Project:
@@ -160,6 +161,11 @@ def test_names_that_yaml_takes_for_something_else_stay_names(tmp_path: Path):
     for name in ("10", *NO_TEXTS):
         asked = yaml.safe_load((made.folder / "requests" / f"{name}.yml").read_text())
         assert (asked["name"], asked["participants"][0]["name"]) == ("on", name)
+
+
+def test_the_number_of_patients_is_to_be_rounded_up_since_fewer_than_there_are_is_refused():
+    (line,) = [line for line in kit_site_text("hosp-B").splitlines() if "patients: " in line]
+    assert "rounded up" in line
 
 
 @pytest.mark.parametrize("name", NO_TEXTS)
