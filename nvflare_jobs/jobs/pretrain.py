@@ -45,8 +45,15 @@ def export_tracked_job(terms: Terms, folder: Path) -> Path:
 
 
 def _written(recipe: PretrainRecipe, terms: Terms, folder: Path) -> Path:
+    target = folder / terms.run.name
+    for place in (*reversed(folder.parents), folder, target):
+        if place.exists() and not place.is_dir():
+            raise ConfigError(f"{place} is a file, and a job is a folder; name another folder")
     try:
         recipe.export(str(folder))
     except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"the job cannot be written to {folder}: {error}") from None
-    return folder / terms.run.name
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ConfigError(
+            f"the job cannot be written to {target}: {why}; name another folder"
+        ) from None
+    return target

@@ -66,9 +66,9 @@ def test_sites_may_be_named_as_people_write_them(fedefm, run_file, tmp_path) -> 
 
 
 def test_what_can_be_no_site_is_refused_with_a_better_name(fedefm, run_file, tmp_path) -> None:
-    given = (str(run_file), str(tmp_path / "jobs"), "--sites", "hosp.a,hosp-b")
+    given = (str(run_file), str(tmp_path / "jobs"), "--sites", "Clinic=hosp.a,hosp-b")
     code, error = fedefm("job", "export", *given)
-    assert (code, "call it 'hosp-a'" in error) == (2, True)
+    assert (code, "call it 'Clinic=hosp-a'" in error) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,20 @@ def test_what_no_site_could_run_is_refused_before_anything_is_written(
     assert (code, error.count("\n")) == (2, 1)
     assert repr(strange.partition(": ")[2]) in error
     assert not (tmp_path / "jobs").exists()
+
+
+@pytest.mark.parametrize("file", ["jobs", "jobs/tiny"])
+def test_a_file_where_the_job_should_go_is_named_and_stays(
+    fedefm, run_file, tmp_path, file
+) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("mine")
+    given = (str(run_file), str(tmp_path / "jobs"), "--sites", "hosp-a,hosp-b")
+    code, error = fedefm("job", "export", *given)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "is a file, and a job is a folder; name another folder" in error
+    assert "Errno" not in error
+    assert (tmp_path / file).read_text() == "mine"
 
 
 def test_submit_asks_for_a_kit_before_all_else(fedefm, tmp_path, monkeypatch) -> None:
