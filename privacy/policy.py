@@ -5,6 +5,7 @@ possible the site refuses, in sentences for the person who submitted the job. Wh
 to runs without differential privacy stands in ``fedefm.train.assemble.check_promises``.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -117,16 +118,22 @@ def _of_delta(
         so = f"so that a {dp.unit} could be given away whole; set {where}"
         said = f"delta {delta:g} is above one over its"
         yield _Refusal(
-            f"{said} {counted}, {so} to at most {largest:.2g}",
+            f"{said} {counted}, {so} to at most {rounded_down(largest)}",
             "" if is_published else f"{said} {fewer}, {so} smaller",
         )
     elif policy.epsilon_cap is not None and policy.delta > largest:
         said = f"its epsilon cap is counted at delta {policy.delta:g}, above one over its"
         fix = "set policy.delta in the site file"
         yield _Refusal(
-            f"{said} {counted}; {fix} to at most {largest:.2g}",
+            f"{said} {counted}; {fix} to at most {rounded_down(largest)}",
             "" if is_published else f"{said} {fewer}; {fix} smaller",
         )
+
+
+def rounded_down(delta: float) -> str:
+    """With two digits, and never above ``delta``, so that it can be taken as it is told."""
+    unit = 10.0 ** (math.floor(math.log10(delta)) - 1)
+    return f"{math.floor(delta / unit) * unit:.2g}"
 
 
 def _of_epsilon(policy: PolicyConfig, dp: DpConfig) -> Iterator[_Refusal]:

@@ -1,11 +1,11 @@
 """What the site's policy allows, in words, and where it contradicts itself."""
 
-import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from fedefm.config import PolicyConfig, SiteConfig
 from fedefm.words import several
+from privacy.policy import rounded_down
 from provisioning.finding import Finding, ok, problem, warning
 
 NOT_COUNTED: Mapping[str, int] = MappingProxyType({})
@@ -86,14 +86,8 @@ def _large_deltas(settings: SiteConfig, units: Mapping[str, int]) -> Iterator[Fi
             f"delta {policy.delta:g} is above one over the {several(number, entry.unit)} of "
             f"{name!r}, so that"
         )
-        fix = f"set policy.delta to at most {_rounded_down(1 / number)}"
+        fix = f"set policy.delta to at most {rounded_down(1 / number)}"
         if policy.epsilon_cap is None:
             yield warning("policy", f"{said} only private runs with a smaller one may run", fix)
         else:
             yield problem("policy", f"{said} every private run is refused", fix)
-
-
-def _rounded_down(delta: float) -> str:
-    """With two digits, and never above ``delta``."""
-    unit = 10 ** (math.floor(math.log10(delta)) - 1)
-    return f"{math.floor(delta / unit) * unit:.2g}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fedefm.config import RunConfig, SiteConfig
 from fedefm.errors import PolicyRefused
 from privacy.ledger import Budget, Dataset
-from privacy.policy import promise, refusals
+from privacy.policy import promise, refusals, rounded_down
 
 DP = {"epsilon": 3.0, "delta": 1e-4}
 
@@ -129,3 +129,9 @@ def test_who_has_too_few_patients_for_an_equal_step_refuses():
 
 def test_a_run_whose_sites_add_all_their_noise_needs_no_such_word():
     assert refusals(site_of(), run_of(patients_per_step=1000), 100) == []
+
+
+@given(patients=st.integers(min_value=1, max_value=10**7))
+def test_a_delta_is_told_so_that_it_can_be_taken_as_told(patients: int) -> None:
+    told = float(rounded_down(1 / patients))
+    assert 0.85 / patients < told <= 1 / patients
