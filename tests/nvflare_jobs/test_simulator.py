@@ -16,6 +16,7 @@ from fedefm.errors import ConfigError, ProtocolError
 from fedefm.events import EventLog, read_events
 from fedefm.train.run import run_in_process
 from nvflare_jobs.cli import main
+from nvflare_jobs.parties.begun import BEGUN
 from nvflare_jobs.parties.places import STATUS_FILE
 from nvflare_jobs.simulator import _catch_up, run_in_simulator
 from nvflare_jobs.simulator_process import SimulatorProcess
@@ -95,20 +96,30 @@ def training_process(site: str) -> psutil.Process:
     return process
 
 
+def wait_for_the_next_round(out: Path, site: str) -> None:
+    """Until ``site`` notes that it plays one; before that a death costs it none."""
+    (begun,) = out.rglob(f"{site}/**/{BEGUN}")
+    before = json.loads(begun.read_text())["played"]
+    while json.loads(begun.read_text())["played"] == before:
+        time.sleep(0.01)
+
+
 @flare
 def test_a_training_process_that_is_killed_in_a_round_costs_that_round_alone(
     make_run, hospitals, tmp_path
 ) -> None:
-    run = make_run(rounds=6, deadline_s=60, local_steps=20)
+    run, out = make_run(rounds=12, deadline_s=60, local_steps=20), tmp_path / "run"
 
     def kill_one(event: dict) -> None:
         if event["event"] == "round_started" and event["round"] == 2:
-            training_process("hosp-c").kill()
+            process = training_process("hosp-c")
+            wait_for_the_next_round(out, "hosp-c")
+            process.kill()
 
-    out = run_in_simulator(run, hospitals, tmp_path / "run", listeners=(kill_one,))
+    run_in_simulator(run, hospitals, out, listeners=(kill_one,))
     result = json.loads((out / "result.json").read_text())
-    assert all(result["participation"][site] == list(range(6)) for site in ("hosp-a", "hosp-b"))
-    missed = sorted(set(range(6)) - set(result["participation"]["hosp-c"]))
+    assert all(result["participation"][site] == list(range(12)) for site in ("hosp-a", "hosp-b"))
+    missed = sorted(set(range(12)) - set(result["participation"]["hosp-c"]))
     assert len(missed) == 1  # the event travels while rounds go on
     told = events(out, "round_finished")[missed[0]]["missing"]["hosp-c"]
     assert "killed by signal 9 (often: too little memory); it misses this round" in told
