@@ -333,6 +333,9 @@ def _refusal(session: Session, id_: str) -> tuple[str, str]:
         known = session.get_job_meta(id_)
         if known["status"].startswith(("FINISHED", "FAILED", "ABORTED")):
             detail = known.get("job_deploy_detail") or []
+            if known["status"] == "FINISHED:FAILED_TO_RUN" and not detail:
+                time.sleep(0.5)
+                continue  # FLARE writes down why after it has written that
             for line in detail:
                 party, _, said = line.partition(": ")
                 if party in (SERVER, "server", *SITES) and said != "OK":
