@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fedefm.errors import ProvisionError
 from provisioning.certificates import made_on
 from provisioning.made_for import STAMP, stamp
 from provisioning.private_places import FILE, FOLDER
@@ -114,18 +115,34 @@ def harden_server(
 
 
 def refuse_retired(server_kit: Path, retired: Sequence[str]) -> None:
-    """Let a server, once it is started again, refuse these; those it refuses already stay so."""
-    people = {name for name in retired if "@" in name}
-    sites = set(retired) - people
-    rights = server_kit / "local" / "authorization.json"
-    if rights.is_file():
-        people |= refused_people(json.loads(rights.read_text(encoding="utf-8"))["permissions"])
-    _write(rights, authorization(sorted(people)))
-    listed = server_kit / DISABLED_FILE
-    if listed.is_file():
-        sites |= set(json.loads(listed.read_text(encoding="utf-8"))["disabled_clients"])
+    """Let a server, once it is started again, refuse these; those it refuses already stay so.
+
+    Raises as ``refused_at``, before anything is changed.
+    """
+    known = {*retired, *refused_at(server_kit)}
+    people = {name for name in known if "@" in name}
+    sites = known - people
+    _write(server_kit / "local" / "authorization.json", authorization(sorted(people)))
     if sites:
-        _write(listed, {"disabled_clients": sorted(sites)})
+        _write(server_kit / DISABLED_FILE, {"disabled_clients": sorted(sites)})
+
+
+def refused_at(server_kit: Path) -> set[str]:
+    """Whom a server refuses already. Raises ProvisionError, naming the file, where none can tell."""
+    rights, listed = server_kit / "local" / "authorization.json", server_kit / DISABLED_FILE
+    refused: set[str] = set()
+    try:
+        if (path := rights).is_file():
+            told = json.loads(rights.read_text(encoding="utf-8"))
+            refused |= set(refused_people(told["permissions"]))
+        if (path := listed).is_file():
+            refused |= set(json.loads(listed.read_text(encoding="utf-8"))["disabled_clients"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ProvisionError(
+            f"{path} does not tell whom the server refuses ({error!r}); put it back from a backup, "
+            "or from the server's kit as it was made"
+        ) from None
+    return refused
 
 
 def harden_site(kit: Path, name: str) -> None:

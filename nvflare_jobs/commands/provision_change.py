@@ -13,7 +13,7 @@ from provisioning.change import join as take_in
 from provisioning.change import retire as take_out
 from provisioning.change import rotate as renew
 from provisioning.checking.kit import open_kit
-from provisioning.kit_files import refuse_retired
+from provisioning.kit_files import refuse_retired, refused_at
 from provisioning.making import WORKSPACE
 from provisioning.names import hospital
 from provisioning.project import Person
@@ -91,6 +91,8 @@ def retire(
     """
     if server_kit is not None and open_kit(server_kit).role != "server":
         raise ProvisionError(f"--server-kit {server_kit} is no server's kit")
+    if server_kit is not None:
+        refused_at(server_kit)  # what it cannot tell is known before anything changes
     file = read_project(project)
     name = file.called(name)
     changed = take_out(file, _workspace(project, workspace, file.name), name)

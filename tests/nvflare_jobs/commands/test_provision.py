@@ -183,6 +183,19 @@ def test_flare_reads_the_servers_list_as_we_write_it(hub: Path) -> None:
     assert not manager.is_client_disabled("hosp-B")
 
 
+@pytest.mark.parametrize("name", ["disabled_clients.json", "local/authorization.json"])
+@pytest.mark.parametrize("broken", ["", "{", "[]", "{}", '"x"', "null"])
+def test_an_installed_server_that_cannot_tell_whom_it_refuses_changes_nothing(
+    hub: Path, tmp_path: Path, name: str, broken: str
+) -> None:
+    installed = shutil.copytree(kits(hub) / "localhost", tmp_path / "server")
+    (installed / name).write_text(broken)
+    before = (hub / "project.yml").read_text(), state(hub)
+    result = fedefm("retire", str(hub / "project.yml"), "hosp-B", "--server-kit", str(installed))
+    assert f"{installed / name} does not tell whom the server refuses" in str(result.exception)
+    assert ((hub / "project.yml").read_text(), state(hub)) == before
+
+
 def test_an_installed_server_refuses_as_well_and_keeps_what_it_refused(
     hub: Path, tmp_path: Path
 ) -> None:
