@@ -70,7 +70,6 @@ while True:
             told = {"life": life, "kept": kept, "pid": os.getpid()}
             pipe.send("answer", number=task, answer=told)
 """
-NEVER = lambda: False  # noqa: E731
 JOB_S = 30
 
 
@@ -89,7 +88,7 @@ def deliver(receiver: str, data: bytes) -> None:
 
 
 def ask(site: Supervised, task: str, **numbers) -> dict:
-    return site.ask(task, {"round": 0, **numbers}, NEVER)
+    return site.ask(task, {"round": 0, **numbers}, lambda: False)
 
 
 def until(true: Callable[[], bool]) -> None:
