@@ -128,7 +128,7 @@ def refuse_retired(server_kit: Path, retired: Sequence[str]) -> None:
 
 
 def refused_at(server_kit: Path) -> set[str]:
-    """Whom a server refuses already. Raises ProvisionError, naming the file, where none can tell."""
+    """Whom a server refuses already. Raises ProvisionError where a file of its cannot tell."""
     rights, listed = server_kit / "local" / "authorization.json", server_kit / DISABLED_FILE
     refused: set[str] = set()
     try:
