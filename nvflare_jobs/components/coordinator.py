@@ -23,6 +23,7 @@ from nvflare_jobs.components.site_executor import check_sender
 from nvflare_jobs.components.tracking import Tracked
 from nvflare_jobs.parties import messages, places, tasks, terms
 from nvflare_jobs.parties.conductor import SIMULATOR, Conductor
+from nvflare_jobs.parties.garbage import look_past_libraries
 from nvflare_jobs.parties.hiding import hiding
 from nvflare_jobs.parties.identities import credentials_of
 from nvflare_jobs.parties.mailbox import Mailbox
@@ -67,6 +68,7 @@ class Coordinator(Controller):
 
     def control_flow(self, abort_signal: Signal, fl_ctx: FLContext) -> None:
         """The whole job; what became of it stands in ``status.json``, whatever FLARE says."""
+        look_past_libraries()
         workspace, job_id = fl_ctx.get_workspace(), fl_ctx.get_job_id()
         folder = Path(workspace.get_result_root(job_id)) / places.RUN_FOLDER
         folder.parent.mkdir(parents=True, exist_ok=True)

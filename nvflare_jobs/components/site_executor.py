@@ -29,6 +29,7 @@ from nvflare_jobs.components.sealed_task import SealedTask
 from nvflare_jobs.kit.doorkeeper import keep_door_of_job
 from nvflare_jobs.parties import messages, places, terms
 from nvflare_jobs.parties.child import Order
+from nvflare_jobs.parties.garbage import look_past_libraries
 from nvflare_jobs.parties.reasons import tell_reason
 from nvflare_jobs.parties.supervised import Supervised
 from nvflare_jobs.parties.tasks import SHARE
@@ -83,6 +84,7 @@ class SiteExecutor(Executor, TaskController):
 
     def _start(self, fl_ctx: FLContext) -> None:
         """Start the site's own process; it takes messages as soon as it can."""
+        look_past_libraries()
         self._refused = hold_to_pins(fl_ctx)
         if not places.simulated():
             keep_door_of_job(fl_ctx.get_engine().get_cell())
