@@ -5,7 +5,8 @@ administers a kit can change it, and no job can.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,16 @@ def server_settings(
     local: Path, heart_beat_timeout_s: int = HEART_BEAT_S
 ) -> dict[str, dict[str, Any]]:
     """What the files of a server's ``local`` say beside FLARE's defaults there, by name."""
-    resources = _hardened(local, SERVER_CLASSES)
-    for each in resources["servers"]:
-        each["heart_beat_timeout"] = heart_beat_timeout_s
-        each["admin_timeout"] = ADMIN_TIMEOUT_S
     folder = f"{{${KIT_VARIABLE}}}"
-    resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = f"{folder}/snapshots"
-    (jobs,) = [each for each in resources["components"] if each["id"] == "job_manager"]
-    jobs["args"]["uri_root"] = f"{folder}/jobs"
+    with _flares_defaults(local) as resources:
+        _harden(resources, SERVER_CLASSES)
+        for each in resources["servers"]:
+            each["heart_beat_timeout"] = heart_beat_timeout_s
+            each["admin_timeout"] = ADMIN_TIMEOUT_S
+        storage = resources["snapshot_persistor"]["args"]["storage"]
+        storage["args"]["root_dir"] = f"{folder}/snapshots"
+        (jobs,) = [each for each in resources["components"] if each["id"] == "job_manager"]
+        jobs["args"]["uri_root"] = f"{folder}/jobs"
     parent = {
         "format_version": 2,
         "app_validator": SERVER_GUARD,
@@ -92,9 +95,10 @@ def server_settings(
 
 def site_settings(local: Path) -> dict[str, dict[str, Any]]:
     """What the files of a hospital's ``local`` say beside FLARE's defaults there, by name."""
-    resources = _hardened(local, ALLOWED_CLASSES)
-    (launcher,) = [each for each in resources["components"] if each["id"] == "process_launcher"]
-    launcher["path"] = LAUNCHER
+    with _flares_defaults(local) as resources:
+        _harden(resources, ALLOWED_CLASSES)
+        (launcher,) = [each for each in resources["components"] if each["id"] == "process_launcher"]
+        launcher["path"] = LAUNCHER
     return {
         "resources.json": resources,
         "authorization.json": authorization(),
@@ -106,10 +110,14 @@ def site_settings(local: Path) -> dict[str, dict[str, Any]]:
 def harden_server(
     kit: Path, heart_beat_timeout_s: int = HEART_BEAT_S, retired: Sequence[str] = ()
 ) -> None:
-    """Complete the server's kit. ``retired`` sites and people are refused, for ever."""
-    for name, data in server_settings(kit / "local", heart_beat_timeout_s).items():
-        _write(kit / "local" / name, data)
+    """Complete the server's kit. ``retired`` sites and people are refused, for ever.
+
+    Raises ProvisionError where FLARE's files in it cannot be read, before anything is changed.
+    """
+    settings = server_settings(kit / "local", heart_beat_timeout_s)
     refuse_retired(kit, retired)
+    for name, data in settings.items():
+        _write(kit / "local" / name, data)
     _tell_folder(kit / "startup" / "sub_start.sh")
     _finish(kit, "server")
 
@@ -146,7 +154,10 @@ def refused_at(server_kit: Path) -> set[str]:
 
 
 def harden_site(kit: Path, name: str) -> None:
-    """Complete a hospital's kit. A site file that is there already stays as it is."""
+    """Complete a hospital's kit. A site file that is there already stays as it is.
+
+    Raises ProvisionError where FLARE's files in it cannot be read, before anything is changed.
+    """
     local = kit / "local"
     for file, data in site_settings(local).items():
         _write(local / file, data)
@@ -174,15 +185,26 @@ def _finish(kit: Path, role: str) -> None:
         key.chmod(FILE)
 
 
-def _hardened(local: Path, classes: Sequence[str]) -> dict[str, Any]:
-    """FLARE's own resources with these classes only, and without what streams logs."""
-    resources: dict[str, Any] = json.loads((local / "resources.json.default").read_text("utf-8"))
+@contextmanager
+def _flares_defaults(local: Path) -> Iterator[dict[str, Any]]:
+    """FLARE's own settings in ``local``, to be changed. Raises ProvisionError for others."""
+    path = local / "resources.json.default"
+    try:
+        yield json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ProvisionError(
+            f"{path} is not as FLARE writes it ({error!r}), so that nothing can be compared with "
+            "it or made of it; install the kit again, as it was handed over"
+        ) from None
+
+
+def _harden(resources: dict[str, Any], classes: Sequence[str]) -> None:
+    """Let there be these classes only, and nothing that streams logs."""
     resources["class_list_enforcement_mode"] = "enforce"
     resources["class_allow_list"] = list(classes)
     resources["allow_log_streaming"] = False
     components = resources["components"]
     resources["components"] = [each for each in components if each["id"] not in LOG_STREAMERS]
-    return resources
 
 
 def privacy_settings() -> dict[str, Any]:

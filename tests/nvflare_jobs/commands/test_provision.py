@@ -46,6 +46,10 @@ def facts(*args: str) -> dict[str, Any]:
     return found
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project's folder with its first kits; nobody may change it."""
@@ -306,6 +310,21 @@ def test_a_kit_that_flare_made_alone_can_be_hardened(hub: Path) -> None:
         assert fedefm("check", str(plain)).exit_code == 1
         assert fedefm("harden", str(plain)).exit_code == 0
         assert differing(ours, plain) == []
+
+
+@pytest.mark.parametrize("name", ["localhost", "St-Marys"])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"components": [1]}', None])
+def test_a_kit_without_what_flare_wrote_is_not_hardened_by_halves(
+    hub: Path, name: str, text: str | None
+) -> None:
+    kit = kits(hub) / name
+    flares = kit / "local" / "resources.json.default"
+    flares.unlink() if text is None else flares.write_text(text)
+    before = contents(kit)
+    result = fedefm("harden", str(kit))
+    assert isinstance(result.exception, ProvisionError)
+    assert f"{flares} is not as FLARE writes it" in str(result.exception)
+    assert contents(kit) == before
 
 
 @pytest.mark.parametrize(
