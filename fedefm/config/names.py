@@ -1,6 +1,6 @@
 """What a run file may name: backbones that are built here, and datasets as sites call them.
 
-The names of backbones stand apart from the networks behind them, which load slowly: a run file is
+What is known of backbones here stands apart from the networks, which load slowly: a run file is
 refused before anything else is loaded.
 """
 
@@ -17,6 +17,7 @@ BACKBONE_NAMES = (  # of ``fedefm.model.foundation``, in its order
     "resnet34",
     "resnet50",
 )
+PATCHES = {"vit_micro": 8, "vit_tiny": 16, "vit_small": 16, "vit_base": 16}  # sides in pixels
 _DATASET = re.compile(r"\w[\w.-]*")
 
 
@@ -25,6 +26,16 @@ def known_backbone(name: str) -> str:
     if name not in BACKBONE_NAMES:
         raise ValueError(f"{name!r} is unknown; choose one of {', '.join(BACKBONE_NAMES)}")
     return name
+
+
+def check_image_size(backbone: str, pixels: int) -> None:
+    """Raises ValueError where images of this side cannot be cut into the backbone's patches."""
+    patch = PATCHES.get(backbone, 1)
+    if pixels % patch:
+        raise ValueError(
+            f"image_size {pixels} is not a multiple of the patch of {backbone}, {patch} pixels; "
+            f"use {max(1, round(pixels / patch)) * patch}, for example"
+        )
 
 
 def dataset_name(name: str) -> str:

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from fedefm.config.names import known_backbone
+from fedefm.config.names import check_image_size, known_backbone
 from fedefm.config.section import Name, Section
 
 
@@ -22,6 +22,11 @@ class ModelConfig(Section):
     @classmethod
     def _the_backbone_is_known(cls, name: str) -> str:
         return known_backbone(name)
+
+    @model_validator(mode="after")
+    def _images_fit_the_backbone(self) -> "ModelConfig":
+        check_image_size(self.backbone, self.image_size)
+        return self
 
 
 class TrainingConfig(Section):

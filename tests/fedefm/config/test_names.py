@@ -6,9 +6,10 @@ import sys
 import pytest
 
 from fedefm.config import RunConfig, SiteConfig, parse
-from fedefm.config.names import BACKBONE_NAMES
+from fedefm.config.names import BACKBONE_NAMES, PATCHES
 from fedefm.errors import ConfigError
 from fedefm.model.foundation import BACKBONES
+from fedefm.model.vit import VIT_SIZES
 
 PATHS = ("/etc/passwd", "../../images", "..", ".hidden", "C:\\images", "a/b", "~", "", "a b", "a\n")
 
@@ -22,6 +23,26 @@ def test_an_unknown_backbone_is_refused_with_those_that_there_are(name: str) -> 
     with pytest.raises(ConfigError) as refused:
         parse({"model": {"backbone": name}}, RunConfig, "run file")
     assert f"model.backbone: {name!r} is unknown; choose one of vit_micro" in str(refused.value)
+
+
+def test_the_patches_are_those_of_the_networks() -> None:
+    assert {name: size.patch for name, size in VIT_SIZES.items()} == PATCHES
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pixels", "words"),
+    [
+        ("vit_micro", 20, "image_size 20 is not a multiple of the patch of vit_micro, 8 pixels"),
+        ("vit_base", 17, "use 16, for example"),
+    ],
+)
+def test_images_that_a_backbone_cannot_take_are_refused(
+    backbone: str, pixels: int, words: str
+) -> None:
+    model = {"backbone": backbone, "image_size": pixels}
+    with pytest.raises(ConfigError, match=words):
+        parse({"model": model}, RunConfig, "run file")
+    assert parse({"model": {**model, "backbone": "resnet10"}}, RunConfig, "run file").model
 
 
 @pytest.mark.parametrize("name", PATHS)

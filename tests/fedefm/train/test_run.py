@@ -220,7 +220,7 @@ def test_labels_are_collected_where_the_run_file_names_none(world, folder, tmp_p
 
 REFUSED = {
     "unknown backbone": ({"model": {"backbone": "resnet_nano"}}, ConfigError, "'resnet_nano'"),
-    "size": ({"model": {"backbone": "vit_micro", "image_size": 17}}, ModelError, "17"),
+    "size": ({"model": {"backbone": "vit_micro", "image_size": 17}}, ConfigError, "17"),
     "classes twice": ({"model": {"classes": ["fine", "fine"]}}, ModelError, "named twice: fine"),
     "label": ({"model": {"classes": ["fine", "rows"]}}, DataError, "unknown label 'columns'"),
     "pool": ({"distill": {"pool": 9}}, ModelError, "distill.pool"),
