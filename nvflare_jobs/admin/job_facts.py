@@ -16,6 +16,7 @@ _STAGES = {
     "RUNNING": RUNNING,
 }
 AGAIN = "To go on after its last full round: fedefm job submit RUN.yaml --resume"
+ANEW = "It has played no round; submit it in the same way when enough sites can take part"
 _MEANINGS = {
     "SUBMITTED": "waits to be scheduled",
     "APPROVED": "waits to be scheduled",

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedefm.errors import ProtocolError
-from nvflare_jobs.admin.job_facts import AGAIN, JobFacts
+from fedefm.errors import ProtocolError, QuorumLost
+from nvflare_jobs.admin.job_facts import AGAIN, ANEW, JobFacts
 
 _NOT_ALLOWED = re.compile(r"ComponentNotAuthorized: [^\n]*|[^\n]*not in allow_list[^\n]*")
 _CLASS = re.compile(r"(?:\w+\.){2,}[A-Z]\w+")
@@ -51,6 +51,8 @@ def outcome_of(
     can_go_on = facts.status not in NEVER_BEGAN and rounds != 0 and error not in _SETTINGS
     if can_go_on and not found:
         parts.append(AGAIN)
+    elif rounds == 0 and error == QuorumLost.__name__:
+        parts.append(ANEW)
     return Outcome(False, ". ".join(parts), error)
 
 

@@ -64,6 +64,14 @@ def test_how_to_go_on_is_said_only_where_there_is_something_to_go_on_with(
     assert ("--resume" in explained(server, FAILED).sentence) is can_go_on
 
 
+def test_a_job_for_which_too_few_came_is_to_be_submitted_again() -> None:
+    told = {"status": "failed", "error": "QuorumLost", "sentence": "start: too few"}
+    assert "submit it in the same way" in explained(leaving(told, []), FAILED).sentence
+    assert (
+        "submit it" not in explained(leaving(told | {"error": "ModelError"}, []), FAILED).sentence
+    )
+
+
 def test_a_job_that_was_aborted_before_it_began_is_not_gone_on_with() -> None:
     aborted = facts_of(meta("FINISHED:ABORTED"))
     assert "--resume" not in explained(ScriptedServer([]), aborted).sentence
