@@ -1,4 +1,4 @@
-"""Who comes, who goes, and who gets a new key: changes of a project that leave the others alone."""
+"""Who comes, and who gets a new key: changes of a project that leave the others alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from fedefm.errors import ProvisionError, all_problems
 from provisioning.certificates import Certificate, read_certificate
 from provisioning.names import Hospital, free_name, person_problems, site_problems
-from provisioning.private_places import write_private
+from provisioning.private_places import require_replaceable, write_private
 from provisioning.project import Person
 from provisioning.project_edit import ProjectFile
 from provisioning.project_text import person_text, site_text
@@ -32,46 +32,36 @@ def join(
 ) -> Changed:
     """Take sites and people in. Raises ProvisionError with every mistake, and changes nothing."""
     _refuse_wrong_names(file, sites, people)
-    workspace.state()
+    require_changeable(file, workspace)
     larger = file
     for site in sites:
         larger = larger.with_block(site_text(site), "client")
     for person in people:
         larger = larger.with_block(person_text(person), "admin")
     names = [site.name for site in sites] + [person.name for person in people]
-    return _make(file, larger, workspace, names)
-
-
-def retire(file: ProjectFile, workspace: Workspace, name: str) -> Changed:
-    """Take a site or person out, and let the server's next kit refuse them.
-
-    Their certificate stays valid until it ends: only the server's list keeps them out.
-    """
-    name = file.called(name)
-    if file.types[name] == "server":
-        raise ProvisionError(f"{name!r} is the server, without which there is no project")
-    workspace.state()
-    smaller = file.without(name).retiring(name)
-    server = next(one for one, kind in file.types.items() if kind == "server")
-    changed = _make(file, smaller, workspace, [server])
-    workspace.forget(name)
-    workspace.drop_kits(name)
-    return changed
+    return make_changed(file, larger, workspace, names)
 
 
 def rotate(file: ProjectFile, workspace: Workspace, name: str) -> tuple[Changed, Certificate]:
     """A new key and certificate for one, from the same root; with the new certificate."""
     name = file.called(name)
-    workspace.state()
+    require_changeable(file, workspace)
     with workspace.unchanged_on_failure():
         workspace.forget(name)
-        changed = _make(file, file, workspace, [name])
+        changed = make_changed(file, file, workspace, [name])
     workspace.drop_kits(name, keep=changed.kits)
     certificate = changed.kits / name / "startup" / CERTIFICATES[file.types[name]]
     return changed, read_certificate(certificate)
 
 
-def _make(
+def require_changeable(file: ProjectFile, workspace: Workspace) -> None:
+    """Raises ProvisionError where new kits could not be made and remembered, changing nothing."""
+    workspace.state()
+    require_replaceable(file.path)
+    workspace.require_writable()
+
+
+def make_changed(
     before: ProjectFile, after: ProjectFile, workspace: Workspace, names: list[str]
 ) -> Changed:
     """New kits of ``after``; the project file is as it was if none come of it."""

@@ -53,9 +53,50 @@ def require_private(path: Path) -> None:
         )
 
 
+def require_place(folder: Path) -> None:
+    """Raises ProvisionError where no file can be made in ``folder``: makes one and removes it."""
+    _try_to_make(folder / ".fedefm_probe")
+
+
+def require_replaceable(path: Path) -> None:
+    """Raises ProvisionError where ``write_private`` could not write ``path``."""
+    if path.is_dir():
+        raise _unwritable(path, "it is a folder")
+    _try_to_make(_beside(path))
+
+
+def require_writable(path: Path) -> None:
+    """Raises ProvisionError where ``path`` cannot be written in its place, or made there."""
+    if not path.exists():
+        return _try_to_make(path)
+    try:
+        path.open("r+b").close()
+    except OSError as error:
+        raise _unwritable(path, error.strerror) from None
+
+
+def _try_to_make(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, FILE))
+        path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error.strerror) from None
+
+
+def _unwritable(path: Path, why: str | None) -> ProvisionError:
+    return ProvisionError(
+        f"{path} cannot be written ({why}), and nothing was changed; run this as the owner of "
+        f"{path.parent}, on a disk that can be written and has room"
+    )
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
 def write_private(path: Path, text: str) -> None:
     """Whole or not at all, and at no time readable by others."""
-    beside = path.with_name(f".{path.name}.new")
+    beside = _beside(path)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)

@@ -30,6 +30,11 @@ class ProjectFile:
         return {str(one["name"]): str(one["type"]) for one in self.data["participants"]}
 
     @property
+    def server(self) -> str:
+        """The one participant that is the server."""
+        return next(name for name, kind in self.types.items() if kind == "server")
+
+    @property
     def roles(self) -> dict[str, str]:
         """Every person with their role."""
         people = [one for one in self.data["participants"] if one["type"] == "admin"]
@@ -55,6 +60,13 @@ class ProjectFile:
         known = ", ".join(self.types)
         hint = do_you_mean(said, self.types)
         raise ProvisionError(f"{said!r} is not in {self.path}, which has {known}{hint}")
+
+    def ever_called(self, said: str) -> str:
+        """As ``called``, of those who are retired as well."""
+        for name in (said, hospital(said).name):
+            if name in self.retired and name not in self.types:
+                return name
+        return self.called(said)
 
     def _written(self) -> dict[str, str]:
         """Names by how people write them, which stands in a comment beside each."""
@@ -92,7 +104,9 @@ class ProjectFile:
             )
         line = lines[found[0]]
         indent = line[: len(line) - len(line.lstrip())]
-        lines[found[0]] = retired_line(indent, [*self.retired, name])
+        lines[found[0]] = retired_line(
+            indent, [*(one for one in self.retired if one != name), name]
+        )
         return self._reread("\n".join(lines) + "\n")
 
     def _reread(self, text: str) -> "ProjectFile":

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fedefm.errors import ProvisionError
 from provisioning.certificates import parse_certificate
 from provisioning.making import ROOT_KEY
-from provisioning.private_places import require_private, write_private
+from provisioning.private_places import (
+    require_place,
+    require_private,
+    require_replaceable,
+    require_writable,
+    write_private,
+)
 from provisioning.project_edit import ProjectFile
 
 PATIENCE_S = 600.0
@@ -72,9 +79,19 @@ class Workspace:
 
     def drop_kits(self, name: str, keep: Path | None = None) -> None:
         """Remove all kits of ``name``, whose private keys are of no more use, but one."""
-        for kit in self.root.glob(f"prod_*/{name}"):
+        for kit in self.kits_of(name):
             if kit.parent != keep:
                 shutil.rmtree(kit)
+
+    def kits_of(self, name: str) -> list[Path]:
+        """All kits of ``name`` that were ever made and are still there, the first ones first."""
+        return sorted(self.root.glob(f"prod_*/{escape(name)}"), key=lambda kit: _number(kit.parent))
+
+    def require_writable(self) -> None:
+        """Raises ProvisionError where no kits could be made, or what FLARE remembers not be kept."""
+        require_place(self.root)
+        require_writable(self.state_file)
+        require_replaceable(self.state_file)
 
     @contextmanager
     def unchanged_on_failure(self) -> Iterator[None]:

@@ -10,14 +10,14 @@ from fedefm.errors import ProvisionError
 from fedefm.train.header import SERVER
 from provisioning.change import Changed
 from provisioning.change import join as take_in
-from provisioning.change import retire as take_out
 from provisioning.change import rotate as renew
 from provisioning.checking.kit import open_kit
-from provisioning.kit_files import refuse_retired, refused_at
 from provisioning.making import WORKSPACE
 from provisioning.names import hospital
 from provisioning.project import Person
 from provisioning.project_edit import read_project
+from provisioning.retiring import Retired, require_refusable
+from provisioning.retiring import retire as take_out
 from provisioning.rights import ADMIN, LEAD, OFFICER
 from provisioning.workspace import Workspace
 
@@ -85,23 +85,22 @@ def retire(
 ) -> None:
     """Take a hospital or person out, and let the server refuse them from now on.
 
-    Their certificate stays valid until it ends; the server's list is what keeps them out.
+    Their certificate stays valid until it ends; the server's list is what keeps them out. Given
+    again, it finishes what was left half done.
 
     Example: fedefm provision retire hearts/project.yml St-Marys-Hospital
     """
-    if server_kit is not None and open_kit(server_kit).role != "server":
-        raise ProvisionError(f"--server-kit {server_kit} is no server's kit")
     if server_kit is not None:
-        refused_at(server_kit)  # what it cannot tell is known before anything changes
+        if open_kit(server_kit).role != "server":
+            raise ProvisionError(f"--server-kit {server_kit} is no server's kit")
+        require_refusable(server_kit)
     file = read_project(project)
-    name = file.called(name)
-    changed = take_out(file, _workspace(project, workspace, file.name), name)
-    if server_kit is not None:
-        refuse_retired(server_kit, [*file.retired, name])
+    gone = take_out(file, _workspace(project, workspace, file.name), name, server_kit)
+    name, changed = gone.name, gone.changed
     if as_json:
-        print(json.dumps(_facts(changed)))
+        print(json.dumps({**_facts(changed), "finished": list(gone.finished)}))
         return
-    print(f"{name} is out of {project}, their keys and kits out of the workspace.")
+    _tell_gone(project, gone)
     role = file.roles.get(name, "")
     if role in MISSED and role not in read_project(project).roles.values():
         print(f"warning: {name} was the only one, so that {MISSED[role]}.")
@@ -123,6 +122,17 @@ def retire(
         f"The certificate of {name} is still signed by the root, so that {name} can open a "
         "connection until it ends; the server answers nothing but a refusal."
     )
+
+
+def _tell_gone(project: Path, gone: Retired) -> None:
+    if gone.finished:
+        print(f"{gone.name} was retired before, which was not finished. It is now; done was:")
+        for left in gone.finished:
+            print(f"  {left}")
+    elif gone.again:
+        print(f"{gone.name} was retired before; nothing was left to do in the workspace.")
+    else:
+        print(f"{gone.name} is out of {project}, their keys and kits out of the workspace.")
 
 
 def rotate(

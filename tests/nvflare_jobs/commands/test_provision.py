@@ -392,3 +392,67 @@ def test_a_root_that_is_none_is_told_before_anything_is_written(hub: Path, text:
         assert ((hub / "project.yml").read_text(), kept.read_text()) == (before, text)
         assert kits(hub).name == "prod_00"
         assert (kits(hub) / "hosp-B").is_dir()
+
+
+@pytest.mark.parametrize("taken", ["disabled_clients.json", "local/authorization.json"])
+def test_who_cannot_be_put_on_the_installed_servers_list_is_not_retired_by_halves(
+    hub: Path, tmp_path: Path, taken: str
+) -> None:
+    installed = shutil.copytree(kits(hub) / "localhost", tmp_path / "server")
+    (installed / taken).unlink(missing_ok=True)
+    (installed / taken).mkdir()  # nothing can be written there, not even by root
+    before = contents(hub)
+    result = fedefm("retire", str(hub / "project.yml"), "hosp-B", "--server-kit", str(installed))
+    assert isinstance(result.exception, ProvisionError)
+    assert f"{installed / taken} cannot be written" in str(result.exception)
+    assert contents(hub) == before
+
+
+@pytest.mark.parametrize("place", ["", "workspace/hearts/state"])
+@pytest.mark.parametrize("args", [["retire", "hosp-B"], ["rotate", "hosp-B"], ["join", "--site=N"]])
+def test_what_could_not_be_written_down_is_told_before_anything_changes(
+    hub: Path, place: str, args: list[str]
+) -> None:
+    (hub / place / (".cert.json.new" if place else ".project.yml.new")).mkdir()
+    before = contents(hub)
+    result = fedefm(args[0], str(hub / "project.yml"), *args[1:])
+    assert isinstance(result.exception, ProvisionError)
+    assert "cannot be written" in str(result.exception)
+    assert contents(hub) == before
+
+
+@pytest.mark.parametrize("lost", ["forget", "drop_kits"])
+def test_a_retirement_that_broke_off_is_finished_by_the_same_command(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    installed = shutil.copytree(kits(hub) / "localhost", tmp_path / "server")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Workspace, lost, full)
+        broken = fedefm("retire", str(hub / "project.yml"), "hosp-B")
+    assert "No space left on device" in str(broken.exception)
+    assert "give the same command again" in str(broken.exception)
+    assert (hub / "workspace/hearts/prod_00/hosp-B").is_dir()
+    again = fedefm("retire", str(hub / "project.yml"), "hosp-B", "--server-kit", str(installed))
+    assert again.exit_code == 0, again.output
+    assert "was retired before, which was not finished" in again.output
+    assert str(hub / "workspace/hearts/prod_00/hosp-B") in again.output
+    assert f"the list of whom the server in {installed} refuses" in again.output
+    assert "hosp-B" not in state(hub)
+    assert not list((hub / "workspace").glob("hearts/prod_*/hosp-B"))
+    assert "hosp-B" in (installed / "disabled_clients.json").read_text()
+    assert kits(hub).name == "prod_01"  # they refuse hosp-B already
+    once_more = fedefm("retire", str(hub / "project.yml"), "hosp-B")
+    assert "nothing was left to do" in once_more.output
+
+
+def test_who_was_written_down_as_retired_and_no_more_gets_kits_that_refuse_them(hub: Path) -> None:
+    path = hub / "project.yml"
+    path.write_text(read_project(path).without("hosp-B").retiring("hosp-B").text)
+    done = facts("retire", str(path), "hosp-B")
+    assert "the server's new kit, which refuses them" in done["finished"]
+    assert "hosp-B" in (kits(hub) / "localhost" / "disabled_clients.json").read_text()
+    assert not (kits(hub) / "hosp-B").exists()
