@@ -15,6 +15,10 @@ class ConfigError(FedEFMError):
     """A run file or site file that cannot be used."""
 
 
+class SiteFileError(ConfigError):
+    """A site's own file that cannot be used. It quotes the file, so it is for the site alone."""
+
+
 class DataError(FedEFMError):
     """Images, masks or a manifest that cannot be used."""
 

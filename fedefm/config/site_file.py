@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from fedefm.config.names import dataset_name
 from fedefm.config.privacy import Adjacency
 from fedefm.config.section import Name, Section, read
+from fedefm.errors import ConfigError, SiteFileError
 
 FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")  # of a certificate
 SERVER_PEER = "server"  # what a job calls the server, whatever its host
@@ -84,8 +85,11 @@ class SiteConfig(Section):
 
 
 def read_site(path: Path) -> SiteConfig:
-    """The site file at ``path``. Raises ConfigError with every mistake of the file."""
-    return read(path, SiteConfig, "site file")
+    """The site file at ``path``. Raises SiteFileError with every mistake of the file."""
+    try:
+        return read(path, SiteConfig, "site file")
+    except ConfigError as error:
+        raise SiteFileError(str(error)) from None
 
 
 def _fingerprint(text: str) -> str:

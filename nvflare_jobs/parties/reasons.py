@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedefm.config import read_site
-from fedefm.errors import BudgetExhausted, DataError, FedEFMError, PrivacyError
+from fedefm.errors import BudgetExhausted, DataError, FedEFMError, PrivacyError, SiteFileError
 
 LONGEST = 4000  # characters of a sentence; a list of findings is some hundred
 A_PLACE = re.compile(  # on a disk: from its root, from home, or from another folder on
@@ -15,6 +15,10 @@ A_PLACE = re.compile(  # on a disk: from its root, from home, or from another fo
 DATA = (
     "the site cannot use its images or manifest as they are; its owner sees why in the site's own "
     "log, or with `fedefm provision preflight` in the site's kit"
+)
+SITE_FILE = (
+    "the site's own file, fedefm_site.yaml, cannot be used as it is; its owner sees why in the "
+    "site's own log, or with `fedefm provision preflight` in the site's kit"
 )
 PLACE = "the reason names a place on the site's disk, so it stays in the site's own log"
 logger = logging.getLogger(__name__)
@@ -69,6 +73,8 @@ def tell_reason(error: Exception, discretion: Discretion = LEAST) -> str:
 def _for_others(error: FedEFMError, discretion: Discretion) -> str:
     if isinstance(error, DataError):  # of rows and images, also where it names no file
         return DATA
+    if isinstance(error, SiteFileError):  # it quotes the cap, and how many patients there are
+        return SITE_FILE
     if isinstance(error, BudgetExhausted) and discretion.budget:
         return without_places(str(error), discretion)
     told = error.for_others if isinstance(error, PrivacyError) else str(error)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedefm import errors
-from fedefm.config import RunConfig, SiteConfig
+from fedefm.config import RunConfig, SiteConfig, read_site
 from fedefm.train.assemble import check_promises
 from nvflare_jobs.parties.reasons import (
     ALL,
@@ -126,6 +126,31 @@ def test_a_policy_s_refusal_tells_no_count_that_is_not_published_and_no_cap(
     assert not figures & kept
     if cap is not None and not budget:
         assert not figures & ({f"{cap:g}"} - public)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "policy:\n  epsilon_cap: 3.7\n  epsilon_cap: 3.7\n",  # twice
+        "policy: {epsilon_cap: '3,7'}\n",
+        "datasets: {pretraining: {manifest: m.csv, patients: 1234.5}}\n",
+        "policy: {epsilon_cap: 3.7\n",  # never closed
+        "policy: {epsilon_cup: 3.7}\n",
+    ],
+)
+@pytest.mark.parametrize("budget", [True, False])
+def test_a_slip_in_the_site_file_shows_nobody_what_is_in_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, budget: bool
+) -> None:
+    path = tmp_path / "fedefm_site.yaml"
+    path.write_text(text)
+    with pytest.raises(errors.SiteFileError) as failed:
+        read_site(path)
+    told = tell_reason(failed.value, Discretion(budget=budget, files=(path,)))
+    assert "its owner sees why" in told
+    assert not re.search(r"\d", told)
+    assert str(failed.value) in caplog.text  # for the owner
+    assert str(failed.value) in tell_reason(failed.value, ALL)
 
 
 @given(st.floats(0.111, 99.9), st.booleans())
