@@ -98,6 +98,7 @@ class SgdTrainer:
             optimizer.step()
             total += losses.detach().mean().cpu()
             finite &= norm.isfinite().cpu()
+        optimizer.zero_grad(set_to_none=True)  # as large as the model, for nothing
         self._remember(model, optimizer)
         loss = float(total) / steps
         if not (torch.isfinite(total) and finite):

@@ -71,6 +71,7 @@ class SiteRounds:
             self.site.finish_round()
         else:
             self.site.load_state(before)
+        del before  # three times the model; what is saved now takes as much
         self._course.played(round_index, self.site.state())
         if (round_index + 1) % self._run.federation.evaluate_every == 0:
             held_out = {"validation": self._data.validation}
