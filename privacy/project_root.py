@@ -150,5 +150,6 @@ def _require_valid(name: str, what: str, certificate: x509.Certificate, now: dat
         )
     if now > end:
         raise rejected(
-            name, f"the {what} expired on {end:%Y-%m-%d %H:%M} UTC; provision the site again"
+            name,
+            f"the {what} expired on {end:%Y-%m-%d %H:%M} UTC; let the hub renew it with `rotate`",
         )

@@ -161,7 +161,7 @@ def harden_site(kit: Path, name: str) -> None:
     local = kit / "local"
     for file, data in site_settings(local).items():
         _write(local / file, data)
-    if not (local / SITE_FILE).exists():
+    if not (local / SITE_FILE).exists() or (local / SITE_FILE).stat().st_size == 0:
         (local / SITE_FILE).write_text(site_text(name), encoding="utf-8")
         (local / SITE_FILE).chmod(FILE)
     _finish(kit, "site")

@@ -14,7 +14,7 @@ from fedefm.data.manifest import Manifest, parse_manifest
 from fedefm.data.readers import read_image
 from fedefm.errors import DataError
 from fedefm.words import several
-from provisioning.finding import Finding, ok, problem, warning
+from provisioning.finding import Finding, ok, problem
 
 SHOWN = 3  # problems of a manifest; `fedefm data check` tells them all
 
@@ -32,8 +32,10 @@ class Datasets:
 def check_datasets(site_file: Path, settings: SiteConfig) -> Datasets:
     """All of a site file's; nothing of them is changed."""
     if not settings.datasets:
-        none = warning(
-            "datasets", "the site file names none", "add the site's manifests under `datasets`"
+        none = problem(
+            "datasets",
+            "the site file names none, so every job is refused",
+            "add the site's manifests under `datasets`",
         )
         return Datasets([none], 0, {})
     looked = {

@@ -52,6 +52,13 @@ def _contradictions(settings: SiteConfig) -> Iterator[Finding]:
             "is ever too much",
             "set policy.epsilon_cap",
         )
+    if not policy.require_dp and policy.epsilon_cap is None:
+        yield warning(
+            "policy",
+            "runs without differential privacy are allowed, which may tell of single patients and "
+            "are counted nowhere; a new kit allows none",
+            "set policy.require_dp and policy.epsilon_cap, and a `ledger`",
+        )
     if policy.colluders >= policy.min_cohort:
         yield warning(
             "policy",

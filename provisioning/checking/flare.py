@@ -6,7 +6,7 @@ from typing import Any
 
 from fedefm.errors import ProvisionError
 from provisioning.checking.as_made import check_as_made
-from provisioning.checking.kit import HARDEN, Kit
+from provisioning.checking.kit import DEFAULT_AS_HANDED_OUT, HARDEN, Kit
 from provisioning.checking.log_code import check_log_code
 from provisioning.checking.permitted import check_permitted
 from provisioning.finding import Finding, ok, problem, warning
@@ -34,7 +34,8 @@ def check_settings(kit: Kit) -> Iterator[Finding]:
         try:
             yield from check(kit)
         except ProvisionError as error:
-            yield problem("settings", str(error), HARDEN)
+            fix = DEFAULT_AS_HANDED_OUT if ".default" in str(error) else HARDEN
+            yield problem("settings", str(error), fix)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             fix = f"compare it with a new kit; {HARDEN}"
             yield problem("settings", f"a file of local/ is not as FLARE knows it ({error!r})", fix)

@@ -39,6 +39,10 @@ AS_HANDED_OUT = (  # harden writes no key, certificate or script
     "take startup/ from the kit as it was handed out, or have the hub make a new one "
     "(`fedefm provision rotate`)"
 )
+DEFAULT_AS_HANDED_OUT = (  # nor FLARE's defaults, from which it writes the rest
+    "take the file from the kit as it was handed out, or have the hub make a new one "
+    "(`fedefm provision rotate`)"
+)
 HARDEN = "run `fedefm provision harden KIT`, which writes it, or have the kit made again"
 
 
@@ -140,10 +144,11 @@ def _of_permissions(kit: Kit) -> Iterator[Finding]:
     open_to_write = [path for path in _all(kit) if mode(path) & 0o022]
     if open_to_write:
         told = ", ".join(str(path.relative_to(kit.folder)) or "." for path in open_to_write[:5])
-        fix = f"chmod -R go-w {kit.folder}"
+        fix = f"chmod -R go-rwx {kit.folder}"
         yield problem("permissions", f"others may change {told}", fix)
     private = (kit.folder, kit.startup, kit.local, kit.folder / "transfer")
-    seen = [folder for folder in private if folder.is_dir() and shared(folder)]
+    closed = [folder for folder in private if folder.is_dir() and folder not in open_to_write]
+    seen = [folder for folder in closed if shared(folder)]
     for folder in seen:
         fix = f"chmod 700 {folder}"
         yield warning("permissions", f"others may look into {folder.name} ({mode(folder):o})", fix)
@@ -154,4 +159,5 @@ def _of_permissions(kit: Kit) -> Iterator[Finding]:
 def _all(kit: Kit) -> Iterator[Path]:
     yield kit.folder
     for folder in (kit.local, kit.startup):
+        yield folder
         yield from (path for path in sorted(folder.rglob("*")) if not path.is_symlink())

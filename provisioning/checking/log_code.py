@@ -36,13 +36,16 @@ def check_log_code(kit: Kit) -> Iterator[Finding]:
         yield ok("log settings", "logs go to files of the kit and to the screen")
 
 
-def _read(kit: Kit, name: str) -> object:
+def _read(kit: Kit, name: str) -> dict[str, object]:
     try:
-        return json.loads((kit.local / name).read_text(encoding="utf-8"))
+        settings = json.loads((kit.local / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise ProvisionError(f"local/{name} cannot be read: {error}") from None
+    if not isinstance(settings, dict):
+        raise ProvisionError(f"local/{name} holds no settings of logs")
+    return settings
 
 
 def _named(settings: object) -> Iterator[str]:

@@ -90,6 +90,8 @@ def test_an_unedited_site_file_is_a_problem(provisioned: Path) -> None:
         (lambda kit: (kit / "startup" / "client.key").chmod(0o640), "permissions", "others"),
         (lambda kit: (kit / "local" / "privacy.json").chmod(0o666), "permissions", "change"),
         (lambda kit: (kit / "local").chmod(0o755), "permissions", "look into"),
+        (lambda kit: (kit / "local").chmod(0o777), "permissions", "others may change local"),
+        (lambda kit: (kit / "startup").chmod(0o770), "permissions", "others may change startup"),
         (lambda kit: (kit / "local" / "privacy.json").unlink(), "files", "privacy.json"),
         (lambda kit: (kit / "local" / "fedefm_kit.json").unlink(), "versions", "missing"),
         (write("local/fedefm_kit.json", '"toolkit": "', '"toolkit": "9'), "versions", "made for"),

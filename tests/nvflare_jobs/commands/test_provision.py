@@ -312,6 +312,32 @@ def test_a_kit_that_flare_made_alone_can_be_hardened(hub: Path) -> None:
         assert differing(ours, plain) == []
 
 
+def test_hardening_writes_an_emptied_site_file_again_and_keeps_one_with_words_in_it(
+    hub: Path,
+) -> None:
+    kit = kits(hub) / "St-Marys"
+    path = kit / "local" / "fedefm_site.yaml"
+    made = path.read_text()
+    path.write_text("")
+    assert "fedefm_site.yaml empty" in fedefm("check", str(kit)).output
+    assert fedefm("harden", str(kit)).exit_code == 0
+    assert path.read_text() == made
+    path.write_text("datasets: {}  # ours\n")
+    fedefm("harden", str(kit))
+    assert path.read_text() == "datasets: {}  # ours\n"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_what_hardening_does_not_write_is_to_be_taken_from_the_kit_as_handed_out(
+    hub: Path, text: str
+) -> None:
+    kit = kits(hub) / "St-Marys"
+    (kit / "local" / "log_config.json.default").write_text(text)
+    told = fedefm("check", str(kit)).output
+    assert "take the file from the kit as it was handed out" in told
+    assert "ok      log settings" not in " ".join(told.split(" "))
+
+
 @pytest.mark.parametrize("name", ["localhost", "St-Marys"])
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"components": [1]}', None])
 def test_a_kit_without_what_flare_wrote_is_not_hardened_by_halves(
@@ -456,3 +482,14 @@ def test_who_was_written_down_as_retired_and_no_more_gets_kits_that_refuse_them(
     assert "the server's new kit, which refuses them" in done["finished"]
     assert "hosp-B" in (kits(hub) / "localhost" / "disabled_clients.json").read_text()
     assert not (kits(hub) / "hosp-B").exists()
+
+
+@pytest.mark.parametrize("broken", [7, {"submit_job": [None]}])
+def test_rights_that_flare_cannot_read_are_a_problem_of_the_kit(hub: Path, broken: object) -> None:
+    path = kits(hub) / "St-Marys" / "local" / "authorization.json"
+    rights = json.loads(path.read_text())
+    rights["permissions"]["lead"] = broken
+    path.write_text(json.dumps(rights))
+    result = fedefm("check", str(path.parent.parent))
+    assert result.exit_code == 1
+    assert "as a right, which FLARE cannot read" in result.output

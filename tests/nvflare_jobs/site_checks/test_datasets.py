@@ -75,10 +75,10 @@ def test_labels_that_the_site_does_not_declare(site_file):
     assert "labels lung are not" in look(site_file, labels=["heart"])[0].said
 
 
-def test_no_datasets_at_all_is_only_a_warning(site_file):
+def test_a_site_without_datasets_refuses_every_job(site_file):
     looked = check_datasets(site_file, SiteConfig(datasets={}))
     (found,) = looked.findings
-    assert (found.verdict, looked.images) == ("warning", 0)
+    assert (found.verdict, looked.images) == ("problem", 0)
 
 
 @pytest.mark.parametrize(("unit", "number"), [("patient", 2), ("image", 3)])

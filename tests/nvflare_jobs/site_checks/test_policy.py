@@ -39,7 +39,8 @@ def test_what_refuses_every_run_is_a_problem(policy, said):
 @pytest.mark.parametrize(
     ("policy", "said"),
     [
-        ({}, "no epsilon_cap"),
+        ({"require_dp": True}, "no epsilon_cap"),
+        ({"ledger": None}, "runs without differential privacy are allowed"),
         ({"epsilon_cap": 1.0, "require_encryption": False}, "may pass the server readable"),
         ({"epsilon_cap": 1.0, "allowed_metrics": ["los"]}, "names los, which no site tells"),
         ({"epsilon_cap": 1.0, "colluders": 2}, "not below min_cohort 2"),
