@@ -1,6 +1,6 @@
 """A project file that is there already: who is in it, and changes that keep the rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import yaml
 
 from fedefm.errors import ProvisionError
 from provisioning.names import do_you_mean, hospital
+from provisioning.project_check import arguments, parse_project, require_texts
 from provisioning.project_text import KIT_BUILDER, retired_line
 
 
@@ -31,7 +32,7 @@ class ProjectFile:
 
     @property
     def server(self) -> str:
-        """The one participant that is the server."""
+        """The one participant that is the server; reading has made sure of it."""
         return next(name for name, kind in self.types.items() if kind == "server")
 
     @property
@@ -44,7 +45,12 @@ class ProjectFile:
     def retired(self) -> list[str]:
         """Whom the server refuses."""
         names = self._kit_arguments().get("retired") or []
-        _require_texts(self.path, names)
+        if not isinstance(names, list):
+            raise ProvisionError(
+                f"project file {self.path} has retired: {names!r}, which is no list; write the "
+                "names as [...], in quotes"
+            )
+        require_texts(self.path, names)
         return list(names)
 
     def called(self, said: str) -> str:
@@ -110,16 +116,16 @@ class ProjectFile:
         return self._reread("\n".join(lines) + "\n")
 
     def _reread(self, text: str) -> "ProjectFile":
-        return _parsed(self.path, text)
+        return ProjectFile(self.path, text, parse_project(self.path, text))
 
     def _kit_arguments(self) -> Mapping[str, Any]:
-        for builder in self.data.get("builders") or []:
-            if builder.get("path") == KIT_BUILDER:
-                return builder.get("args") or {}
-        raise ProvisionError(
-            f"project file {self.path} does not name {KIT_BUILDER}, so that its kits would be as "
-            "FLARE makes them; add it as the last of the builders"
-        )
+        found = arguments(self.data, KIT_BUILDER)
+        if found is None:
+            raise ProvisionError(
+                f"project file {self.path} does not name {KIT_BUILDER}, so that its kits would be "
+                "as FLARE makes them; add it as the last of the builders"
+            )
+        return found
 
     def _marks(self) -> dict[str, tuple[int, int]]:
         """First line and line after the last of each participant."""
@@ -130,7 +136,13 @@ class ProjectFile:
         ]  # that there is one, reading has made sure
         marks = {}
         for node in participants.value:
-            (name,) = [str(value.value) for key, value in node.value if key.value == "name"]
+            names = [str(value.value) for key, value in node.value if key.value == "name"]
+            if len(names) != 1:
+                raise ProvisionError(
+                    f"project file {self.path}, line {node.start_mark.line + 1}: this participant "
+                    "has its name from elsewhere (`<<`); write `name:` beside its `type:`"
+                )
+            (name,) = names
             marks[name] = (node.start_mark.line, _last_line(node) + 1)
         return marks
 
@@ -149,32 +161,13 @@ def read_project(path: Path) -> ProjectFile:
         raise ProvisionError(
             f"there is no project file {path}; make one with `fedefm provision init`, or name yours"
         )
-    return _parsed(path, path.read_text(encoding="utf-8"))
-
-
-def _parsed(path: Path, text: str) -> ProjectFile:
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ProvisionError(f"project file {path} is no YAML: {error}") from None
-    participants = data.get("participants") if isinstance(data, dict) else None
-    whole = isinstance(participants, list) and all(
-        isinstance(one, dict) and {"name", "type"} <= set(one) for one in participants
-    )
-    if whole and isinstance(participants, list):
-        _require_texts(path, [data.get("name", ""), *(one["name"] for one in participants)])
-    if not whole or not data.get("name"):
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ProvisionError(f"project file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise ProvisionError(
-            f"project file {path} needs a name, and participants with name and type each, as "
-            "`fedefm provision init` writes them"
-        )
-    return ProjectFile(path, text, data)
-
-
-def _require_texts(path: Path, names: Sequence[object]) -> None:
-    for name in names:
-        if not isinstance(name, str):
-            raise ProvisionError(
-                f"project file {path} has the name {name!r}, which is no text to YAML; write it "
-                "in quotes, as `fedefm provision init` does"
-            )
+            f"project file {path} is no text in UTF-8 (byte {error.start}: {error.reason}); save "
+            "it as UTF-8, or put it back from a backup"
+        ) from None
+    return ProjectFile(path, text, parse_project(path, text))

@@ -4,8 +4,11 @@ FLARE asks server and site for the role that stands in a person's certificate. A
 is not given is refused, a role that is ``any`` has all rights, that to bring code among them.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from fedefm.errors import ProvisionError
 
 LEAD, OFFICER, ADMIN, ORG_ADMIN = "lead", "member", "project_admin", "org_admin"
 ROLES = {
@@ -101,10 +104,18 @@ def grants(permissions: Mapping[str, Any], role: str, right: str) -> bool:
 
 
 def granted(rights: Any, right: str) -> str:
-    """In words, what a role with ``rights`` may do; "no" for nothing."""
+    """In words, what a role with ``rights`` may do; "no" for nothing.
+
+    Raises ProvisionError where they are no words of FLARE's.
+    """
     expression = rights.get(right, NOBODY) if isinstance(rights, Mapping) else rights
-    each = [expression] if isinstance(expression, str) else list(expression)
-    words = [" ".join(str(one).lower().split()) for one in each]
+    each = [expression] if isinstance(expression, str) else expression
+    if not isinstance(each, list) or not all(isinstance(one, str) for one in each):
+        raise ProvisionError(
+            f"local/authorization.json gives {json.dumps(expression)} as a right, which FLARE "
+            f'cannot read; write "{NOBODY}" there'
+        )
+    words = [" ".join(one.lower().split()) for one in each]
     allowed = [SAID.get(word, word) for word in words if not word.startswith("not ")]
     if words and not allowed:
         allowed = ["yes"]  # FLARE allows what is only forbidden to some

@@ -88,7 +88,7 @@ class Workspace:
         return sorted(self.root.glob(f"prod_*/{escape(name)}"), key=lambda kit: _number(kit.parent))
 
     def require_writable(self) -> None:
-        """Raises ProvisionError where no kits could be made, or what FLARE remembers not be kept."""
+        """Raises ProvisionError where no kits could be made, or the state not be kept."""
         require_place(self.root)
         require_writable(self.state_file)
         require_replaceable(self.state_file)
@@ -150,6 +150,8 @@ def _why(said: str) -> str:
     """What FLARE says of the error, without the traceback and the rest around it."""
     if found := re.search(r"Exception (.+?) +raised during provision", said, re.DOTALL):
         return " ".join(found[1].split()).rstrip(".")
+    if found := re.search(r" \u2014 (.+?)\s*(?:^Hint:|^Code:|\Z)", said, re.DOTALL | re.MULTILINE):
+        return " ".join(found[1].split())  # what its own check of the file, or the disk, says
     if "Please clean up" in said:
         return "it makes no prod_100; move old folders prod_NN out of the workspace, prod_99 too"
     errors = [line.strip() for line in said.splitlines() if "error" in line.lower()]

@@ -47,6 +47,6 @@ def _rights(kit: Kit) -> dict[str, dict[str, str]]:
         return {}
     try:
         permissions = kit.read("authorization.json").get("permissions")
-    except ProvisionError:
+        return told_rights(permissions) if isinstance(permissions, dict) else {}
+    except ProvisionError:  # told among the findings
         return {}
-    return told_rights(permissions) if isinstance(permissions, dict) else {}

@@ -212,7 +212,7 @@ def test_a_participant_comes_and_goes_and_the_rest_of_the_text_stays(tmp_path: P
     assert larger.without("New-One").text == file.text
 
 
-@pytest.mark.parametrize("name", ["hub.uni.org", "hosp-B", "ida@uni.org"])
+@pytest.mark.parametrize("name", ["St-Marys-Hospital-A", "hosp-B", "ida@uni.org"])
 def test_each_participants_lines_can_be_taken_out(tmp_path: Path, name: str):
     file = read_project(make_project(hearts(), tmp_path / "hearts").file)
     assert set(file.types) - set(file.without(name).types) == {name}
@@ -261,3 +261,45 @@ def test_a_participant_is_found_by_name_and_as_people_write_it(tmp_path: Path) -
     with pytest.raises(ProvisionError) as refused:
         file.called("zzz")
     assert "do you mean" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('description: "', 'description: "\\xE9', "no text in UTF-8"),
+        ("\nbuilders:", "\nbuilders: 3\nothers:", "needs builders as a list"),
+        ("\nbuilders:", "\nbuilders: [1]\nothers:", "needs builders as a list"),
+        ('  - name: "hosp-B"', '  - name: "hosp-B"\n    name: "x"', "'name' stands there twice"),
+        ("\nparticipants:", "\nparticipants: []\nparticipants:", "'participants' stands there tw"),
+        ("type: server", "type: client", "has 0 participants with `type: server`"),
+        ("type: client", "type: server", "has 3 participants with `type: server`"),
+        ('name: "hosp-B"', 'name: "ann@uni.org"', "has 'ann@uni.org' more than once"),
+        ("      valid_days: 100", "      valid_days: -1", "has valid_days: -1; write a number"),
+        ("      valid_days: 100", "      valid_days: true", "has valid_days: True; write a number"),
+        ("root_valid_days: 3650", "root_valid_days: x", "has root_valid_days: 'x'; write a number"),
+    ],
+)
+def test_what_somebody_changed_by_hand_is_told_in_a_sentence_with_the_file(
+    tmp_path: Path, old: str, new: str, told: str
+):
+    path = make_project(hearts(), tmp_path / "hearts").file
+    assert old in path.read_text()
+    path.write_bytes(path.read_text().replace(old, new).encode().replace(b"\\xE9", b"\xe9"))
+    with pytest.raises(ProvisionError, match=r"project file .*project\.yml") as refused:
+        read_project(path)
+    assert told in str(refused.value)
+
+
+def test_whom_the_server_refuses_is_a_list_and_a_name_stands_with_its_participant(tmp_path: Path):
+    path = make_project(hearts(), tmp_path / "hearts").file
+    before = path.read_text()
+    path.write_text(before.replace("retired: []", "retired: hosp-C"))
+    with pytest.raises(ProvisionError, match="retired: 'hosp-C', which is no list"):
+        _ = read_project(path).retired
+    path.write_text(
+        before.replace("\nparticipants:", '\nb: &b\n  name: "hosp-B"\n\nparticipants:').replace(
+            '  - name: "hosp-B"', "  - <<: *b"
+        )
+    )
+    with pytest.raises(ProvisionError, match="has its name from elsewhere"):
+        read_project(path).without("hosp-B")

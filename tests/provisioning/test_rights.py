@@ -4,6 +4,7 @@ import pytest
 from nvflare.fuel.sec.authz import AuthzContext, Person
 from nvflare.security.security import FLAuthorizer
 
+from fedefm.errors import ProvisionError
 from nvflare_jobs.components import ALLOWED_CLASSES
 from provisioning import kit_files
 from provisioning.rights import RIGHTS, authorization, grants, told_rights
@@ -73,3 +74,9 @@ def test_rights_are_told_as_flare_evaluates_them(rights, told):
     policy = {"format_version": "1.0", "permissions": {**permissions, "other": "any"}}
     if rights:
         assert may("lead", "byoc", policy) is (told == "yes")
+
+
+@pytest.mark.parametrize("rights", [7, None, {"byoc": 7}, {"byoc": [7]}])
+def test_a_right_that_is_no_word_is_told_with_its_file(rights):
+    with pytest.raises(ProvisionError, match=r"local/authorization.json gives .* cannot read"):
+        told_rights({"lead": rights})
