@@ -16,7 +16,7 @@ class SiteState:
     status: str = "waiting"
     round: int | None = None
     loss: float | None = None
-    accuracy: float | None = None
+    accuracy: float | None = None  # of its own model, on its own images
     waiting: float | None = None  # seconds of the last round in neither training nor exchanging
 
 
@@ -28,6 +28,7 @@ class RunState:
     round: int = 0
     seconds: float | None = None  # of the last round
     accuracy: float | None = None  # of the shared model
+    split: str = ""  # on whose images: validation in rounds, test at the end
     own_accuracy: float | None = None  # of the sites' own models together, where sums are told
     loss: float | None = None  # of all sites together, where sums are told
     missing: dict[str, str] = field(default_factory=dict)
@@ -96,13 +97,13 @@ class RunState:
 
     def _take_accuracy(self, event: Event) -> None:
         if event["site"] == GLOBAL:
-            self.accuracy = event["accuracy"]
-        else:
+            self.accuracy, self.split = event["accuracy"], event.get("split") or ""
+        elif "model" not in event:  # else how the shared model does there
             self._site(event["site"]).accuracy = event["accuracy"]
 
     def _take_sum(self, event: Event) -> None:
         if event["model"] == GLOBAL:
-            self.accuracy = event["accuracy"]
+            self.accuracy, self.split = event["accuracy"], event.get("split") or ""
         else:
             self.own_accuracy, self.loss = event["accuracy"], event["loss"]
 

@@ -101,7 +101,8 @@ def _tiles(view: JobView, record: RunRecord, now: datetime) -> list[tuple[str, s
     tiles.append((headline.time(record), headline.TIME, False))
     accuracy = run.accuracy if run.accuracy is not None else run.own_accuracy
     if accuracy is not None:
-        whose = "the shared model" if run.accuracy is not None else "the sites' own models"
+        on = f", {run.split} images" if run.split else ""
+        whose = f"the shared model{on}" if run.accuracy is not None else "the sites' own models"
         tiles.append((numbers.percent(accuracy), f"accuracy of {whose}", False))
     begun = record.started.get("time")
     if view.state == "running" and numbers.known(begun):

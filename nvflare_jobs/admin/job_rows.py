@@ -14,7 +14,7 @@ HEADS = (
     ("Now", False),
     ("Last round", True),
     ("Loss", True),
-    ("Accuracy", True),
+    ("Accuracy of its model", True),
     ("Sent", True),
     ("Received", True),
     ("Epsilon of this run", True),
