@@ -15,7 +15,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Weights come from the code or from files; a test that asks a hub for them is wrong.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # With a new home for every test, matplotlib would search the machine's fonts each time.
-os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp(prefix="fedefm-matplotlib-"))
+os.environ.setdefault(
+    "MPLCONFIGDIR", str(Path(tempfile.gettempdir(), f"fedefm-matplotlib-{os.getuid()}"))
+)
 
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("local", deadline=None, max_examples=30)
