@@ -12,7 +12,7 @@ from fedefm.config import RunConfig
 from fedefm.errors import ConfigError
 from fedefm.topology.graphs import NAMED, sites_in
 from nvflare_jobs.admin.person_kit import KIT_VARIABLE, PersonKit, read_person_kit
-from provisioning.names import hospital, site_problems
+from provisioning.names import hospital, proposal, site_problems
 
 if TYPE_CHECKING:
     from nvflare_jobs.admin.server import FlareServer
@@ -49,10 +49,24 @@ def site_names(sites: str, run: RunConfig) -> list[str]:
 
 
 def flare_name(written: str) -> str:
-    """A site as FLARE knows it, out of its name there or as people write it."""
+    """A site as FLARE knows it, out of its name there or as people write it.
+
+    A name that changes on the way is told on standard error. Raises ConfigError for what is rather
+    a path than a name.
+    """
+    if "/" in written or "\\" in written:
+        raise ConfigError(
+            f"--sites has {written!r}, which reads like a path; name the site as FLARE knows it, "
+            f"as in {proposal(written) or 'hosp-a'!r}"
+        )
     site = hospital(written)
     if problems := site_problems(site):
         raise ConfigError("; ".join(problems))
+    if site.written != site.name:
+        print(
+            f"{site.written} is {site.name} in FLARE, which knows no other characters",
+            file=sys.stderr,
+        )
     return site.name
 
 

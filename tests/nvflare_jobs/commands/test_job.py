@@ -59,10 +59,23 @@ def test_a_site_of_the_graph_that_is_not_in_the_job_is_named(fedefm, make_run, t
 
 def test_sites_may_be_named_as_people_write_them(fedefm, run_file, tmp_path) -> None:
     written = "St. Mary's Hospital A, Dr. Weber Clinic,hosp-B"
-    code, _ = fedefm("job", "export", str(run_file), str(tmp_path / "jobs"), "--sites", written)
+    code, told = fedefm("job", "export", str(run_file), str(tmp_path / "jobs"), "--sites", written)
     assert code == 0
     apps = {path.name for path in (tmp_path / "jobs" / "tiny").glob("app_*")}
     assert apps == {"app_server", "app_St-Marys-Hospital-A", "app_Dr-Weber-Clinic", "app_hosp-B"}
+    assert "St. Mary's Hospital A is St-Marys-Hospital-A in FLARE" in told
+    assert "Dr. Weber Clinic is Dr-Weber-Clinic in FLARE" in told
+    assert "hosp-B" not in told
+
+
+@pytest.mark.parametrize("path", ["../../hosp-a", "/hosp-a", "..\\hosp-a"])
+def test_a_path_in_the_place_of_a_site_is_refused(fedefm, run_file, tmp_path, path) -> None:
+    given = (str(run_file), str(tmp_path / "jobs"), "--sites", f"{path},hosp-b")
+    code, error = fedefm("job", "export", *given)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "reads like a path" in error
+    assert "'hosp-a'" in error
+    assert not (tmp_path / "jobs").exists()
 
 
 def test_what_can_be_no_site_is_refused_with_a_better_name(fedefm, run_file, tmp_path) -> None:
