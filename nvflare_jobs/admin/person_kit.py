@@ -54,7 +54,8 @@ def _read(folder: Path, startup: Path) -> PersonKit:
         certificate = x509.load_pem_x509_certificate((startup / "client.crt").read_bytes())
         (name,) = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         told = json.loads((startup / "fed_admin.json").read_text(encoding="utf-8"))
-        settings = told.get("admin") or {}
+        if not isinstance(settings := told.get("admin"), dict) or not settings:
+            raise ValueError("fed_admin.json says nothing of who logs in")
         host, port = str(settings.get("host") or ""), int(settings.get("port") or 0)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(

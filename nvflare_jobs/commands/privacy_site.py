@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fedefm.config import SiteConfig, read_site
-from fedefm.errors import ConfigError, FedEFMError, LedgerCorrupt, PrivacyError
+from fedefm.errors import ConfigError, FedEFMError, LedgerCorrupt, PrivacyError, ProvisionError
 from fedefm.words import several
 from privacy.ledger import Budget, Dataset, Entry, Head, Ledger, verify
 from privacy.ledger import keys as ledger_keys
@@ -18,6 +18,7 @@ from privacy.ledger.heads import default_witness, read_witness
 from privacy.ledger.journal import Journal
 from privacy.ledger.opening import require_not_lost
 from privacy.ledger.reading import read_rows
+from provisioning.certificates import read_certificate
 
 SiteFile = Annotated[
     Path, typer.Argument(metavar="SITE.yaml", help="The site's file, fedefm_site.yaml.")
@@ -53,7 +54,7 @@ class Site:
         return {Dataset(one.budget or name, one.unit): self.budget for name, one in entries}
 
     def name(self) -> str:
-        """Whose ledger it is, by its own first entry; before there is one, the folder's name."""
+        """Whose ledger it is, by its own first entry; before there is one, as the kit says."""
         if not self.exists:
             return self.folder_name
         require_not_lost(self.ledger, self.witness)
@@ -65,9 +66,13 @@ class Site:
 
     @property
     def folder_name(self) -> str:
-        """What the file's folder is called; a kit has it in its ``local``."""
+        """What the file's folder is called; in a kit's ``local``, whose certificate the kit has."""
         folder = self.file.absolute().parent
-        return folder.parent.name if folder.name == "local" else folder.name
+        if folder.name != "local":
+            return folder.name
+        with suppress(ProvisionError):
+            return read_certificate(folder.parent / "startup" / "client.crt").name
+        return folder.parent.name
 
     def read(self) -> Ledger:
         """The ledger, verified, for reading. Raises what opening a ledger raises."""

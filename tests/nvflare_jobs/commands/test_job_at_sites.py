@@ -114,11 +114,25 @@ def test_a_run_file_is_checked_before_anybody_logs_in(
     path.write_text(dump(make_run()))
     root.issue("startup")
     root.save(startup.parent)
-    (startup / "fed_admin.json").write_text("{}")  # which names no server to log in to
+    (startup / "fed_admin.json").write_text('{"admin": {"uid_source": "cert"}}')  # and no server
     for command in (("job", "submit", str(path)), ("run", str(path), "--where", "prod")):
         code, _, error = fedefm(*command, "--kit", str(startup.parent))
         assert code == 2
         assert "--sites" in error
+
+
+@pytest.mark.parametrize("settings", ["{}", '{"admin": {}}', '{"admin": 3}', "[]", "{"])
+def test_a_kit_that_does_not_say_who_logs_in_is_refused(
+    fedefm: Call, tmp_path: Path, settings: str
+) -> None:
+    root, startup = ThrowAwayRoot(), tmp_path / "kit" / "startup"
+    root.issue("startup")
+    root.save(startup.parent)
+    (startup / "fed_admin.json").write_text(settings)
+    code, _, error = fedefm("job", "status", "--kit", str(startup.parent))
+    assert code == 2
+    assert "cannot be read" in error
+    assert "get it again" in error
 
 
 @pytest.fixture
