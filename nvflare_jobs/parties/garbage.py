@@ -8,6 +8,8 @@ pile up: 0.1 MiB a round.
 
 import gc
 
+FULL_EVERY = 2  # collections of the middle-aged; Python's own is 10, for all that libraries hold
+
 
 def look_past_libraries() -> None:
     """Let the collector look at what is made from now on, and no more at what is there by now.
@@ -18,3 +20,4 @@ def look_past_libraries() -> None:
         gc.collect()
         gc.freeze()
         gc.collect()  # a quarter of what is found now is what a full collection waits for
+        gc.set_threshold(*gc.get_threshold()[:2], FULL_EVERY)

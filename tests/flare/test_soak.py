@@ -4,15 +4,19 @@ from pathlib import Path
 
 import pytest
 from loopback import Federation
-from soak import FLAT, growth, soak
+from soak import FLAT, RETRY_S, growth, soak
 from tiny import SITES
 
 pytestmark = [pytest.mark.flare, pytest.mark.slow, pytest.mark.xdist_group("flare")]
-ROUNDS = 480  # in the first 75 s of them all fills that fills, however fast the machine is
+ROUNDS = 320
 
 
 @pytest.mark.timeout(900)
-def test_memory_of_every_process_stays_flat(tmp_path: Path, tiny_sites: Path) -> None:
+def test_memory_of_every_process_stays_flat(
+    tmp_path: Path, tiny_sites: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in RETRY_S.items():
+        monkeypatch.setenv(name, value)
     with Federation(tmp_path, tiny_sites, SITES) as federation:
         federation.provision()
         federation.start()
