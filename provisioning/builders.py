@@ -33,11 +33,16 @@ class HardenedKitBuilder(Builder):  # type: ignore[misc]  # FLARE has no types
     Args:
         heart_beat_timeout_s: so long without a sign, and the server takes a site for gone.
         retired: sites and people whom the server refuses though their certificates still hold.
+        keys_at_home: makes nothing: in this project, no private key may be made at the hub.
     """
 
     def __init__(
-        self, heart_beat_timeout_s: int = HEART_BEAT_S, retired: Sequence[str] = ()
+        self,
+        heart_beat_timeout_s: int = HEART_BEAT_S,
+        retired: Sequence[str] = (),
+        keys_at_home: bool = False,
     ) -> None:
+        self._keys_at_home = keys_at_home
         self._heart_beat_timeout_s = heart_beat_timeout_s
         self._retired = tuple(retired or ())
         if not all(isinstance(name, str) for name in self._retired):
@@ -45,6 +50,12 @@ class HardenedKitBuilder(Builder):  # type: ignore[misc]  # FLARE has no types
 
     def initialize(self, project: Project, ctx: ProvisionContext) -> None:
         """See to the workspace and to the names before anything is made."""
+        if self._keys_at_home:
+            raise ProvisionError(
+                f"in the project {project.name} private keys stay at home, and `nvflare provision` "
+                "would make those of all here, and a second root; kits are made of the files in "
+                "requests/, as docs/keys-stay-at-home.md tells"
+            )
         _protect(Path(ctx.get_workspace()), Path(ctx.get_state_dir()))
         for person in project.get_admins():
             if person.get_prop("role") not in ROLES and person.get_prop("role") != "org_admin":

@@ -31,13 +31,9 @@ def join(
     file: ProjectFile, workspace: Workspace, sites: list[Hospital], people: list[Person]
 ) -> Changed:
     """Take sites and people in. Raises ProvisionError with every mistake, and changes nothing."""
-    _refuse_wrong_names(file, sites, people)
+    refuse_wrong_names(file, sites, people)
     require_changeable(file, workspace)
-    larger = file
-    for site in sites:
-        larger = larger.with_block(site_text(site), "client")
-    for person in people:
-        larger = larger.with_block(person_text(person), "admin")
+    larger = with_all(file, sites, people)
     names = [site.name for site in sites] + [person.name for person in people]
     return make_changed(file, larger, workspace, names)
 
@@ -52,6 +48,15 @@ def rotate(file: ProjectFile, workspace: Workspace, name: str) -> tuple[Changed,
     workspace.drop_kits(name, keep=changed.kits)
     certificate = changed.kits / name / "startup" / CERTIFICATES[file.types[name]]
     return changed, read_certificate(certificate)
+
+
+def with_all(file: ProjectFile, sites: list[Hospital], people: list[Person]) -> ProjectFile:
+    """The file with the lines of all these."""
+    for site in sites:
+        file = file.with_block(site_text(site), "client")
+    for person in people:
+        file = file.with_block(person_text(person), "admin")
+    return file
 
 
 def require_changeable(file: ProjectFile, workspace: Workspace) -> None:
@@ -81,7 +86,8 @@ def make_changed(
     )
 
 
-def _refuse_wrong_names(file: ProjectFile, sites: list[Hospital], people: list[Person]) -> None:
+def refuse_wrong_names(file: ProjectFile, sites: list[Hospital], people: list[Person]) -> None:
+    """Raises ProvisionError with all that hinders these from joining under their names."""
     problems = [problem for site in sites for problem in site_problems(site)]
     problems += [problem for person in people for problem in person_problems(person.name)]
     taken = {name.casefold() for name in file.types}

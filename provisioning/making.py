@@ -36,7 +36,7 @@ def make_project(wanted: Project, folder: Path, keys_at_home: bool = False) -> M
             "`fedefm provision join`, or choose another folder with --out"
         )
     make_private_folder(folder)
-    write_private(file, project_text(wanted))
+    write_private(file, project_text(wanted, keys_at_home))
     if keys_at_home:
         return Made(folder, file, folder / CA / "rootCA.key", _write_requests(wanted, folder))
     return Made(folder, file, folder / WORKSPACE / wanted.name / ROOT_KEY, ())

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from fedefm.errors import ProvisionError
+from provisioning.making import REQUESTS
 from provisioning.names import do_you_mean, hospital
 from provisioning.project_check import arguments, parse_project, require_texts
 from provisioning.project_text import KIT_BUILDER, retired_line
@@ -34,6 +35,12 @@ class ProjectFile:
     def server(self) -> str:
         """The one participant that is the server; reading has made sure of it."""
         return next(name for name, kind in self.types.items() if kind == "server")
+
+    @property
+    def keys_at_home(self) -> bool:
+        """Whether everybody makes their own private key, and the hub signs."""
+        said = (arguments(self.data, KIT_BUILDER) or {}).get("keys_at_home") is True
+        return said or (self.path.parent / REQUESTS).is_dir()  # as earlier releases left it
 
     @property
     def roles(self) -> dict[str, str]:

@@ -26,7 +26,17 @@ HEAD = """\
 # private key. workspace/{name}/state/cert.json holds the project's own private key, unencrypted:
 # whoever reads it can pass for any hospital. docs/keys-stay-at-home.md tells how hospitals keep
 # their private keys to themselves.
-
+"""
+HOME_HEAD = """\
+# The project {name}, in which everybody makes their own private key. Written by
+# `fedefm provision init --keys-at-home`; it holds no secrets. It says who takes part, and whom the
+# server refuses: `fedefm provision join` and `retire` write it down here. Kits are made of the
+# files in requests/, by their owners, as docs/keys-stay-at-home.md tells.
+#
+# Do not run `nvflare provision` on this file: it would make a second root, and the private keys of
+# all in this folder. The setting keys_at_home below lets it refuse.
+"""
+PARTS = """
 api_version: 3
 name: {quoted_name}
 description: {description}
@@ -44,6 +54,14 @@ SITES = """
 """
 PEOPLE = """
   # People, each with a kit that they log in with. The role stands in their certificate:
+"""
+HOME_TAIL = """
+# What makes a kit stands in each file of requests/. Here, nothing makes any.
+builders:
+  - path: {kit_builder}
+    args:
+      keys_at_home: true # no private key is made here
+      retired: [] # {refused}
 """
 TAIL = """
 # FLARE's own builders first, ours after them. The same names give the same certificates when this
@@ -70,10 +88,10 @@ builders:
 """
 
 
-def project_text(wanted: Project) -> str:
-    """The whole file."""
-    head = HEAD.format(
-        name=wanted.name,
+def project_text(wanted: Project, keys_at_home: bool = False) -> str:
+    """The whole file; where keys stay at home, one that makes no kits."""
+    head = (HOME_HEAD if keys_at_home else HEAD).format(name=wanted.name)
+    parts = PARTS.format(
         quoted_name=_quoted(wanted.name),
         description=json.dumps(f"Federated training of {len(wanted.sites)} hospitals"),
         server=_quoted(wanted.server),
@@ -81,7 +99,7 @@ def project_text(wanted: Project) -> str:
         port=wanted.port,
     )
     roles = "".join(f"  #   {role}: {does}\n" for role, does in ROLES.items())
-    tail = TAIL.format(
+    tail = (HOME_TAIL if keys_at_home else TAIL).format(
         cert_builder=CERT_BUILDER,
         kit_builder=KIT_BUILDER,
         refused=REFUSED,
@@ -90,7 +108,7 @@ def project_text(wanted: Project) -> str:
     )
     sites = "".join(site_text(site) for site in wanted.sites)
     people = "".join(person_text(person) for person in wanted.people)
-    return head + SITES + sites + PEOPLE + roles + people + tail
+    return head + parts + SITES + sites + PEOPLE + roles + people + tail
 
 
 def site_text(site: Hospital) -> str:
@@ -123,19 +141,24 @@ def request_texts(wanted: Project) -> Iterator[tuple[str, str]]:
     """
     server = f"  - name: {_quoted(wanted.server)}\n    type: server\n    org: {_quoted(HUB)}\n"
     ports = f"    fed_learn_port: {wanted.port}\n    admin_port: {wanted.port}\n"
-    blocks = [
-        (wanted.server, server + ports),
-        *((site.name, site_text(site)) for site in wanted.sites),
-        *((person.name, person_text(_requestable(person))) for person in wanted.people),
-    ]
-    for name, block in blocks:
-        yield name, _request_text(wanted.name, name, block)
+    yield wanted.server, _request_text(wanted.name, wanted.server, server + ports)
+    yield from ((site.name, site_request(wanted.name, site)) for site in wanted.sites)
+    yield from ((person.name, person_request(wanted.name, person)) for person in wanted.people)
 
 
-def _requestable(person: Person) -> Person:
-    """`nvflare cert request` knows no project_admin; an org_admin of the hub can do as much there,
-    and nothing at a hospital."""
-    return Person(person.name, ORG_ADMIN) if person.role == ADMIN else person
+def site_request(project: str, site: Hospital) -> str:
+    """What a hospital of ``project`` gives `nvflare cert request`."""
+    return _request_text(project, site.name, site_text(site))
+
+
+def person_request(project: str, person: Person) -> str:
+    """The same for a person.
+
+    `nvflare cert request` knows no project_admin; an org_admin of the hub can do as much there, and
+    nothing at a hospital.
+    """
+    role = ORG_ADMIN if person.role == ADMIN else person.role
+    return _request_text(project, person.name, person_text(Person(person.name, role)))
 
 
 def _request_text(project: str, name: str, block: str) -> str:

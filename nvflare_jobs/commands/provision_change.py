@@ -8,6 +8,14 @@ import typer
 
 from fedefm.errors import ProvisionError
 from fedefm.train.header import SERVER
+from nvflare_jobs.commands.provision_at_home import join_at_home, retire_at_home
+from nvflare_jobs.commands.provision_told import (
+    tell_still_signed,
+    tell_to_copy,
+    tell_to_disable,
+    warn_missed,
+)
+from provisioning.at_home import refuse_to_rotate
 from provisioning.change import Changed
 from provisioning.change import join as take_in
 from provisioning.change import rotate as renew
@@ -28,11 +36,6 @@ WorkspacePath = Annotated[
     Path | None, typer.Option(help="What `nvflare provision -w` was given; beside PROJECT.yml.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
-MISSED = {  # what nobody does once the last of a role is gone, and who can
-    LEAD: "nobody can submit jobs; take somebody in with `fedefm provision join --lead`",
-    OFFICER: "no privacy officer looks on; take one in with `fedefm provision join --officer`",
-    ADMIN: "nobody of IT looks after the server; take one in with `fedefm provision join --admin`",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -54,6 +57,8 @@ def join(
 ) -> None:
     """Take hospitals or people in: adds them to PROJECT.yml and makes their kits.
 
+    Where private keys stay at home, writes the files that they make their own kits from.
+
     Example: fedefm provision join hearts/project.yml --site "St. Anne's"
     """
     people = [
@@ -62,6 +67,9 @@ def join(
         *(Person(name, ADMIN) for name in admin or ()),
     ]
     file, hospitals = read_project(project), [hospital(written) for written in site or ()]
+    if file.keys_at_home:
+        join_at_home(file, hospitals, people, as_json)
+        return
     changed = take_in(file, _workspace(project, workspace, file.name), hospitals, people)
     if as_json:
         print(json.dumps(_facts(changed)))
@@ -95,33 +103,25 @@ def retire(
             raise ProvisionError(f"--server-kit {server_kit} is no server's kit")
         require_refusable(server_kit)
     file = read_project(project)
+    if file.keys_at_home:
+        retire_at_home(file, name, server_kit, as_json)
+        return
     gone = take_out(file, _workspace(project, workspace, file.name), name, server_kit)
     name, changed = gone.name, gone.changed
     if as_json:
         print(json.dumps({**_facts(changed), "finished": list(gone.finished)}))
         return
     _tell_gone(project, gone)
-    role = file.roles.get(name, "")
-    if role in MISSED and role not in read_project(project).roles.values():
-        print(f"warning: {name} was the only one, so that {MISSED[role]}.")
+    warn_missed(file, name)
     person = "@" in name
     if server_kit is not None:
         print(f"The server in {server_kit} refuses {name} from its next start on.")
-    if person and server_kit is None:
-        rights = changed.to_hand_out[0] / "local" / "authorization.json"
-        print(
-            f"To do now: copy {rights} into local/ of the server's kit, and start the server again."
-        )
+    elif person:
+        tell_to_copy(changed.to_hand_out[0] / "local" / "authorization.json")
     if not person:
-        print(
-            "To do now, with the kit of an --admin, while the server runs: nvflare system "
-            f"disable-client {name} --force\nThe server remembers it over restarts; the next "
-            "server kit knows it as well."
-        )
-    print(
-        f"The certificate of {name} is still signed by the root, so that {name} can open a "
-        "connection until it ends; the server answers nothing but a refusal."
-    )
+        tell_to_disable(name)
+        print("The server remembers it over restarts; the next server kit knows it as well.")
+    tell_still_signed(name)
 
 
 def _tell_gone(project: Path, gone: Retired) -> None:
@@ -146,6 +146,8 @@ def rotate(
     Example: fedefm provision rotate hearts/project.yml St-Marys-Hospital
     """
     file = read_project(project)
+    if file.keys_at_home:
+        raise refuse_to_rotate(file, name)
     name = file.called(name)
     changed, certificate = renew(file, _workspace(project, workspace, file.name), name)
     if as_json:

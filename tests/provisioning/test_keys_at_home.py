@@ -13,6 +13,8 @@ import pytest
 from provisioning.certificates import key_fits, read_certificate
 from provisioning.checking.checks import check_kit
 from provisioning.expiry import terms
+from provisioning.kit_files import refused_at
+from provisioning.project_edit import read_project
 
 GUIDE = Path(__file__).parents[2] / "docs" / "keys-stay-at-home.md"
 STEP = re.compile(
@@ -104,6 +106,13 @@ def test_the_hospitals_own_file_came_through_a_new_certificate(followed: Path) -
     kept = (followed / "st-marys" / "fedefm_site.yaml").read_text()
     assert (local / "fedefm_site.yaml").read_text() == kept
     assert json.loads((local / "fedefm_kit.json").read_text())["role"] == "site"
+
+
+def test_the_server_refuses_who_left_and_the_others_join_with_a_file(followed: Path) -> None:
+    assert refused_at(kit(followed, "server")) == {"Lake-Clinic", "bo@uni.org"}
+    project = read_project(followed / "hub" / "hearts" / "project.yml")
+    assert project.retired == ["Lake-Clinic", "bo@uni.org"]
+    assert not {"Lake-Clinic", "bo@uni.org"} & set(project.types)
 
 
 def test_the_hub_sees_when_all_that_it_signed_ends(followed: Path) -> None:
