@@ -6,10 +6,11 @@ A server and four sites play a run of tiny rounds: averaging, experts and measur
 that each process has for itself (USS) is read in every round; those are the server's and each
 site's own process, which outlive jobs, their job processes, and the sites' training processes.
 ``grown`` compares the median of the last tenth of the rounds with that of as many rounds after
-the first twenty, in which caches and pools fill. FLARE keeps what it knows of a finished transfer,
-and a thread for it, for as long as its sender may retry and 5 s more, so that rounds hold the more
-the faster they follow each other, however many they are. That is 65 s; here it is 10 s, so that the
-pace of the machine does not pass for growth.
+the first twenty and the first 310 s, in which all fills that fills: FLARE keeps a note of each
+transfer for 300 s, and of a finished one all that it knows, with a thread, for as long as its
+sender may retry and 5 s more. So rounds hold the more the faster they follow each other, however
+many they are. Senders retry for 60 s; here for 5 s, so that a change of the machine's pace passes
+the less for growth.
 """
 
 import argparse
@@ -30,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from loopback import SERVER, Federation
 from tiny import SITES, tiny_run, write_tiny_sites
 
-ROUNDS, FILLING, FLAT = 500, 20, 0.05
-FILLING_S = 15.0  # of FLARE's memory of finished transfers
+ROUNDS, FILLING, FLAT = 1200, 20, 0.05
+FILLING_S = 310.0  # of FLARE's memory of finished transfers
 RETRY_S = {"NVFLARE_STREAMING_RETRY_TIMEOUT": "5"}  # for the environment of all processes
 ROUND_S = 60.0  # at most, on a busy machine
 POLL_S, MIB = 0.1, 2**20

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 from loopback import Federation
-from soak import FLAT, RETRY_S, growth, soak
+from soak import FLAT, RETRY_S, ROUNDS, growth, soak
 from tiny import SITES
 
 pytestmark = [pytest.mark.flare, pytest.mark.slow, pytest.mark.xdist_group("flare")]
-ROUNDS = 320
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_memory_of_every_process_stays_flat(
     tmp_path: Path, tiny_sites: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
