@@ -42,6 +42,7 @@ def rotate(file: ProjectFile, workspace: Workspace, name: str) -> tuple[Changed,
     """A new key and certificate for one, from the same root; with the new certificate."""
     name = file.called(name)
     require_changeable(file, workspace)
+    workspace.require_droppable(name)
     with workspace.unchanged_on_failure():
         workspace.forget(name)
         changed = make_changed(file, file, workspace, [name])

@@ -55,32 +55,33 @@ def require_private(path: Path) -> None:
 
 def require_place(folder: Path) -> None:
     """Raises ProvisionError where no file can be made in ``folder``: makes one and removes it."""
-    _try_to_make(folder / ".fedefm_probe")
+    _try_to_make(folder / ".fedefm_probe", folder)
 
 
 def require_replaceable(path: Path) -> None:
     """Raises ProvisionError where ``write_private`` could not write ``path``."""
     if path.is_dir():
         raise _unwritable(path, "it is a folder")
-    _try_to_make(_beside(path))
+    _try_to_make(_beside(path), path)
 
 
 def require_writable(path: Path) -> None:
     """Raises ProvisionError where ``path`` cannot be written in its place, or made there."""
     if not path.exists():
-        return _try_to_make(path)
+        return _try_to_make(path, path)
     try:
         path.open("r+b").close()
     except OSError as error:
         raise _unwritable(path, error.strerror) from None
 
 
-def _try_to_make(path: Path) -> None:
+def _try_to_make(path: Path, wanted: Path) -> None:
+    """Raises ProvisionError, naming what is ``wanted``, where no file ``path`` can be made."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, FILE))
         path.unlink()
     except OSError as error:
-        raise _unwritable(path, error.strerror) from None
+        raise _unwritable(wanted, error.strerror) from None
 
 
 def _unwritable(path: Path, why: str | None) -> ProvisionError:

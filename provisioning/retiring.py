@@ -8,7 +8,7 @@ from pathlib import Path
 from fedefm.errors import ProvisionError
 from provisioning.change import Changed, make_changed, require_changeable
 from provisioning.kit_files import DISABLED_FILE, refuse_retired, refused_at
-from provisioning.private_places import require_place, require_writable
+from provisioning.private_places import require_writable
 from provisioning.project_edit import ProjectFile
 from provisioning.workspace import Workspace
 
@@ -37,7 +37,7 @@ def retire(
     again = name not in file.types
     left = tuple(_left(file, workspace, name, server_kit)) if again else ()
     require_changeable(file, workspace)
-    _require_rid(workspace, name)
+    workspace.require_droppable(name)
     if server_kit is not None:
         require_refusable(server_kit)
     changed = _kits_without(file, workspace, name)
@@ -92,10 +92,3 @@ def _kits_without(file: ProjectFile, workspace: Workspace, name: str) -> Changed
 
 def _refused_by_newest(file: ProjectFile, workspace: Workspace, name: str) -> bool:
     return name in refused_at(workspace.kit(file.server))
-
-
-def _require_rid(workspace: Workspace, name: str) -> None:
-    """Raises ProvisionError where a kit of ``name`` could not be removed."""
-    for kit in workspace.kits_of(name):
-        for folder in (kit.parent, kit, *(path for path in kit.rglob("*") if path.is_dir())):
-            require_place(folder)

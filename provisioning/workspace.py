@@ -83,6 +83,12 @@ class Workspace:
             if kit.parent != keep:
                 shutil.rmtree(kit)
 
+    def require_droppable(self, name: str) -> None:
+        """Raises ProvisionError where a kit of ``name`` could not be removed."""
+        for kit in self.kits_of(name):
+            for folder in (kit.parent, kit, *(path for path in kit.rglob("*") if path.is_dir())):
+                require_place(folder)
+
     def kits_of(self, name: str) -> list[Path]:
         """All kits of ``name`` that were ever made and are still there, the first ones first."""
         return sorted(self.root.glob(f"prod_*/{escape(name)}"), key=lambda kit: _number(kit.parent))

@@ -434,16 +434,32 @@ def test_who_cannot_be_put_on_the_installed_servers_list_is_not_retired_by_halve
     assert contents(hub) == before
 
 
-@pytest.mark.parametrize("place", ["", "workspace/hearts/state"])
-@pytest.mark.parametrize("args", [["retire", "hosp-B"], ["rotate", "hosp-B"], ["join", "--site=N"]])
+UNWRITABLE = {  # a folder where a file is to be made: nobody can, not even root
+    ".project.yml.new": "project.yml",
+    "workspace/hearts/state/.cert.json.new": "workspace/hearts/state/cert.json",
+    "workspace/hearts/.fedefm_probe": "workspace/hearts",
+}
+KIT = {
+    "workspace/hearts/prod_00/hosp-B/local/.fedefm_probe": "workspace/hearts/prod_00/hosp-B/local"
+}
+
+
+@pytest.mark.parametrize(
+    ("args", "taken", "told"),
+    [
+        (args, taken, told)
+        for args in (["retire", "hosp-B"], ["rotate", "hosp-B"], ["join", "--site=N"])
+        for taken, told in {**UNWRITABLE, **({} if args[0] == "join" else KIT)}.items()
+    ],
+)
 def test_what_could_not_be_written_down_is_told_before_anything_changes(
-    hub: Path, place: str, args: list[str]
+    hub: Path, args: list[str], taken: str, told: str
 ) -> None:
-    (hub / place / (".cert.json.new" if place else ".project.yml.new")).mkdir()
+    (hub / taken).mkdir()
     before = contents(hub)
     result = fedefm(args[0], str(hub / "project.yml"), *args[1:])
     assert isinstance(result.exception, ProvisionError)
-    assert "cannot be written" in str(result.exception)
+    assert f"{hub / told} cannot be written" in str(result.exception)
     assert contents(hub) == before
 
 
