@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from loopback import SERVER, Federation
 from tiny import SITES, tiny_run, write_tiny_sites
 
-ROUNDS, FILLING, FLAT = 1200, 20, 0.05
+ROUNDS, FILLING, FLAT = 1600, 20, 0.05
 FILLING_S = 310.0  # of FLARE's memory of finished transfers
 RETRY_S = {"NVFLARE_STREAMING_RETRY_TIMEOUT": "5"}  # for the environment of all processes
 ROUND_S = 60.0  # at most, on a busy machine
