@@ -80,8 +80,13 @@ def test_files_of_the_site_are_named_without_their_folders(kit, tiny_run) -> Non
     unknown = kit.private(tiny_run).model_copy(update={"dataset": "angiography"})
     told = deploy(kit, unknown)
     assert "is not in fedefm_site.yaml, which knows pretraining" in told
-    kit.site_file.write_text("datasets: [")
-    assert deploy(kit, unknown).startswith("ConfigError: site file fedefm_site.yaml is not YAML")
+
+
+def test_a_slip_in_the_site_file_is_told_without_what_stands_there(kit, tiny_run) -> None:
+    kit.site_file.write_text("policy: {epsilon_cap: 3.7")
+    told = deploy(kit, kit.private(tiny_run))
+    assert told.startswith("SiteFileError: the site's own file, fedefm_site.yaml, cannot be used")
+    assert "3.7" not in told
 
 
 def test_what_open_plans_of_others_reserve_is_not_left(kit, tiny_run) -> None:
