@@ -2,8 +2,8 @@
 
 Each of FLARE's transfers is a cycle of objects that holds a buffer of 1 MiB. Some grow old enough
 that only a full collection finds them, and Python plans one when the old objects have grown by a
-quarter; the libraries of a job's process make half a million. Over a long job such buffers would
-pile up: 0.1 MiB a round.
+quarter; the libraries of a job's process make some 300,000. Over a long job such buffers would pile
+up: 0.1 MiB a round.
 """
 
 import gc
