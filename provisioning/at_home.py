@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from fedefm.errors import ProvisionError
 from provisioning.change import refuse_wrong_names, with_all
@@ -71,9 +72,9 @@ def take_out(file: ProjectFile, name: str, server_kit: Path | None) -> Refused:
     return Refused(name, name in file.retired, rights)
 
 
-def refuse_to_rotate(file: ProjectFile, name: str) -> ProvisionError:
-    """Why the hub makes no key for ``name`` here, and who does."""
-    return ProvisionError(
+def refuse_to_rotate(file: ProjectFile, name: str) -> NoReturn:
+    """Raises ProvisionError: the hub makes no key for ``name`` here; it says who does."""
+    raise ProvisionError(
         f"in this project private keys stay at home: {file.called(name)} makes a new one there "
         "with `nvflare cert request --force`, you sign it with `nvflare cert approve --force`, and "
         "`nvflare package --force` there makes the kit; the commands are in "

@@ -147,7 +147,7 @@ def rotate(
     """
     file = read_project(project)
     if file.keys_at_home:
-        raise refuse_to_rotate(file, name)
+        refuse_to_rotate(file, name)
     name = file.called(name)
     changed, certificate = renew(file, _workspace(project, workspace, file.name), name)
     if as_json:
