@@ -36,6 +36,7 @@ FILLING_S = 310.0  # of FLARE's memory of finished transfers
 RETRY_S = {"NVFLARE_STREAMING_RETRY_TIMEOUT": "5"}  # for the environment of all processes
 ROUND_S = 60.0  # at most, on a busy machine
 POLL_S, MIB = 0.1, 2**20
+STEP = 10  # rounds for each number of the curves that are kept
 PARENT, JOB, TRAINING = "parent", "job", "training"
 Samples = dict[tuple[str, str], dict[int, int]]  # kit and role -> round -> bytes
 
@@ -98,6 +99,14 @@ def _median(by_round: Mapping[int, int], rounds: range) -> float:
     read = [number for number in by_round if number in rounds]
     nearest = min(by_round, key=lambda number: abs(number - rounds[0]))
     return statistics.median(by_round[number] for number in read or [nearest])
+
+
+def _curve(by_round: Mapping[int, int]) -> dict[str, float]:
+    """First of so many rounds -> the median of what was read in them, in MiB."""
+    steps: dict[int, list[int]] = {}
+    for number, held in sorted(by_round.items()):
+        steps.setdefault(number - number % STEP, []).append(held)
+    return {str(first): round(statistics.median(some) / MIB, 2) for first, some in steps.items()}
 
 
 def _last_round(events: Path) -> int:
@@ -163,10 +172,7 @@ def main() -> None:
     print_table(found)
     if options.json:
         curves = {
-            f"{name} {role}": {
-                str(number): round(held / MIB, 2) for number, held in by_round.items()
-            }
-            for (name, role), by_round in sorted(samples.items())
+            f"{name} {role}": _curve(by_round) for (name, role), by_round in sorted(samples.items())
         }
         record: dict[str, Any] = {
             "rounds": options.rounds,
@@ -174,7 +180,7 @@ def main() -> None:
             "seconds": round(seconds, 1),
             "load": [round(value, 1) for value in os.getloadavg()],
             "processes": found,
-            "uss_mib_by_round": curves,
+            f"uss_mib_by_{STEP}_rounds": curves,
         }
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(record, indent=1) + "\n")
