@@ -160,6 +160,29 @@ def test_a_missing_manifest_and_a_folder_are_named(tmp_path: Path) -> None:
     assert "is a folder" in problems_of(tmp_path)
 
 
+def test_a_spacing_is_a_column_of_its_own_where_a_frame_has_one(folder: Path) -> None:
+    rows = (Row("a.png", 0, "p1", "angio", spacing_mm=0.278875), Row("b.png", 0, "p2", "angio"))
+    write_manifest(folder / "m.csv", rows)
+    assert (folder / "m.csv").read_text().splitlines()[0] == f"{HEADER},spacing_mm"
+    assert read_manifest(folder / "m.csv").rows == rows
+    write_manifest(folder / "m.csv", rows[1:])
+    assert (folder / "m.csv").read_text().splitlines()[0] == HEADER
+
+
+@pytest.mark.parametrize("spacing", ["0", "-0.1", "nan", "inf", "1e999", "0,3", "0.3 mm"])
+def test_a_spacing_that_is_no_length_is_refused(folder: Path, spacing: str) -> None:
+    line = f'a.png,0,p,c,,,,,"{spacing}"'
+    message = problems_of(write(folder, line, header=f"{HEADER},spacing_mm"))
+    assert "row 2: spacing_mm" in message
+    assert "is not a number above 0" in message
+
+
+def test_rows_are_as_wide_as_their_header(folder: Path) -> None:
+    assert "has 9 cells instead of 8" in problems_of(write(folder, "a.png,0,p,c,,,,,0.3"))
+    wide = write(folder, "a.png,0,p,c,,,,", header=f"{HEADER},spacing_mm")
+    assert "has 8 cells instead of 9" in problems_of(wide)
+
+
 def test_a_failed_write_leaves_the_old_manifest(folder: Path) -> None:
     path = write(folder, "a.png,0,p,c,,,,")
     before = path.read_text()
