@@ -1,11 +1,19 @@
 """One frame as found in a source folder, before it has a pseudonym or a place in a manifest."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedefm.errors import DataError
+
+DrawnMask = Callable[[], NDArray[np.int64]]
+"""Gives the (H, W) labels of a mask that no file holds as it is: drawn from lines, or joined from
+several files. Raises DataError. Ingest calls it and writes the result; it can be pickled.
+"""
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,7 @@ class Found:
     frame: int = 0
     label: str = ""
     mask: Path | None = None
+    drawn: DrawnMask | None = None  # instead of ``mask``
     split: str = ""
     instances: bool = False  # the mask numbers objects; what counts is object or not
     note: str = ""  # what its user has to know of how ``patient`` came about

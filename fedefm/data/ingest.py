@@ -22,7 +22,7 @@ from fedefm.data.found import Found, by_pattern
 from fedefm.data.layouts import LAYOUTS, find_layout, passed_over
 from fedefm.data.manifest import Row, write_manifest
 from fedefm.data.pseudonyms import new_key, pseudonym, write_key
-from fedefm.data.readers import read_image, read_mask
+from fedefm.data.readers import Labels, read_image, read_mask
 from fedefm.errors import DataError, all_problems
 
 SHOWN = 3  # paths that a message names
@@ -150,14 +150,12 @@ def _sorted_out(found: Sequence[Found], progress: Progress | None) -> tuple[list
 def _fault(item: Found) -> str:
     try:
         image = read_image(item.image, item.frame)
-        if item.mask is None:
-            return ""
-        mask = read_mask(item.mask, mask_frame(item.mask, item.frame))
+        mask = _labels(item)
     except DataError as error:
         return str(error)
     return (
         ""
-        if mask.shape == image.shape
+        if mask is None or mask.shape == image.shape
         else f"{item.image}: {size_mismatch(image.shape, mask.shape)}"
     )
 
@@ -196,20 +194,29 @@ def _place_image(item: Found, output: Path, name: str, files: Files) -> str:
 
 
 def _place_mask(item: Found, output: Path, name: str, files: Files) -> str:
-    if item.mask is None:
-        return ""
-    if files == "link" and not item.instances:
+    if item.mask and files == "link" and not item.instances:
         path = f"masks/{name}{_suffix(item.mask)}"
         link_or_copy(item.mask, output / path)
         return path
+    labels = _labels(item)
+    if labels is None:
+        return ""
     path = f"masks/{name}-{item.frame:04d}.png"
-    labels = read_mask(item.mask, mask_frame(item.mask, item.frame))
     if item.instances:
         labels = np.minimum(labels, 1)
     if labels.max(initial=0) > 255:
-        raise DataError(f"mask {item.mask} has label values above 255; it numbers objects")
+        raise DataError(
+            f"mask {item.mask or item.image} has label values above 255; it numbers objects"
+        )
     _save(Image.fromarray(labels.astype(np.uint8)), output / path)
     return path
+
+
+def _labels(item: Found) -> Labels | None:
+    """The frame's mask, from its file or as it is drawn; None where it has none."""
+    if item.drawn:
+        return item.drawn()
+    return read_mask(item.mask, mask_frame(item.mask, item.frame)) if item.mask else None
 
 
 def _save(image: Image.Image, path: Path) -> None:

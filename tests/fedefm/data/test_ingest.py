@@ -3,10 +3,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.data import get_testdata_file
 
 from fedefm.data.check import check_manifest
+from fedefm.data.choices import Files
 from fedefm.data.found import Found
 from fedefm.data.ingest import ingest
 from fedefm.data.layouts import LAYOUTS, Layout
@@ -120,6 +122,25 @@ def test_numbered_objects_become_object_or_not(
     made = ingest(source, tmp_path / "out", "known")
     mask = read_mask(tmp_path / "out" / made.rows[0].mask_path)
     assert np.array_equal(mask, numbers > 0)
+
+
+class Diagonal:
+    """A mask that no file holds."""
+
+    def __call__(self) -> NDArray[np.int64]:
+        return np.eye(9, 7, dtype=np.int64) * 2
+
+
+@pytest.mark.parametrize("files", ["link", "png"])
+def test_masks_that_no_file_holds_are_drawn(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Files
+) -> None:
+    found = [Found(source / "miller_1.png", "m", "c", drawn=Diagonal())]
+    monkeypatch.setitem(LAYOUTS, "known", Layout(lambda path: True, lambda path: found))
+    made = ingest(source, tmp_path / "out", "known", files=files)
+    mask = read_mask(tmp_path / "out" / made.rows[0].mask_path)
+    assert np.array_equal(mask, Diagonal()())
+    assert check_manifest(read_manifest(made.manifest)) == []
 
 
 def test_everything_unusable_is_named_and_nothing_is_written(source: Path, tmp_path: Path) -> None:
