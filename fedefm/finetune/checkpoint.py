@@ -11,6 +11,8 @@ from fedefm.model.checkpoint import load_checkpoint, read_checkpoint_info, save_
 from fedefm.model.foundation import FoundationModel, HeadKind, build_foundation
 from fedefm.model.segmenter import KIND, Segmenter, read_segmenter
 
+FRAME_SIZE = "frame_size"  # among the facts of a segmenter trained on tiles
+
 
 @dataclass(frozen=True)
 class TrainedSegmenter:
@@ -24,6 +26,14 @@ class TrainedSegmenter:
     def image_size(self) -> int:
         """Side in pixels of the squares that images are resized to."""
         return int(self.model.info["image_size"])
+
+    @property
+    def frame_size(self) -> int:
+        """Side in pixels that frames were brought to before tiles of ``image_size`` were cut.
+
+        Equal to ``image_size`` where whole frames were trained on.
+        """
+        return int(self.model.info.get(FRAME_SIZE, self.image_size))
 
 
 def save_trained_segmenter(path: Path, segmenter: TrainedSegmenter) -> None:
