@@ -1,4 +1,4 @@
-"""The commands ``finetune``, ``evaluate``, ``predict``, ``export``: from foundation to masks.
+"""The commands ``finetune`` and ``evaluate``: from foundation to a segmenter and its scores.
 
 A command loads what it works with when it is called: torch loads slowly.
 """
@@ -14,6 +14,7 @@ from fedefm.finetune.result import as_json as json_of
 from fedefm.report.numbers import epsilon as shown_epsilon
 from fedefm.words import several
 from nvflare_jobs.commands.finetune_progress import finetune_progress
+from nvflare_jobs.commands.model_options import AnyModel, AsJson, Device
 from nvflare_jobs.commands.progress import progress_of
 from nvflare_jobs.commands.site_beside import refuse_where_privacy_is_required
 
@@ -23,14 +24,10 @@ if TYPE_CHECKING:
 
 SCRATCH_BACKBONE, SCRATCH_SIZE = "resnet10", 128
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
-Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda:0.")]
-AnyModel = Annotated[Path, typer.Argument(help="A foundation model or a segmenter.")]
-
 
 def register(app: typer.Typer) -> None:
-    """Add the four commands to ``app``."""
-    for command in (finetune, evaluate, predict, export):
+    """Add the two commands to ``app``."""
+    for command in (finetune, evaluate):
         app.command()(command)
 
 
@@ -151,53 +148,6 @@ def evaluate(
         print(json_of({"schema": 1, "split": split, "scores": scores}))
     else:
         show(scores, f"split {split} of {manifest}")
-
-
-def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A segmenter, from fedefm finetune.")],
-    source: Annotated[Path, typer.Argument(help="A folder of images, an image or a manifest.")],
-    out: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    device: Device = "cpu",
-    as_json: AsJson = False,
-) -> None:
-    """Mark catheters and guidewires in images, at the images' own resolution.
-
-    Files that cannot be read are named, and the others are done.
-
-    Example: fedefm predict segmenter/model.safetensors images/ marked/
-    """
-    from fedefm.finetune.checkpoint import read_trained_segmenter
-    from fedefm.finetune.device import find_device
-    from fedefm.finetune.predict import predict as predict_images
-
-    segmenter = read_trained_segmenter(checkpoint)
-    segmenter.model.to(find_device(device))
-    with progress_of("segment files", as_json) as counter:
-        summary = predict_images(segmenter, source, out, counter)
-    if as_json:
-        print(json_of(summary))
-        return
-    print(f"{summary.images} frames segmented; masks, overlays and index.csv are in {out}")
-    for reason in summary.unreadable.values():
-        print(f"left out: {reason}")
-
-
-def export(
-    checkpoint: AnyModel,
-    out: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    program: Annotated[
-        bool, typer.Option(help="Also write model.pt2, which needs only PyTorch.")
-    ] = True,
-    as_json: AsJson = False,
-) -> None:
-    """Hand a model on: weights, model card, and a program that runs without this package.
-
-    Example: fedefm export segmenter/model.safetensors handover/
-    """
-    from fedefm.finetune.export import export as export_model
-
-    names = export_model(checkpoint, out, program)
-    print(json_of({"folder": out, "files": names}) if as_json else f"{out}: {', '.join(names)}")
 
 
 def _start(foundation: Path | None, scratch: bool, backbone: str, image_size: int) -> "Start":
