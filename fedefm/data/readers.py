@@ -13,6 +13,7 @@ How values become [0, 1] (a pure function of file and frame):
 * DICOM: see ``fedefm.data.dicom``.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fedefm.data.dicom import DicomStack
+from fedefm.data.dicom import LARGEST_PIXELS, DicomStack
 from fedefm.data.intensity import luminance, to_unit
+from fedefm.data.unreadable import Unfit, UnreadableImage, unreadable
 from fedefm.errors import DataError
+
+LARGEST_VOLUME = 2**29  # voxels: a slice of .nii.gz takes the volume into memory
 
 Gray = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -90,7 +94,7 @@ class _PillowStack:
     def __init__(self, path: Path) -> None:
         self._image = Image.open(path)
         self.count = int(getattr(self._image, "n_frames", 1))
-        self.size = (self._image.height, self._image.width)
+        self.size = _within_limits(self._image.height, self._image.width)
 
     def gray(self, frame: int) -> Gray:
         self._image.seek(frame)
@@ -111,11 +115,11 @@ class _NumpyStack:
     def __init__(self, path: Path) -> None:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
-            raise ValueError(f"holds {array.dtype} values on {array.ndim} axes, not images")
+            raise Unfit(f"holds {array.dtype} values on {array.ndim} axes, not images")
         single = array.ndim == 2 or array.shape[-1] in (3, 4)
         self._frames = array[None] if single else array
         self.count = self._frames.shape[0]
-        self.size = (self._frames.shape[1], self._frames.shape[2])
+        self.size = _within_limits(self._frames.shape[1], self._frames.shape[2])
 
     def gray(self, frame: int) -> Gray:
         return to_unit(self.values(frame))
@@ -131,7 +135,9 @@ class _NiftiStack:
         image: Any = nibabel.load(path)
         shape = tuple(image.shape) + (1,) * (3 - len(image.shape))
         if any(extent != 1 for extent in shape[3:]):
-            raise ValueError(f"holds {shape[3]} volumes; split it into one file for each")
+            raise Unfit(f"holds {shape[3]} volumes; split it into one file for each")
+        if not 0 < math.prod(shape[:3]) <= LARGEST_VOLUME:
+            raise Unfit(f"a volume of {' x '.join(map(str, shape[:3]))} voxels cannot be read")
         self._proxy, self._shape = image.dataobj, shape[:3]
         self._volume: NDArray[Any] | None = None
         self.count, self.size = shape[2], (shape[1], shape[0])
@@ -146,6 +152,13 @@ class _NiftiStack:
         if self._volume is None:  # .nii.gz is one stream: a slice costs as much as the volume
             self._volume = np.asarray(self._proxy).reshape(self._shape)
         return self._volume
+
+
+def _within_limits(height: int, width: int) -> tuple[int, int]:
+    """A small file can claim an image that fills the memory, or frames of nothing without end."""
+    if not 0 < height * width <= LARGEST_PIXELS:
+        raise Unfit(f"an image of {width} x {height} pixels; the limit is 134 million")
+    return height, width
 
 
 _OPENERS: dict[str, Callable[[Path], Stack]] = {
@@ -172,29 +185,29 @@ def _opened(path: Path) -> Stack:
             del stacks[next(iter(stacks))]
         return stack
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
+        raise UnreadableImage(path, "does not exist") from None
     except IsADirectoryError:
-        raise DataError(f"{path} is a folder, not an image") from None
+        raise UnreadableImage(path, "is a folder, not an image") from None
     except DataError:
         raise
     except Exception as error:  # decoders raise whatever they trip over in a corrupt file
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from error
 
 
 def _decode(path: Path, frame: int, how: Callable[[Stack, int], NDArray[Any]]) -> NDArray[Any]:
     stack = _opened(path)
     if not 0 <= frame < stack.count:
-        raise DataError(f"{path} has no frame {frame}; it has {stack.count}, counted from 0")
+        raise UnreadableImage(path, f"has no frame {frame}; it has {stack.count}, counted from 0")
     try:
         return how(stack, frame)
     except Exception as error:  # as above
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from error
 
 
 def _gray_of(stack: Stack, frame: int) -> Gray:
     gray = stack.gray(frame)
     if not np.isfinite(gray).all():
-        raise ValueError("holds values that are not numbers")
+        raise Unfit("holds values that are not numbers")
     return gray
 
 
@@ -203,10 +216,10 @@ def _labels_of(stack: Stack, frame: int) -> Labels:
     if values.ndim == 3:
         values = _one_channel(values)
     if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
-        raise ValueError("a mask holds whole label values")
+        raise Unfit("a mask holds whole label values")
     labels = values.astype(np.int64)
     if labels.size and labels.min() < 0:
-        raise ValueError("a mask holds no negative label values")
+        raise Unfit("a mask holds no negative label values")
     binary = labels.max(initial=0) == 255 and not ((labels != 0) & (labels != 255)).any()
     return np.minimum(labels, 1) if binary else labels
 
@@ -215,7 +228,7 @@ def _one_channel(values: NDArray[Any]) -> NDArray[Any]:
     """The gray channel of a mask that some tool has saved as color."""
     colors = values[..., : 1 if values.shape[-1] == 2 else 3]
     if (colors != colors[..., :1]).any():
-        raise ValueError("a mask holds one label value a pixel, not colors")
+        raise Unfit("a mask holds one label value a pixel, not colors")
     return colors[..., 0]
 
 
@@ -224,7 +237,7 @@ def _opener(path: Path) -> Callable[[Path], Stack]:
     if opener is None and _is_dicom(path):  # exports often have no suffix
         opener = DicomStack
     if opener is None:
-        raise DataError(f"{path} is of no known kind; known are {', '.join(_OPENERS)}")
+        raise UnreadableImage(path, f"is of no known kind; known are {', '.join(_OPENERS)}")
     return opener
 
 
@@ -236,8 +249,3 @@ def _suffix(path: Path) -> str:
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return DataError(f"{path} cannot be read as an image: {reason}")
