@@ -29,6 +29,7 @@ class Found:
     drawn: DrawnMask | None = None  # instead of ``mask``
     split: str = ""
     instances: bool = False  # the mask numbers objects; what counts is object or not
+    spacing_mm: float | None = None  # side of a pixel, where the set tells it
     note: str = ""  # what its user has to know of how ``patient`` came about
 
     @property

@@ -179,6 +179,7 @@ def _placed(found: Sequence[Found], output: Path, files: Files, key: bytes) -> I
             mask_path=_place_mask(item, output, name, files),
             split=item.split,
             sha256=hashes[path],
+            spacing_mm=item.spacing_mm,
         )
 
 
@@ -226,6 +227,8 @@ def _save(image: Image.Image, path: Path) -> None:
 
 def _suffix(path: Path) -> str:
     name = path.name.lower()
+    if name.endswith(".mhd"):
+        return ".mha"  # with its voxels in the same file
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix or ".dcm"
 
 

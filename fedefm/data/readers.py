@@ -1,15 +1,15 @@
 """Image files of any kind a hospital has, read as gray frames in [0, 1].
 
 PNG, JPEG, TIFF (also multi-page), GIF and PGM by Pillow, ``.npy`` by NumPy, NIfTI by nibabel, DICOM
-by pydicom. Every file is a stack of frames: a plain image has one, a multi-frame DICOM, TIFF or GIF
-has many, a NIfTI volume one for each slice along its last axis.
+by pydicom, MetaImage (``.mhd``, ``.mha``) here. Every file is a stack of frames: a plain image has
+one, a multi-frame DICOM, TIFF or GIF has many, a volume one for each slice along its last axis.
 
 How values become [0, 1] (a pure function of file and frame):
 
 * 8 bits and fewer: the range of the type; color becomes luminance (ITU-R 601).
 * floats that lie in [0, 1] already: as they are.
-* wider integers and other floats: linear between the 0.5 and 99.5 percentiles of the frame (of the
-  volume for NIfTI). The range of the type would leave 12-bit data in 16-bit files almost black.
+* wider integers and other floats: linear between the 0.5 and 99.5 percentiles of the frame, or
+  of the volume it is in. The range of the type would leave 12-bit data in 16-bit files almost black.
 * DICOM: see ``fedefm.data.dicom``.
 """
 
@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedefm.data.dicom import LARGEST_PIXELS, DicomStack
-from fedefm.data.intensity import luminance, to_unit
+from fedefm.data.intensity import luminance, rescale, to_unit, unit_range
+from fedefm.data.metaimage import MetaImageStack
 from fedefm.data.unreadable import Unfit, UnreadableImage, unreadable
 from fedefm.errors import DataError
 
@@ -129,29 +130,41 @@ class _NumpyStack:
 
 
 class _NiftiStack:
-    """NIfTI: slices along the last axis, turned so that the second axis points up."""
+    """NIfTI: slices along the third axis, turned so that the second axis points up.
+
+    Several volumes in one file (channels, times) follow each other: all slices of the first, then
+    all of the second.
+    """
 
     def __init__(self, path: Path) -> None:
         image: Any = nibabel.load(path)
         shape = tuple(image.shape) + (1,) * (3 - len(image.shape))
-        if any(extent != 1 for extent in shape[3:]):
-            raise Unfit(f"holds {shape[3]} volumes; split it into one file for each")
-        if not 0 < math.prod(shape[:3]) <= LARGEST_VOLUME:
-            raise Unfit(f"a volume of {' x '.join(map(str, shape[:3]))} voxels cannot be read")
-        self._proxy, self._shape = image.dataobj, shape[:3]
+        if not 0 < math.prod(shape) <= LARGEST_VOLUME:
+            raise Unfit(f"a volume of {' x '.join(map(str, shape))} voxels cannot be read")
+        self._proxy, self._slices = image.dataobj, shape[2]
         self._volume: NDArray[Any] | None = None
-        self.count, self.size = shape[2], (shape[1], shape[0])
+        self._ranges: dict[int, tuple[float, float]] = {}
+        self.count, self.size = math.prod(shape[2:]), (shape[1], shape[0])
 
     def gray(self, frame: int) -> Gray:
-        return to_unit(self.values(frame), reference=self._whole())
+        values = self.values(frame)
+        return to_unit(values) if values.dtype == np.uint8 else rescale(values, *self._range(frame))
 
     def values(self, frame: int) -> NDArray[Any]:
         return np.rot90(self._whole()[:, :, frame])
 
     def _whole(self) -> NDArray[Any]:
         if self._volume is None:  # .nii.gz is one stream: a slice costs as much as the volume
-            self._volume = np.asarray(self._proxy).reshape(self._shape)
+            sides = (self.size[1], self.size[0], self.count)
+            self._volume = np.asarray(self._proxy).reshape(sides, order="F")
         return self._volume
+
+    def _range(self, frame: int) -> tuple[float, float]:
+        """Of the whole volume that a slice is of; to find it takes as long as a hundred slices."""
+        start = frame - frame % self._slices
+        if start not in self._ranges:
+            self._ranges[start] = unit_range(self._whole()[:, :, start : start + self._slices])
+        return self._ranges[start]
 
 
 def _within_limits(height: int, width: int) -> tuple[int, int]:
@@ -166,6 +179,7 @@ _OPENERS: dict[str, Callable[[Path], Stack]] = {
     **dict.fromkeys((".pgm", ".ppm", ".bmp"), _PillowStack),
     ".npy": _NumpyStack,
     **dict.fromkeys((".nii", ".nii.gz"), _NiftiStack),
+    **dict.fromkeys((".mhd", ".mha"), MetaImageStack),
     **dict.fromkeys((".dcm", ".dicom", ".ima"), DicomStack),
 }
 
