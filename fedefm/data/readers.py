@@ -9,7 +9,7 @@ How values become [0, 1] (a pure function of file and frame):
 * 8 bits and fewer: the range of the type; color becomes luminance (ITU-R 601).
 * floats that lie in [0, 1] already: as they are.
 * wider integers and other floats: linear between the 0.5 and 99.5 percentiles of the frame, or
-  of the volume it is in. The range of the type would leave 12-bit data in 16-bit files almost black.
+  of its volume. The range of the type would leave 12-bit data in 16-bit files almost black.
 * DICOM: see ``fedefm.data.dicom``.
 """
 
