@@ -1,9 +1,8 @@
 """Everything that can be wrong with the images of a manifest, found by looking at each of them."""
 
-import hashlib
-from pathlib import Path
 
 from fedefm.data.dataset import Progress, read_row_mask, size_mismatch
+from fedefm.data.digests import sha256_of
 from fedefm.data.manifest import Manifest, Row, path_verdicts, structure_problems, where
 from fedefm.data.readers import read_image
 from fedefm.errors import DataError
@@ -27,18 +26,6 @@ def check_manifest(
         if progress:
             progress(done, len(order))
     return problems + (_changed_files(manifest, usable) if hashes else [])
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits. Raises DataError where it cannot be read."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 def _file_order(row: Row) -> tuple[str, int]:

@@ -90,12 +90,18 @@ def extent(header: Dataset, path: Path) -> tuple[int, tuple[int, int]]:
 def _pixel_element(file: BinaryIO, header: Dataset) -> dict[str, Any]:
     """What the decoder has to know of the pixels' element; the file is left where they begin."""
     syntax = header.file_meta.TransferSyntaxUID
-    order = "<" if syntax.is_little_endian else ">"
-    start = file.read(8 if syntax.is_implicit_VR else 12)
-    if len(start) < 8 or unpack(f"{order}HH", start[:4]) != PIXEL_DATA:
-        raise Unfit("it is DICOM without pixel data")
     known = {"transfer_syntax_uid": syntax, "pixel_keyword": "PixelData"}
-    return known if syntax.is_implicit_VR else known | {"pixel_vr": start[4:6].decode("ascii")}
+    start = file.read(8)
+    if (
+        len(start) < 8
+        or unpack("<HH" if syntax.is_little_endian else ">HH", start[:4]) != PIXEL_DATA
+    ):
+        raise Unfit("it is DICOM without pixel data")
+    kind = start[4:6]
+    if kind not in (b"OB", b"OW", b"UN"):  # implicit, whatever the syntax says
+        return known
+    file.read(4)  # the length
+    return known | {"pixel_vr": kind.decode()}
 
 
 def _is_deflated(file: BinaryIO, path: Path) -> bool:

@@ -38,8 +38,12 @@ class Found:
         return self.patient or f"file/{self.image}"
 
 
-def by_pattern(found: Iterable[Found], source: Path, pattern: str) -> list[Found]:
+def by_pattern(
+    found: Iterable[Found], source: Path, pattern: str, name: Callable[[Path], str] = str
+) -> list[Found]:
     """The same frames, their patient read from the path below ``source`` by a regular expression.
+
+    ``name`` is how a message names a file.
 
     Raises DataError where the expression is wrong, or does not fit a file.
     """
@@ -51,12 +55,17 @@ def by_pattern(found: Iterable[Found], source: Path, pattern: str) -> list[Found
         raise DataError(f"the patient pattern {pattern!r} must have one group, such as '^([^/]+)/'")
     base = source if source.is_dir() else source.parent
     return [
-        replace(item, patient=_matched(expression, item.image, base), note="") for item in found
+        replace(item, patient=_matched(expression, item.image, base, name), note="")
+        for item in found
     ]
 
 
-def _matched(expression: re.Pattern[str], path: Path, base: Path) -> str:
+def _matched(
+    expression: re.Pattern[str], path: Path, base: Path, name: Callable[[Path], str]
+) -> str:
     match = expression.search(path.relative_to(base).as_posix())
     if match is None or not match.group(1):
-        raise DataError(f"the patient pattern {expression.pattern!r} finds no patient in {path}")
+        raise DataError(
+            f"the patient pattern {expression.pattern!r} finds no patient in {name(path)}"
+        )
     return str(match.group(1))

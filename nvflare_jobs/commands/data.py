@@ -3,96 +3,29 @@
 A command loads what it works with when it is called: the readers and torch load slowly.
 """
 
-import json
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from fedefm.data.choices import DOMAIN_NAMES, LAYOUT_NAMES, Files
-from fedefm.data.manifest import Row, parse_manifest, read_manifest
-from fedefm.data.pseudonyms import read_key
+from fedefm.data.choices import DOMAIN_NAMES
+from fedefm.data.manifest import parse_manifest, read_manifest
 from fedefm.errors import DataError, all_problems
 from fedefm.words import several
+from nvflare_jobs.commands import data_ingest
+from nvflare_jobs.commands.data_words import counts, print_json, summary
 from nvflare_jobs.commands.progress import progress_of
 
 app = typer.Typer(
     help="Bring images in, look at them, check them, divide them between sites.",
     no_args_is_help=True,
 )
+data_ingest.register(app)
 
 ManifestPath = Annotated[Path, typer.Argument(help="A manifest CSV.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
-
-
-@app.command()
-def ingest(
-    source: Annotated[Path, typer.Argument(help="A folder of images, or one image file.")],
-    folder: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    layout: Annotated[str, typer.Option(help=f"auto, {', '.join(LAYOUT_NAMES)}.")] = "auto",
-    corpus: Annotated[
-        str | None, typer.Option(help="Name of the corpus; else the layout's or the folder's.")
-    ] = None,
-    files: Annotated[
-        Files,
-        typer.Option(help="link: share the source's files. png: convert, leaving headers behind."),
-    ] = "link",
-    patient_pattern: Annotated[
-        str | None,
-        typer.Option(help="Regular expression on a file's path; its group is the patient."),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option(help="A .pseudonym_key to use again, so that patients keep their pseudonyms."),
-    ] = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out what cannot be used.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make a manifest from a folder of images (PNG, JPEG, TIFF, GIF, PGM, NumPy, NIfTI, DICOM).
-
-    Patients get pseudonyms; the key to them stays beside the manifest, readable by its owner alone.
-    A patient is what the DICOM header says, what --patient-pattern finds, or else one file.
-
-    Example: fedefm data ingest /export/angio data/angio --patient-pattern '^([^/]+)/'
-    """
-    from fedefm.data.ingest import ingest as ingest_folder
-
-    secret = read_key(key) if key else None
-    with progress_of("reading", quiet=as_json) as progress:
-        made = ingest_folder(
-            source,
-            folder,
-            layout,
-            corpus=corpus,
-            files=files,
-            patient_pattern=patient_pattern,
-            key=secret,
-            skip_unreadable=skip_unreadable,
-            progress=progress,
-        )
-    summary = {"manifest": str(made.manifest), "layout": made.layout} | _summary(made.rows)
-    if as_json:
-        extra = {"skipped": list(made.skipped), "without_patient": made.without_patient}
-        _print_json(summary | extra | {"passed_over": made.passed_over, "notes": list(made.notes)})
-        return
-    if made.without_patient:
-        print(
-            f"{made.without_patient} frames do not say whose they are: each file counts as one "
-            "patient; where that is wrong, use --patient-pattern"
-        )
-    for reason in made.skipped:
-        print(f"left out: {reason}")
-    if made.passed_over:
-        print(f"passed over: {made.passed_over} image files that are not of this layout")
-    for note in made.notes:
-        print(f"note: {note}")
-    print(f"layout {made.layout}: {_counts(made.rows)}")
-    print(f"wrote {made.manifest}")
 
 
 @app.command()
@@ -112,11 +45,11 @@ def check(
         seen = check_manifest(found, hashes, progress)
     problems = list(dict.fromkeys([*problems, *seen]))  # the structure is looked at twice
     if as_json:
-        _print_json({"manifest": str(manifest), "problems": problems} | _summary(found.rows))
+        print_json({"manifest": str(manifest), "problems": problems} | summary(found.rows))
         raise typer.Exit(2 if problems else 0)
     if problems:
         raise DataError(all_problems(f"manifest {manifest}", problems, limit=len(problems)))
-    print(f"manifest {manifest} is in order: {_counts(found.rows)}")
+    print(f"manifest {manifest} is in order: {counts(found.rows)}")
 
 
 @app.command()
@@ -136,7 +69,7 @@ def preview(
         sheet = contact_sheet(read_manifest(manifest), columns, progress)
     save_sheet(sheet, out)
     if as_json:
-        _print_json({"preview": str(out), "width": sheet.width, "height": sheet.height})
+        print_json({"preview": str(out), "width": sheet.width, "height": sheet.height})
     else:
         print(f"wrote {out} ({sheet.width} x {sheet.height} pixels)")
 
@@ -168,7 +101,7 @@ def split(
     write_sites(division, sources, out, [dataset])
     console = Console()
     if as_json:
-        _print_json({"folder": str(out)} | holdings(division))
+        print_json({"folder": str(out)} | holdings(division))
         return
     if console.is_terminal:
         console.print(holdings_table(division))
@@ -201,27 +134,6 @@ def simulate(
     with progress_of("simulating", quiet=as_json) as progress:
         made = write_dataset(folder, names, patients, frames, size, seed, progress)
     if as_json:
-        _print_json({"manifest": str(folder / "manifest.csv")} | _summary(made.rows))
+        print_json({"manifest": str(folder / "manifest.csv")} | summary(made.rows))
     else:
-        print(f"wrote {folder / 'manifest.csv'}: {_counts(made.rows)}")
-
-
-def _summary(rows: tuple[Row, ...]) -> dict[str, Any]:
-    return {
-        "images": len(rows),
-        "patients": len({row.patient_id for row in rows}),
-        "masks": sum(bool(row.mask_path) for row in rows),
-        "corpora": dict(Counter(row.corpus for row in rows)),
-        "labels": dict(Counter(row.target for row in rows)),
-    }
-
-
-def _counts(rows: tuple[Row, ...]) -> str:
-    summary = _summary(rows)
-    corpora = len(summary["corpora"])
-    counts = {"images": summary["images"], "patients": summary["patients"], "corpora": corpora}
-    return ", ".join(f"{name}: {n}" for name, n in (counts | {"masks": summary["masks"]}).items())
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+        print(f"wrote {folder / 'manifest.csv'}: {counts(made.rows)}")
