@@ -93,7 +93,7 @@ def test_nothing_is_left_when_writing_is_interrupted(tmp_path):
 
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(DataError, match="already holds something"):
+    with pytest.raises(DataError, match="exists already and is not empty"):
         write_dataset(tmp_path, ["phantom"], 1, 1, 32, 1)
     assert everything_in(tmp_path) == {"precious.txt": b"mine"}
 
