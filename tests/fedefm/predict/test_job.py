@@ -7,7 +7,8 @@ from PIL import Image
 
 from fedefm.errors import DataError
 from fedefm.finetune.checkpoint import TrainedSegmenter
-from fedefm.finetune.predict import predict, segment
+from fedefm.finetune.tiling import segment_large
+from fedefm.predict.job import predict
 
 CLASSES = ("background", "catheter", "guidewire")
 
@@ -18,7 +19,7 @@ class Bright(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.bias = torch.nn.Parameter(torch.zeros(1))
-        self.info = {"image_size": "32"}
+        self.info = {"image_size": "32", "backbone": "resnet_micro"}
 
     def forward(self, x):
         return torch.cat([torch.ones_like(x), x + self.bias, torch.full_like(x, -9)], dim=1)
@@ -50,7 +51,7 @@ def read_index(out):
 
 
 def test_masks_are_of_the_original_size_and_where_the_device_is(segmenter):
-    masks = segment(segmenter, [bar(50, 80) / 255, bar(200, 100) / 255])
+    masks = segment_large(segmenter, [bar(50, 80) / 255, bar(200, 100) / 255])
     assert [mask.shape for mask in masks] == [(50, 80), (200, 100)]
     for mask in masks:
         width = mask.shape[1]
@@ -103,10 +104,11 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(segmenter, folder, tm
 def test_nothing_readable_is_one_sentence_naming_each_and_leaves_nothing(segmenter, tmp_path):
     source = tmp_path / "in"
     source.mkdir()
-    for name in ("x.png", "y.dcm"):
+    for name in ("y.dcm", "x.png"):
         (source / name).write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"(?s)no readable image.*x\.png.*y\.dcm"):
+    with pytest.raises(DataError, match=r"(?s)no readable image.*x\.png.*DICOM file 1 of 1") as told:
         predict(segmenter, source, tmp_path / "out")
+    assert "y.dcm" not in str(told.value)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
