@@ -9,6 +9,7 @@ from fedefm.errors import FedEFMError
 from nvflare_jobs.commands import (
     data,
     demo,
+    evaluate,
     export,
     finetune,
     job,
@@ -30,6 +31,7 @@ app.add_typer(data.app, name="data")
 run.register(app)
 job.register(app)
 finetune.register(app)
+evaluate.register(app)
 predict.register(app)
 export.register(app)
 report.register(app)

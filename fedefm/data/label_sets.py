@@ -23,6 +23,11 @@ def names_in(label: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in label.split(SEPARATOR) if name.strip())
 
 
+def labels_of(manifest: Manifest) -> tuple[str, ...]:
+    """All labels that occur in a manifest, sorted."""
+    return tuple(sorted({name for row in manifest.rows for name in names_in(row.label)}))
+
+
 def load_label_sets(
     manifest: Manifest,
     split: str | None,

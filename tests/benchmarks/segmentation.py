@@ -30,8 +30,9 @@ from fedefm.config import FinetuneConfig, RunConfig
 from fedefm.data.dataset import FrameDataset
 from fedefm.data.fluoroscopy import DOMAINS, simulate_frame
 from fedefm.finetune.evaluate import evaluate_segmenter
-from fedefm.finetune.segment import finetune_segmenter
+from fedefm.finetune.segment import Segmentation
 from fedefm.finetune.start import Start
+from fedefm.finetune.training import finetune as finetune_for
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.weights import load_weights
 from fedefm.train.assemble import build_model, build_server, build_site, plan_exchanges
@@ -161,14 +162,15 @@ def finetune(job: Job, size: Size, data: Data, checkpoints: dict[int, Path]) -> 
     start = Start(None, size.backbone, size.image_size)
     if job.start == "foundation":
         start = Start(checkpoints[job.seed])
-    model = start.build(len(CLASSES), job.seed)
+    task = Segmentation(CLASSES)
+    model = task.build(start, job.seed)
     config = FinetuneConfig(
         steps=size.steps,
         batch_size=8,
         learning_rate=size.learning_rate,
         label_fraction=job.fraction,
     )
-    result = finetune_segmenter(model, data["train"], data["validation"], config, job.seed)
+    result = finetune_for(task, model, data["train"], data["validation"], config, job.seed)
     scores = evaluate_segmenter(model, data["test"])
     found = {"mean_dice": scores.mean_dice.value}
     found |= {f"dice_{name}": interval.value for name, interval in scores.dice.items()}

@@ -10,7 +10,7 @@ from fedefm.data.manifest import Row, write_manifest
 from fedefm.errors import ConfigError, DataError, FedEFMError, ModelError
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import build_foundation
-from nvflare_jobs.commands import export, finetune, predict
+from nvflare_jobs.commands import evaluate, export, finetune, predict
 
 COMMANDS = ("finetune", "evaluate", "predict", "export")
 
@@ -18,7 +18,7 @@ COMMANDS = ("finetune", "evaluate", "predict", "export")
 @pytest.fixture(scope="module")
 def app():
     app = typer.Typer(pretty_exceptions_enable=False)
-    for module in (finetune, predict, export):
+    for module in (finetune, evaluate, predict, export):
         module.register(app)
     return app
 

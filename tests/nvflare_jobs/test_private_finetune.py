@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fedefm.errors import BudgetExhausted, ConfigError, FedEFMError, PolicyRefused
 from fedefm.events import read_events
-from nvflare_jobs.commands import finetune
+from nvflare_jobs.commands import evaluate, finetune
 from privacy.accountant import epsilon
 from privacy.ledger import Dataset, Ledger
 
@@ -38,6 +38,7 @@ def write_site(folder: Path, images: Path, **settings: Any) -> Path:
 def tune(site: Path, out: Path, *more: Any, steps: int = 13) -> str:
     app = typer.Typer(pretty_exceptions_enable=False)
     finetune.register(app)
+    evaluate.register(app)
     words = ["finetune", "--site", site, "--dataset", "segmentation", "--out", out]
     words += ["--scratch", "--backbone", "resnet_micro", "--image-size", 32]
     words += ["--classes", "background,catheter", "--steps", steps, *more]
@@ -128,6 +129,7 @@ def test_a_site_that_demands_nothing_is_trained_on_as_before(site: Path, tmp_pat
 def test_the_images_are_named_once(tmp_path: Path, words: list[str]) -> None:
     app = typer.Typer(pretty_exceptions_enable=False)
     finetune.register(app)
+    evaluate.register(app)
     arguments = ["finetune", *words, "--scratch", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, ConfigError)
@@ -138,6 +140,7 @@ def tune_by_manifest(manifest: Path, out: Path) -> Any:
     """What ``fedefm finetune MANIFEST`` without a site raises, or None."""
     app = typer.Typer(pretty_exceptions_enable=False)
     finetune.register(app)
+    evaluate.register(app)
     words = ["finetune", manifest, "--scratch", "--backbone", "resnet_micro", "--image-size", 32]
     words += ["--classes", "background,catheter", "--steps", 1, "--batch-size", 2, "--out", out]
     return CliRunner().invoke(app, [str(word) for word in words]).exception
@@ -197,6 +200,7 @@ def test_a_site_file_beside_that_cannot_be_read_may_forbid_it(
 def test_an_epsilon_needs_a_site(masked_images: Path, tmp_path: Path) -> None:
     app = typer.Typer(pretty_exceptions_enable=False)
     finetune.register(app)
+    evaluate.register(app)
     arguments = ["finetune", str(masked_images / "manifest.csv"), "--scratch", "--epsilon", "3"]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
     assert "--epsilon needs --site" in str(result.exception)
@@ -208,7 +212,7 @@ def test_a_fine_tuning_that_fails_gives_back_what_it_did_not_draw(
     def stop(*arguments: Any) -> None:
         raise ConfigError("stopped")
 
-    monkeypatch.setattr("fedefm.finetune.segment.poly_rate", stop)
+    monkeypatch.setattr("fedefm.finetune.training.poly_rate", stop)
     with pytest.raises(ConfigError, match="stopped"):
         tune(site, tmp_path / "out", *PRIVATE)
     (record,) = records(site)

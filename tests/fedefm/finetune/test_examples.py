@@ -3,15 +3,14 @@ import json
 import torch
 from PIL import Image
 
-from fedefm.finetune.evaluate import evaluate_segmenter
 from fedefm.finetune.examples import draw_examples
-from fedefm.model.segmenter import build_segmenter
 
 
 def test_the_best_the_usual_and_the_worst_are_drawn_with_their_scores(lines, tmp_path):
-    model = build_segmenter("resnet_micro", 3, 32, seed=1)
     dice = (0.5, float("nan"), 0.9, 0.1, 0.7, 0.6)
-    paths = draw_examples(tmp_path / "e", model, lines.subset(torch.arange(6)), dice, count=2)
+    paths = draw_examples(
+        tmp_path / "e", lines.masks.numpy(), lines.subset(torch.arange(6)), dice, count=2
+    )
     names = [path.name for path in paths]
     assert names == [
         "best_1_row_2.png",
@@ -28,9 +27,10 @@ def test_the_best_the_usual_and_the_worst_are_drawn_with_their_scores(lines, tmp
 
 
 def test_the_usual_ones_are_the_middle_of_all(lines, tmp_path):
-    model = build_segmenter("resnet_micro", 3, 32, seed=1)
     many = lines.subset(torch.arange(9) % len(lines))
-    paths = draw_examples(tmp_path / "e", model, many, tuple(k / 10 for k in range(9)), count=1)
+    paths = draw_examples(
+        tmp_path / "e", many.masks.numpy(), many, tuple(k / 10 for k in range(9)), count=1
+    )
     assert [path.name for path in paths] == [
         "best_1_row_8.png",
         "median_1_row_4.png",
@@ -39,8 +39,6 @@ def test_the_usual_ones_are_the_middle_of_all(lines, tmp_path):
 
 
 def test_nothing_to_compare_draws_nothing(lines, tmp_path):
-    model = build_segmenter("resnet_micro", 3, 32, seed=1)
     one = lines.subset(torch.arange(1))
-    scores = evaluate_segmenter(model, one)
-    assert draw_examples(tmp_path / "e", model, one, scores.image_dice) == []
+    assert draw_examples(tmp_path / "e", one.masks.numpy(), one, (0.5,)) == []
     assert not (tmp_path / "e").exists()

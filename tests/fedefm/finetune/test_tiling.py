@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedefm.data.dataset import resize_image, standardize
 from fedefm.errors import ConfigError
 from fedefm.finetune.checkpoint import TrainedSegmenter
-from fedefm.finetune.predict import segment
 from fedefm.finetune.tiling import segment_large, tile_places, tiled_logits
 from fedefm.model.segmenter import build_segmenter
 
@@ -37,16 +37,22 @@ def test_tiles_cover_the_frame_and_overlap_by_half(size, more):
     assert ((steps > 0) & (steps <= (size + 1) // 2 + 1)).all()
 
 
+def whole(segmenter, frame):
+    """Prediction without any tile."""
+    small = resize_image(frame, segmenter.image_size)[None, None].float() / 255
+    with torch.inference_mode():
+        logits = segmenter.model.eval()(standardize(small))
+    large = torch.nn.functional.interpolate(logits, size=frame.shape, mode="bilinear")
+    return large[0].argmax(dim=0).numpy()
+
+
 @pytest.mark.parametrize("backbone", ["resnet_micro", "vit_micro"])
 def test_a_frame_of_the_models_size_is_predicted_as_without_tiles(backbone):
     segmenter = TrainedSegmenter(build_segmenter(backbone, 3, 64, seed=1), CLASSES)
-    frames = [np.random.default_rng(k).random((64, 64), np.float32) for k in range(3)]
-    for plain, tiled in zip(
-        segment(segmenter, frames), segment_large(segmenter, frames), strict=True
-    ):
-        assert np.array_equal(plain, tiled)
-    larger = [np.random.default_rng(4).random((90, 150), np.float32)]  # resized, as plain ones are
-    assert np.array_equal(segment(segmenter, larger)[0], segment_large(segmenter, larger)[0])
+    shapes = [(64, 64), (64, 64), (90, 150)]  # the last one is resized, as without tiles
+    frames = [np.random.default_rng(k).random(shape, np.float32) for k, shape in enumerate(shapes)]
+    for frame, tiled in zip(frames, segment_large(segmenter, frames), strict=True):
+        assert np.array_equal(tiled, whole(segmenter, frame))
 
 
 def test_what_tiles_agree_on_is_what_comes_out_and_every_tile_is_of_the_models_size():
