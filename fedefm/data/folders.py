@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedefm.data.metaimage import write_whole
 from fedefm.errors import DataError
 
 
@@ -41,9 +40,6 @@ def link_or_copy(source: Path, target: Path) -> None:
     if target.exists():
         return  # a file of many frames is placed once
     original = source.resolve()  # a link to a link could leave the folder
-    if source.suffix.lower() == ".mhd":  # names the file of its voxels, which has to come along
-        write_whole(original, target)
-        return
     try:
         os.link(original, target)
     except OSError:  # another file system, or one without hard links

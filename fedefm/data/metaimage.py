@@ -4,7 +4,6 @@ The keys are those of ITK's MetaIO, https://itk.org/Wiki/MetaIO/Documentation. T
 has to lie beside its header: a header may not point anywhere else.
 """
 
-import shutil
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,31 +86,6 @@ def read_header(path: Path) -> Header:
         end if name == HERE else _whole_number(entries.get("HeaderSize", "0")),
         _is_true(entries, "CompressedData"),
     )
-
-
-def write_whole(path: Path, target: Path) -> None:
-    """Write header and voxels of ``path`` into one file, which can be renamed and hashed."""
-    header = read_header(path)
-    entries, _ = _entries(path.read_bytes()[:LARGEST_HEADER])
-    kept = {key: value for key, value in entries.items() if key in PLAIN_KEYS}
-    lines = [f"{key} = {value}" for key, value in (kept | {"ElementDataFile": HERE}).items()]
-    with header.voxels.open("rb") as voxels, target.open("xb") as whole:
-        whole.write(("\n".join(lines) + "\n").encode())
-        voxels.seek(header.start)
-        shutil.copyfileobj(voxels, whole)
-
-
-PLAIN_KEYS = (  # others may say whose the image is
-    "ObjectType",
-    "NDims",
-    "BinaryData",
-    "BinaryDataByteOrderMSB",
-    "ElementByteOrderMSB",
-    "CompressedData",
-    "ElementSpacing",
-    "DimSize",
-    "ElementType",
-)
 
 
 def _entries(text: bytes) -> tuple[dict[str, str], int]:

@@ -39,7 +39,8 @@ def _part(folder: Path, corpus: str, split: str) -> Iterator[Found]:
             raise DataError(f"{table} has an outline for image {number}, which it does not list")
         outlines.setdefault(number, []).extend(_polygons(annotation, table))
     for number, image in images.items():
-        path = inside(folder / "images", str(image.get("file_name", "")), table)
+        name = str(image.get("file_name", ""))
+        path = inside(folder / "images", name, f"{table} image {number}")
         drawn = Polygons(path, tuple(outlines.get(number, ())), _size(image, table))
         yield Found(path, "", corpus, drawn=drawn, split=split, note=NOTE)
 

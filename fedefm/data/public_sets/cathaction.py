@@ -22,21 +22,27 @@ def find(source: Path) -> list[Found]:
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path | None]]:
-    images = _numbered(files_in(folder / "images", "*.jpg"))
-    masks = _numbered(files_in(folder / "labels", "*.png"))
+    images = _numbered(folder / "images", "*.jpg")
+    masks = _numbered(folder / "labels", "*.png")
     lost = sorted(masks.keys() - images.keys())
     if lost:
-        raise DataError(f"the mask {masks[lost[0]]} has no image of its number in {folder}/images")
+        raise DataError(f"{folder}/images has no image of the number {_shown(lost[0])} of a mask")
     return [(images[number], masks.get(number)) for number in sorted(images)]
 
 
-def _numbered(paths: list[Path]) -> dict[tuple[int, ...], Path]:
+def _numbered(folder: Path, pattern: str) -> dict[tuple[int, ...], Path]:
     numbered: dict[tuple[int, ...], Path] = {}
-    for path in paths:
-        first = numbered.setdefault(number_of(path), path)
-        if first != path:
-            raise DataError(f"{path} and {first} have one number; masks are paired by it")
+    for path in files_in(folder, pattern):
+        number = number_of(path)
+        if numbered.setdefault(number, path) != path:
+            raise DataError(
+                f"two files in {folder} have the number {_shown(number)}; masks are paired by it"
+            )
     return numbered
+
+
+def _shown(number: tuple[int, ...]) -> str:
+    return ".".join(map(str, number)) or "(none)"
 
 
 LAYOUT = Layout(

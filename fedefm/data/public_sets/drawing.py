@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_fill_holes
 
 from fedefm.data.readers import frame_size, read_mask
+from fedefm.data.unreadable import UnreadableImage
 from fedefm.errors import DataError
 
 Points = tuple[tuple[float, float], ...]
@@ -58,9 +59,10 @@ class Polygons:
     def __call__(self) -> NDArray[np.int64]:
         size = frame_size(self.image)
         if size != self.size:
-            raise DataError(
-                f"{self.image} has {size[1]} x {size[0]} pixels, and its polygons were drawn on "
-                f"{self.size[1]} x {self.size[0]}"
+            raise UnreadableImage(
+                self.image,
+                f"has {size[1]} x {size[0]} pixels, and its polygons were drawn on "
+                f"{self.size[1]} x {self.size[0]}",
             )
         mask, draw = _empty(*size)
         for polygon in self.polygons:
@@ -79,7 +81,7 @@ class Joined:
         parts = [read_mask(path) > 0 for path in self.masks]
         for path, part in zip(self.masks, parts, strict=True):
             if part.shape != parts[0].shape:
-                raise DataError(f"{path} is of another size than the other masks of its image")
+                raise UnreadableImage(path, "is of another size than its image's other masks")
         joined: NDArray[np.int64] = np.any(parts, axis=0).astype(np.int64)
         return joined
 
@@ -94,7 +96,7 @@ class FilledOutline:
         drawn = read_mask(self.outline) > 0
         filled: NDArray[np.bool_] = binary_fill_holes(drawn)
         if drawn.any() and filled.sum() == drawn.sum():
-            raise DataError(f"{self.outline} holds no closed outline to fill")
+            raise UnreadableImage(self.outline, "holds no closed outline to fill")
         return filled.astype(np.int64)
 
 

@@ -38,7 +38,7 @@ def _video(video: dict[str, Any], source: Path) -> Iterator[Found]:
         for view in views or [None]:
             if not isinstance(view, dict):
                 raise DataError(f"{table} has a frame without cameraA and cameraB")
-            image = inside(source, str(view.get("image", "")), table)
+            image = inside(source, str(view.get("image", "")), f"a frame in {table}")
             wire = points_of(view.get("points"), f"a guidewire in {table}")
             drawn = Lines(image, (wire,), WIDTH, WIDTH)
             yield Found(image, f"guide3d/{task}", "guide3d", drawn=drawn, note=NOTE)

@@ -5,6 +5,7 @@ from pathlib import Path
 from fedefm.data.found import Found
 from fedefm.data.public_sets.layout import About, Layout
 from fedefm.data.public_sets.tables import inside, read_table
+from fedefm.errors import DataError
 
 COLUMNS = ("path", "label")
 
@@ -12,9 +13,15 @@ COLUMNS = ("path", "label")
 def find(source: Path) -> list[Found]:
     """Paths start from the list's own folder. Whose the images are is not known."""
     _, rows = read_table(source, COLUMNS)
+    places = [
+        inside(source.parent, row["path"], f"{source} row {number}")
+        for number, row in enumerate(rows, start=2)
+    ]
+    if len(set(places)) < len(places):
+        raise DataError(f"{source} lists an image twice")
     return [
-        Found(inside(source.parent, row["path"], source), "", source.stem, label=row["label"])
-        for row in rows
+        Found(place, "", source.stem, label=row["label"])
+        for place, row in zip(places, rows, strict=True)
     ]
 
 

@@ -39,7 +39,7 @@ def _found(
     table = source / "train.csv"
     if not {row[name] for name in labels} <= {"0", "1"}:
         raise DataError(f"{table} has a label that is neither 0 nor 1")
-    image = inside(source / "train", f"{row[IMAGE]}.jpg", table)
+    image = inside(source / "train", f"{row[IMAGE]}.jpg", f"a row of {table}")
     return Found(
         image,
         f"ranzcr/{row[PATIENT]}" if row[PATIENT] else "",

@@ -47,15 +47,18 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is not JSON: {error}") from None
 
 
-def inside(folder: Path, name: str, table: Path) -> Path:
-    """The file that a table names, which has to lie in ``folder``. Raises DataError."""
+def inside(folder: Path, name: str, where: str) -> Path:
+    """The file that a table names ``where``, which has to lie in ``folder``.
+
+    Raises DataError; it does not repeat the name, which may be a person's.
+    """
     try:
         path = folder / name
         if name and path.resolve().is_relative_to(folder.resolve()) and ".." not in path.parts:
             return path
     except (OSError, ValueError, RuntimeError):  # name too long, null byte, loop of links
         pass
-    raise DataError(f"{table} names the file {name[:80]!r}, which is not inside {folder}")
+    raise DataError(f"{where} names a file that is not inside {folder}")
 
 
 def _no_number(name: str) -> NoReturn:
