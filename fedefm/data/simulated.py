@@ -120,12 +120,14 @@ def _check(domains: Sequence[str], wanted: Wanted) -> None:
 
 def _write_frames(folder: Path, domains: Sequence[str], wanted: Wanted) -> Iterator[Row]:
     """Writes image and mask of every frame, patient after patient."""
-    write = _write_stills if wanted.rate is None else _write_run
     for domain in domains:
         (folder / domain).mkdir()
         for patient, split in enumerate(split_of_patients(domain, wanted.patients, wanted.seed)):
             row = Row("", patient_id=f"sim-{domain}-{patient:04d}", corpus=domain, split=split)
-            yield from write(folder, row, patient, wanted)
+            if wanted.rate is None:
+                yield from _write_stills(folder, row, patient, wanted)
+            else:
+                yield from _write_run(folder, row, patient, wanted, wanted.rate)
 
 
 def _write_stills(folder: Path, row: Row, patient: int, wanted: Wanted) -> Iterator[Row]:
@@ -149,16 +151,15 @@ def _write_stills(folder: Path, row: Row, patient: int, wanted: Wanted) -> Itera
         yield replace(row, path=path, mask_path=mask_path, sha256=sha256(image).hexdigest())
 
 
-def _write_run(folder: Path, row: Row, patient: int, wanted: Wanted) -> Iterator[Row]:
+def _write_run(folder: Path, row: Row, patient: int, wanted: Wanted, rate: float) -> Iterator[Row]:
     """Frames of one patient as one run, in one TIFF file, and their masks in another."""
-    assert wanted.rate is not None
     run = Run(
         row.corpus,
         wanted.seed,
         patient,
         wanted.size,
         patient,
-        wanted.rate,
+        rate,
         wanted.distractors,
         wanted.negatives,
     )
@@ -167,9 +168,9 @@ def _write_run(folder: Path, row: Row, patient: int, wanted: Wanted) -> Iterator
     for frame in run.frames(wanted.frames):
         grays.append(_gray(frame))
         masks.append(frame.mask)
-    image = _tiff(grays, wanted.rate)
+    image = _tiff(grays, rate)
     (folder / path).write_bytes(image)
-    (folder / mask_path).write_bytes(_tiff(masks, wanted.rate))
+    (folder / mask_path).write_bytes(_tiff(masks, rate))
     row = replace(row, path=path, mask_path=mask_path, sha256=sha256(image).hexdigest())
     for number in range(wanted.frames):
         yield replace(row, frame=number)
