@@ -85,6 +85,37 @@ def test_the_ledger_and_the_result_agree_and_nothing_measured_leaves(
     ]
 
 
+def test_labels_are_learned_privately_and_nothing_measured_leaves(
+    site: Path, tmp_path: Path
+) -> None:
+    """Which labels there are is told, and not looked for: no image here has one."""
+    order = ("--task", "classification", "--classes", "a,b", *PRIVATE)
+    tune(site, tmp_path / "out", *order, steps=3)
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "Trained with differential privacy" in card
+    for measured in ("AUROC", "accuracy of one label"):
+        assert measured not in card
+    assert "macro_auroc" in (tmp_path / "out" / "result.json").read_text()
+    assert sum(records(site)[0].spent.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--patience", 2), "private training takes all of its steps"),
+        (("--frame-size", 64), "private training takes whole frames"),
+        (("--task", "classification", "--classes", ""), "private training has to be told"),
+    ],
+)
+def test_what_would_tell_of_images_is_refused_before_anything_is_spent(
+    site: Path, tmp_path: Path, options: Any, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        tune(site, tmp_path / "out", *PRIVATE, *options)
+    assert not (tmp_path / "out").exists()
+    assert not (site.parent / "ledger.sqlite").exists()
+
+
 def test_two_fine_tunings_share_the_cap_and_the_second_is_refused_before_it_begins(
     site: Path, masked_images: Path, tmp_path: Path
 ) -> None:
