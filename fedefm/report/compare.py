@@ -105,10 +105,11 @@ def _accuracy_figure(a: Side, b: Side) -> str:
     for side in (a, b):
         split, series = tables.accuracy_series(side.record)
         name = GLOBAL if GLOBAL in series else POOLED
-        lines |= {side.name: series[name]} if len(series.get(name, ())) > 1 else {}
+        lines |= {side.name: series[name]} if name in series else {}
         found = tables.accuracy_bands(side.record, split)
         bands |= {side.name: found[name]} if name in found else {}
-    return pair_figure("accuracy", "Accuracy by round", lines, bands, share=True) if lines else ""
+    drawn = any(len(points) > 1 for points in lines.values())
+    return pair_figure("accuracy", "Accuracy by round", lines, bands, share=True) if drawn else ""
 
 
 def _loss_figure(a: Side, b: Side) -> str:
@@ -119,5 +120,6 @@ def _loss_figure(a: Side, b: Side) -> str:
             for number, value in course:
                 by_round.setdefault(number, []).append(value)
         mean = [(number, sum(values) / len(values)) for number, values in sorted(by_round.items())]
-        lines |= {side.name: mean} if len(mean) > 1 else {}
-    return pair_figure("loss", "Training loss by round", lines, {}, share=False) if lines else ""
+        lines |= {side.name: mean} if mean else {}
+    drawn = any(len(points) > 1 for points in lines.values())
+    return pair_figure("loss", "Training loss by round", lines, {}, share=False) if drawn else ""

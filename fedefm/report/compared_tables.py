@@ -5,7 +5,7 @@ from typing import Any
 
 from fedefm.report import headline, numbers, protection, tables
 from fedefm.report.confusion import confusion_of
-from fedefm.report.differences import Side, accuracy_difference, points
+from fedefm.report.differences import Side, accuracy_difference, ends, points
 from fedefm.report.record import RunRecord
 
 Table = list[list[str]]
@@ -14,7 +14,7 @@ Table = list[list[str]]
 def scores(a: Side, b: Side) -> Table:
     """Accuracies at the end: what, of the first, of the second, and the difference."""
     found = accuracy_difference(a, b)
-    interval = f" ({points(found.low)} to {points(found.high)})" if found else ""
+    interval = f" ({ends(found)})" if found else ""
     rows = [
         ["shared model", a.accuracy_told, b.accuracy_told, _gap(a.accuracy, b.accuracy) + interval]
     ]

@@ -32,14 +32,14 @@ class Confusion:
     def meaning(self) -> str:
         """Which corpus is recognized best and worst, and what the worst is taken for."""
         shares = self.recognized()
-        ranked = sorted(shares, key=shares.__getitem__)
-        if len(ranked) < 2 or shares[ranked[0]] == shares[ranked[-1]]:
-            return f"Every corpus is recognized alike: {percent(shares[ranked[0]])} of its images."
-        worst, best = ranked[0], ranked[-1]
-        others = [name for name in ranked if shares[name] == shares[best]]
-        text = f"Of {listed(others)}, the shared model recognizes {percent(shares[best])}"
-        text = f"{text}; of {worst}, {percent(shares[worst])}, the least"
-        return f"{text}{self._mistaken(worst)}."
+        least, most = min(shares.values()), max(shares.values())
+        if least == most:
+            return f"The shared model recognizes {percent(most)} of every corpus."
+        worst = [name for name, share in shares.items() if share == least]
+        best = [name for name, share in shares.items() if share == most]
+        text = f"The shared model recognizes {percent(most)} of {_named(best)}, the most, and "
+        text += f"{percent(least)} of {_named(worst)}, the least"
+        return f"{text}{self._mistaken(worst[0]) if len(worst) == 1 else ''}."
 
     def _mistaken(self, name: str) -> str:
         row = next(shares for each, _, shares in self.rows if each == name)
@@ -48,12 +48,16 @@ class Confusion:
         if not wrong:
             return ""
         share, place = max(wrong)
-        return f": it is most often taken for {self.classes[place]} ({percent(share)})"
+        return f", which it most often takes for {self.classes[place]} ({percent(share)})"
 
     @property
     def images(self) -> str:
         """How many there are."""
         return count(sum(map(sum, self.counts)), "image")
+
+
+def _named(names: list[str]) -> str:
+    return listed(names) if len(names) <= 3 else f"each of {count(len(names))} corpora"
 
 
 def confusion_of(record: RunRecord) -> Confusion | None:

@@ -46,7 +46,17 @@ class Side:
 
 def points(gap: float) -> str:
     """A difference of two shares in percentage points, with its sign."""
-    return f"{100 * gap:+.1f}\u00a0points"
+    return f"{_signed(gap)}\u00a0points"
+
+
+def ends(found: Difference) -> str:
+    """The interval of a difference, in percentage points."""
+    return f"{_signed(found.low)} to {_signed(found.high)}"
+
+
+def _signed(gap: float) -> str:
+    shown = f"{100 * gap:+.1f}"
+    return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", "−")
 
 
 def accuracy_difference(a: Side, b: Side) -> Difference | None:
@@ -70,7 +80,7 @@ def about_accuracy(a: Side, b: Side) -> str:
     if found is None:
         return f"{text}. Whether chance would give as much cannot be said: an interval is missing."
     text += f", {100 * gap:.1f}\u00a0points less (95\u00a0% interval over patients: "
-    text += f"{100 * found.low:.1f} to {100 * found.high:.1f})"
+    text += f"{ends(found)})"
     if found.beyond_chance:
         return f"{text}. That is more than the choice of test patients would give by chance."
     return f"{text}. The choice of test patients alone could give as much by chance."

@@ -28,12 +28,12 @@ def _course(points: Sequence[tuple[int, float]], shown: Shown) -> str:
     return f"from {shown(begin)} in round {first} to {shown(end)} in round {last}"
 
 
-def bars(values: Mapping[str, float], shown: Shown) -> str:
-    """Each bar, or of many the smallest and the largest."""
+def bars(values: Mapping[str, float], shown: Shown, noun: str = "bar") -> str:
+    """Each value, or of many the smallest and the largest; ``noun`` says what they are of."""
     if len(values) > MOST:
         low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
         return (
-            f"{len(values)} bars, from {shown(values[low])} ({low}) to "
+            f"{count(len(values), noun)}, from {shown(values[low])} ({low}) to "
             f"{shown(values[high])} ({high})."
         )
     return f"{listed(f'{name} {shown(value)}' for name, value in values.items())}."

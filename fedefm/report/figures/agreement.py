@@ -18,7 +18,7 @@ from fedefm.report.numbers import decimal
 Pair = tuple[str, str]  # whose model was taught, where its expert was trained
 Agreement = dict[Pair, list[tuple[int, float]]]  # by round number
 Matrix = NDArray[np.float64]  # row: model, column: expert, not a number: no such exchange
-_PALEST, _STRONGEST = 0.13, 0.58  # opacity; values written on it stay readable, light and dark
+_PALEST, _STRONGEST = 0.13, 0.48  # opacity; values written on it stay readable, light and dark
 
 
 def agreement_curve(agreement: Agreement) -> Markup:
@@ -169,7 +169,7 @@ def _told(matrix: Matrix, sites: Sequence[str], part: Sequence[int], meaning: st
     cells.sort(reverse=True)
     when = f"round {part[0]}" if part[0] == part[-1] else f"rounds {part[0]} to {part[-1]}"
     values = {f"{student} taught by {expert}": value for value, student, expert in cells}
-    words = in_words.bars(values, _short) if values else "no exchange."
+    words = in_words.bars(values, _short, "pair") if values else "no exchange."
     return f"Heat map of the {meaning} of each pair of sites. In {when}: {words}"
 
 

@@ -64,17 +64,24 @@ ElementTree.register_namespace("xlink", _LINK)
 
 
 def drawn(
-    name: str, description: str, size: tuple[float, float], paint: Callable[[Figure], None]
+    name: str,
+    description: str,
+    size: tuple[float, float],
+    paint: Callable[[Figure], None],
+    *,
+    cropped: bool = False,
 ) -> Markup:
     """The SVG of what ``paint`` puts on a figure of ``size`` (inches).
 
     ``name`` sets the figure's element ids apart from those of the other figures of the page;
-    ``description`` is what a screen reader says: what is shown, in words and figures.
+    ``description`` is what a screen reader says: what is shown, in words and figures. ``cropped``
+    leaves out the empty ground around the drawing.
     """
     buffer = io.StringIO()
     with _painted(size, paint) as figure:
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
+        around = "tight" if cropped else None
+        figure.savefig(buffer, format="svg", metadata=nothing, bbox_inches=around)
     return _inline(buffer.getvalue(), name, description)
 
 

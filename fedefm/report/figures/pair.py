@@ -24,7 +24,9 @@ def pair_figure(name: str, title: str, lines: Series, bands: Band, *, share: boo
             if run in bands:
                 rounds, low, high = zip(*bands[run], strict=True)
                 axes.fill_between(rounds, low, high, color=color, alpha=0.18, linewidth=0)
-            axes.plot(*zip(*points, strict=True), color=color, linewidth=2.4, linestyle=dashes)
+            marker = "o" if len(points) <= 12 else ""  # a single point is no line
+            drawn_as = axes.plot(*zip(*points, strict=True), color=color, linewidth=2.4)[0]
+            drawn_as.set(linestyle=dashes, marker=marker, clip_on=False)
             labels.append((shortened(run), color, points[-1][1]))
         if share:
             axes.set_ylim(0, 1)
@@ -34,7 +36,7 @@ def pair_figure(name: str, title: str, lines: Series, bands: Band, *, share: boo
             axes.set_ylim(bottom=0)
             axes.set_ylabel("training loss (mean over images)")
         numbers = [number for points in lines.values() for number, _ in points]
-        axes.set_xlim(min(numbers), max(numbers))
+        axes.set_xlim(min(numbers), max(max(numbers), min(numbers) + 1))
         round_axis(axes)
         axes.grid(axis="y")
         name_line_ends(axes, labels)

@@ -34,7 +34,7 @@ def topology_figure(
                 return
 
     told = f"The graph of exchanges. {in_words.graph(edges)}"
-    return drawn("topology", told, (_WIDTH, 4), paint)
+    return drawn("topology", told, (_WIDTH, 4), paint, cropped=True)
 
 
 def _height(positions: Positions) -> float:

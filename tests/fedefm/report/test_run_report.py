@@ -17,6 +17,7 @@ from fedefm.report.overlays import overlays
 from fedefm.report.protection import findings
 from fedefm.report.record import read_record
 from fedefm.report.run_report import write_report
+from fedefm.report.tables import teaching
 
 Maker = Callable[..., Any]
 SECTIONS = (
@@ -470,3 +471,36 @@ def test_overlays_come_from_the_segmentation_folder_and_from_nowhere_else(tmp_pa
     (tmp_path / "segmentation" / "scores.json").write_text(json.dumps(scores))
 
     assert overlays(tmp_path / "segmentation") == {}
+
+
+def test_overlays_that_name_their_case_are_shown_under_it(tmp_path: Path) -> None:
+    folder = tmp_path / "segmentation"
+    folder.mkdir()
+    listed = []
+    for place, case in enumerate(("worst", "median", "best", "best")):
+        Image.new("RGB", (4, 4)).save(folder / f"{place}.png")
+        listed.append({"file": f"{place}.png", "case": case, "dice": {"catheter": place / 10}})
+    (folder / "scores.json").write_text(json.dumps({"images": listed}))
+    found = overlays(folder)
+
+    assert {case: [one.name for one in some] for case, some in found.items()} == {
+        "best": ["3", "2"],
+        "median": ["1"],
+        "worst": ["0"],
+    }
+    assert "one of the worst predictions: Dice 0.00 (catheter)" in found["worst"][0].words
+
+
+def test_weights_of_experts_add_up_to_one_for_each_model_and_round(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=4, rounds=6)
+    run.tell()
+    run.add("similarity", round=5, student="Aachen", expert="Cambridge", value=-0.4)
+    shares = teaching(read_record(run.write(tmp_path)))
+
+    assert dict(shares["Aachen", "Cambridge"])[6] == 0.0
+    for student in run.sites:
+        for number in (3, 6):
+            told = [dict(p).get(number, 0) for (s, _), p in shares.items() if s == student]
+            assert sum(told) == pytest.approx(1)
