@@ -5,37 +5,33 @@ A SEG names its patient, since that is how a PACS finds the study; it has to sta
 Stacks with a place in space (CT, MR) are put together by highdicom alone. Angiography, ultrasound
 and radiographs have no plane in a frame of reference. For these the standard asks that every frame
 of the SEG has the pixels of the frame that it was derived from, and points at it (A.51.5). As
-highdicom writes that for one frame only, it makes the object for one, and the frames are put in
-here: the segments in turn, each with the frames in which it was found, ordered by segment number
-and temporal position index.
+highdicom writes that for one frame only, it makes the object for one, and ``dicom_frames`` puts
+the others in.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from fedefm.errors import DataError
 from fedefm.finetune.overlay import COLORS
+from fedefm.finetune.tiling import Mask
 from fedefm.predict.dicom_codes import coded
+from fedefm.predict.dicom_frames import MarkedFrame, set_frames
 
 if TYPE_CHECKING:  # highdicom is an extra
     from highdicom.seg import SegmentDescription
 
-Mask = npt.NDArray[np.uint8]
-
 MANUFACTURER = "FedEFM"
 _FIRST_SERIES = 9000  # above the numbers that modalities give
-_SEGMENT, _SEGMENT_GROUP = 0x0062000B, 0x0062000A  # Referenced Segment Number, its macro
-_TIME, _CONTENT_GROUP = 0x00209128, 0x00209111  # Temporal Position Index, Frame Content
 _EMPTY_IF_ABSENT = (  # type 2 in every image, and still missing in some
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
     *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
@@ -55,16 +51,6 @@ class Algorithm:
     def short(self) -> str:
         """The beginning of the hash."""
         return f"sha256:{self.sha256[:16]}"
-
-
-@dataclass(frozen=True)
-class MarkedFrame:
-    """A frame of a DICOM file with its mask, which is read when it is needed."""
-
-    path: Path
-    frame: int  # within the file, from 0
-    found: tuple[bool, ...]  # of each device class: whether it is in the mask
-    mask: Callable[[], Mask]
 
 
 def refuse_without_highdicom() -> None:
@@ -150,24 +136,8 @@ def _by_reference(
     first = next(iter(headers.values()))
     empty = np.zeros((1, int(first.Rows), int(first.Columns)), np.uint8)
     seg = _made([_as_one_still(first)], empty, classes, algorithm, number, omit_empty_frames=False)
-    nothing = not any(any(frame.found) for frame in frames)
-    chosen = [
-        (segment, index)
-        for segment in range(1, len(classes))
-        for index, frame in enumerate(frames)
-        if nothing or frame.found[segment - 1]
-    ]
-    seg.NumberOfFrames = len(chosen)
-    seg.PerFrameFunctionalGroupsSequence = [
-        _functional_groups(segment, index, frames[index], headers[frames[index].path])
-        for segment, index in chosen
-    ]
-    seg.DimensionIndexSequence = _dimensions(seg)
     seg.PatientOrientation = first.get("PatientOrientation")  # instead of an orientation in space
-    _point_at(seg, list(headers.values()))
-    if len(classes) == 2:  # highdicom shares the only segment's number among the frames
-        del seg.SharedFunctionalGroupsSequence[0].SegmentIdentificationSequence
-    seg.PixelData = _packed(frames[index].mask() == segment for segment, index in chosen)
+    set_frames(seg, frames, headers, len(classes))
     return seg
 
 
@@ -242,77 +212,3 @@ def _segments(classes: tuple[str, ...], algorithm: Algorithm) -> list["SegmentDe
         )
         for number, name in enumerate(classes[1:], start=1)
     ]
-
-
-def _functional_groups(segment: int, index: int, frame: MarkedFrame, header: Dataset) -> Dataset:
-    """One frame: which segment, which place in the run, and what it was derived from."""
-    content = Dataset()
-    content.DimensionIndexValues = [segment, index + 1]
-    content.TemporalPositionIndex = index + 1
-    identification = Dataset()
-    identification.ReferencedSegmentNumber = segment
-    source = _reference(header)
-    if "NumberOfFrames" in header:
-        source.ReferencedFrameNumber = frame.frame + 1
-    source.SpatialLocationsPreserved = "YES"
-    source.PurposeOfReferenceCodeSequence = [
-        _code("121322", "Source Image for Image Processing Operation")
-    ]
-    derivation = Dataset()
-    derivation.SourceImageSequence = [source]
-    derivation.DerivationCodeSequence = [_code("113076", "Segmentation")]
-    groups = Dataset()
-    groups.FrameContentSequence = [content]
-    groups.SegmentIdentificationSequence = [identification]
-    groups.DerivationImageSequence = [derivation]
-    return groups
-
-
-def _dimensions(seg: Dataset) -> list[Dataset]:
-    organization = seg.DimensionOrganizationSequence[0].DimensionOrganizationUID
-    items = []
-    for pointer, group, label in (
-        (_SEGMENT, _SEGMENT_GROUP, "Segment Number"),
-        (_TIME, _CONTENT_GROUP, "Place in the run"),
-    ):
-        item = Dataset()
-        item.DimensionIndexPointer = pointer
-        item.FunctionalGroupPointer = group
-        item.DimensionOrganizationUID = organization
-        item.DimensionDescriptionLabel = label
-        items.append(item)
-    return items
-
-
-def _point_at(seg: Dataset, headers: Sequence[Dataset]) -> None:
-    """Name the instances that the SEG was derived from, for the image and for its series."""
-    seg.SourceImageSequence = [_reference(header) for header in headers]
-    series = Dataset()
-    series.SeriesInstanceUID = headers[0].SeriesInstanceUID
-    series.ReferencedInstanceSequence = [_reference(header) for header in headers]
-    seg.ReferencedSeriesSequence = [series]
-
-
-def _reference(header: Dataset) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = header.SOPClassUID
-    reference.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    return reference
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
-    return code
-
-
-def _packed(frames: Iterator[npt.NDArray[np.bool_]]) -> bytes:
-    """One bit a pixel, the first in the lowest, frames without a gap between (PS3.5 8.1.1, 8.2)."""
-    packed, rest = bytearray(), np.zeros(0, bool)
-    for frame in frames:
-        bits = np.concatenate([rest, frame.ravel()])
-        whole = len(bits) // 8 * 8
-        packed += np.packbits(bits[:whole], bitorder="little").tobytes()
-        rest = bits[whole:]
-    packed += np.packbits(rest, bitorder="little").tobytes()
-    return bytes(packed) + b"\0" * (len(packed) % 2)
