@@ -83,7 +83,7 @@ CARDIAC = Domain(
     Devices(
         wire_radius=(0.002, 0.0027), catheter=(0.28, 0.4), wire=(0.26, 0.4), protrusion=(0.3, 0.7)
     ),
-    Detector(quanta=(1000, 2000), circle=(0.56, 0.66), correlation=(0.85, 1.1)),
+    Detector(quanta=(1000, 2000), circle=(0.56, 0.66), correlation=(0.95, 1.15)),
     HEARTBEAT,
 )
 ANIMAL = Domain("animal", ABDOMEN, AORTA, Devices(), Detector())

@@ -127,7 +127,7 @@ def trace(frame: Float, start: tuple[float, float], end: tuple[float, float]) ->
     wide = gaussian_filter(part, 5)
     relief = np.clip((gaussian_filter(part, 1) - wide) / np.maximum(wide, 1), -0.3, 0.1)
     relief[part < _BLADE] = 0.1  # nearly black blades are no device
-    cost = 0.01 + (relief - relief.min()) ** 2
+    cost = 0.02 + (1 - relief / min(np.quantile(relief, 0.002), -1e-6)) ** 2  # 1 beside the line
     way = _cheapest(cost, np.subtract(start, low), np.subtract(end, low)) + low + 0.5
     smooth = np.stack([gaussian_filter(np.pad(way[:, k], 9, "reflect", reflect_type="odd"), 3)
                        for k in (0, 1)], 1)[9:-9]  # fmt: skip

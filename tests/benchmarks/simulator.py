@@ -44,21 +44,21 @@ def table(rows: list[Measured]) -> None:
     """Gray levels and noise, a row for each kind."""
     bins = " ".join(f"{f'{low}-{high}':>11}" for low, high in GRAYS)
     print("noise: all, then without what moves, by gray level; correlation at 1, 2, 3 px")
-    print(f"{'':20} {'mean':>5} {'std':>4} {'p1':>4} {'p99':>4} {bins}  Immerkaer  correlation")
+    print(f"{'':26} {'mean':>5} {'std':>4} {'p1':>4} {'p99':>4} {bins}  Immerkaer  correlation")
     for row in rows:
         noise = " ".join(f"{rms:5.2f} {median:5.2f}" for rms, median in row.noise)
         lags = " ".join(f"{value:.2f}" for value in row.correlation[1:4])
-        p = row.levels.percentiles
-        print(f"{row.name:20} {row.levels.mean:5.0f} {row.levels.std:4.0f} {p[0]:4.0f} {p[-1]:4.0f} "
-              f"{noise} {row.single_frame:10.1f}  {lags}")  # fmt: skip
+        first, *_, last = row.levels.percentiles
+        levels = f"{row.levels.mean:5.0f} {row.levels.std:4.0f} {first:4.0f} {last:4.0f}"
+        print(f"{row.name:26} {levels} {noise} {row.single_frame:10.1f}  {lags}")
 
 
 def device_table(devices: dict[str, list[Device]]) -> None:
     """Contrast and width of devices."""
-    print(f"\n{'':20} {'device':>10} {'ln(bg/min)':>11} {'width, px at 300':>17}")
+    print(f"\n{'':26} {'device':>10} {'ln(bg/min)':>11} {'width, px at 300':>17}")
     for name, found in devices.items():
         for device in found:
-            print(f"{name:20} {device.name:>10} {device.contrast:11.2f} {device.width:17.1f}")
+            print(f"{name:26} {device.name:>10} {device.contrast:11.2f} {device.width:17.1f}")
 
 
 def speed(frames: int, prototype: Path | None) -> dict[str, Any]:
