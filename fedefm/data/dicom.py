@@ -19,7 +19,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options, pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from fedefm.data.dicom_decoders import keep_silent, refuse_unknown_compression
+from fedefm.data.dicom_decoders import refuse_unknown_compression, set_up
 from fedefm.data.dicom_gray import shown
 from fedefm.data.unreadable import Unfit
 
@@ -28,7 +28,7 @@ LARGEST_FRAMES = 100_000  # of a file: an hour of fluoroscopy at 30 frames a sec
 LARGEST_INFLATED = 2**32  # bytes of a deflated file
 PIXEL_DATA = (0x7FE0, 0x0010)
 
-keep_silent()
+set_up()
 
 
 class DicomStack:

@@ -1,9 +1,12 @@
 """Which compressed DICOM files can be read here, and silence from those who read them.
 
 RLE needs nothing but pydicom; 8-bit JPEG and JPEG 2000 are read by Pillow. The extra ``dicom``
-brings decoders for JPEG lossless, JPEG-LS, signed and high-throughput JPEG 2000, and faster RLE.
-12-bit JPEG (process 4) is read by pylibjpeg-libjpeg alone, whose license is the GPL: the extra
-``dicom-gpl``.
+brings decoders for JPEG lossless, JPEG-LS, and signed and high-throughput JPEG 2000. 12-bit JPEG
+(process 4) is read by pylibjpeg-libjpeg alone, whose license is the GPL: the extra ``dicom-gpl``.
+
+GDCM ends the process on some corrupt JPEG-LS and JPEG lossless files, so it is asked only where no
+other decoder is installed, and ``fragile`` tells which files are better read by a process of their
+own. pylibjpeg-rle panics on corrupt files and is not asked.
 """
 
 import logging
@@ -11,19 +14,51 @@ import warnings
 
 import pydicom
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID, JPEGExtended12Bit
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from fedefm.data.unreadable import Unfit
 
 try:
-    import gdcm  # type: ignore[import-not-found,unused-ignore]
+    import gdcm  # type: ignore[import-not-found,import-untyped,unused-ignore]
 except ImportError:
     gdcm = None
 
+SEVERAL_DECODERS = (
+    JPEGBaseline8Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    RLELossless,
+)
 TWELVE_BITS = "pylibjpeg"  # the plugin's name in pydicom
 
 
-def keep_silent() -> None:
+def set_up() -> None:
+    """Keep decoders silent, and prefer those that survive corrupt files."""
+    _keep_silent()
+    for syntax in SEVERAL_DECODERS:
+        decoder = get_decoder(syntax)
+        rough = "pylibjpeg" if syntax == RLELossless else "gdcm"
+        if rough in decoder.available_plugins and len(decoder.available_plugins) > 1:
+            decoder.remove_plugin(rough)
+
+
+def fragile(syntax: UID | None) -> bool:
+    """Whether a corrupt file of this syntax may take the process that decodes it down."""
+    return syntax is not None and syntax.is_encapsulated and _plugins(syntax) == ("gdcm",)
+
+
+def _keep_silent() -> None:
     """What pydicom and GDCM warn of quotes the attributes of patients."""
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     warnings.filterwarnings("ignore", module="pydicom")
@@ -57,7 +92,10 @@ def refuse_unknown_compression(syntax: UID, bits_stored: int) -> None:
 
 
 def _plugins(syntax: UID) -> tuple[str, ...]:
-    return tuple(get_decoder(syntax).available_plugins)
+    try:
+        return tuple(get_decoder(syntax).available_plugins)
+    except NotImplementedError:
+        return ()
 
 
 def _name(syntax: UID) -> str:

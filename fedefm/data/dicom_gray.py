@@ -36,7 +36,7 @@ ANGIOGRAMS = (
 def shown(stored: NDArray[Any], header: Dataset, frame: int) -> NDArray[np.float32]:
     """Stored values (H, W), or RGB (H, W, 3), of one frame as (H, W) in [0, 1]."""
     if str(header.PhotometricInterpretation) == "PALETTE COLOR":
-        return _luminance(apply_color_lut(stored, header), _palette_bits(header))
+        return _luminance(_palette(stored, header), _palette_bits(header))
     if stored.ndim == 3:
         return _luminance(stored, int(header.BitsStored))
     padding = _padding(stored, header)
@@ -61,13 +61,13 @@ def windowed(
     return rescale(values, center - 0.5 - half, center - 0.5 + half)
 
 
-def looked_up(values: NDArray[Any], table: Dataset) -> tuple[NDArray[Any], int]:
+def looked_up(values: NDArray[Any], descriptor: Any, data: Any) -> tuple[NDArray[Any], int]:
     """Values through a look-up table (PS3.3 C.11.1.1), and how many bits its entries have.
 
     pydicom's own function wraps indices around where the entries have 8 bits and are above 256.
     """
-    count, first, bits = (int(number) for number in table.LUTDescriptor)
-    entries = _entries(table.LUTData, count & 0xFFFF or 1 << 16)
+    count, first, bits = (int(number) for number in descriptor)
+    entries = _entries(data, count & 0xFFFF or 1 << 16)
     if first >= 1 << 15 and values.min(initial=0) < 0:
         first -= 1 << 16  # signed, but written as unsigned
     index = np.clip(np.rint(values).astype(np.int64) - first, 0, len(entries) - 1)
@@ -83,7 +83,8 @@ def _entries(data: Any, count: int) -> NDArray[np.int64]:
 
 def _modality(stored: NDArray[Any], header: Dataset, frame: int) -> NDArray[Any]:
     if header.get("ModalityLUTSequence") and header.get("SOPClassUID") not in ANGIOGRAMS:
-        return looked_up(stored, header.ModalityLUTSequence[0])[0]
+        table = header.ModalityLUTSequence[0]
+        return looked_up(stored, table.LUTDescriptor, table.LUTData)[0]
     slope = number(header, "RescaleSlope", frame) or 1.0
     intercept = number(header, "RescaleIntercept", frame) or 0.0
     return stored if (slope, intercept) == (1, 0) else stored * slope + intercept
@@ -98,8 +99,9 @@ def _windowed(
 ) -> NDArray[np.float32]:
     for group in _groups(header, frame):
         if group.get("VOILUTSequence"):
-            table, bits = looked_up(values, group.VOILUTSequence[0])
-            return rescale(table, 0, 2**bits - 1)
+            table = group.VOILUTSequence[0]
+            found, bits = looked_up(values, table.LUTDescriptor, table.LUTData)
+            return rescale(found, 0, 2**bits - 1)
         width, center = _first(group, "WindowWidth"), _first(group, "WindowCenter")
         if width and center is not None and width > 0:
             return windowed(values, center, width, str(group.get("VOILUTFunction") or "LINEAR"))
@@ -134,6 +136,15 @@ def _is_inverse(header: Dataset) -> bool:
 def _luminance(color: NDArray[Any], bits: int) -> NDArray[np.float32]:
     gray = color[..., :3].astype(np.float32) @ LUMINANCE
     return rescale(gray, 0, 2**bits - 1)
+
+
+def _palette(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
+    """(H, W, 3) colors; tables in segments (C.7.9.2) are rare and left to pydicom."""
+    if "RedPaletteColorLookupTableData" not in header:
+        return apply_color_lut(stored, header)
+    names = [f"{color}PaletteColorLookupTable" for color in ("Red", "Green", "Blue")]
+    tables = [(header[f"{name}Descriptor"].value, header[f"{name}Data"].value) for name in names]
+    return np.stack([looked_up(stored, *table)[0] for table in tables], axis=-1)
 
 
 def _palette_bits(header: Dataset) -> int:

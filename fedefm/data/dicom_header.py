@@ -19,6 +19,7 @@ from pydicom.uid import (
 
 from fedefm.data.burned_in import doubt_of_text, sign_of_text
 from fedefm.data.dicom import extent, read_header
+from fedefm.data.dicom_decoders import fragile
 
 NO_IMAGES = (SegmentationStorage, SurfaceSegmentationStorage, RTDoseStorage, ParametricMapStorage)
 SLICES = ("CT", "MR", "PT", "NM")  # modalities whose images lie along an axis
@@ -41,6 +42,7 @@ class Facts:
     instance: int | None
     order: tuple[int, ...]  # the frames in order of position; as stored, if they have none
     spacing: float | None  # side of a square pixel, in mm
+    fragile: bool  # a corrupt file may end the process that decodes it
 
 
 def facts_of(path: Path) -> Facts | None:
@@ -81,6 +83,7 @@ def _facts(path: Path, changed: int, size: int) -> Facts | None:
         instance=_whole(header, "InstanceNumber"),
         order=_order(header, count),
         spacing=_spacing(header),
+        fragile=fragile(header.file_meta.get("TransferSyntaxUID")),
     )
 
 

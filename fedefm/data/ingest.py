@@ -96,7 +96,8 @@ def ingest(
         skip_unreadable: leave out frames that cannot be used, instead of refusing them all.
         show_paths: name files in messages, instead of their running numbers.
         resume: go on in the folder of an earlier call that was interrupted, if there is one.
-        processes: how many decode; with more than one, a script must guard its main module.
+        processes: how many decode; with more than one, a script must guard its main module. With
+            one, that is this process, which a decoder may end on corrupt JPEG lossless DICOM.
 
     Raises DataError: nothing found, an unknown layout, frames or masks that cannot be used, image
     files that ``auto`` would lose, a disk that is full. Raises IngestInterrupted on Ctrl-C.
@@ -110,11 +111,12 @@ def ingest(
         raise DataError(_nothing_left(source, lines, numbers))
     secret = key or _earlier_key(folder, resume) or new_key()
     tasks = tasks_of(kept, numbers, unfinished_path(folder), files, secret)
+    isolated = any(file.facts and file.facts.fragile for file in kept)
     steps = _Steps(sum(len(task.frames) for task in tasks), progress)
     try:
         with unfinished_folder(folder, digest_of(tasks), resume) as unfinished:
             _keep_key(unfinished.path, secret)
-            rows, faults = _filled(tasks, unfinished, processes, steps)
+            rows, faults = _filled(tasks, unfinished, processes, steps, isolated)
             if faults and not (rows and skip_unreadable):
                 raise DataError(all_problems(numbers.source, _sentences(faults, numbers)))
             _write_tables(unfinished.path, rows, [*lines, *faults], numbers)
@@ -150,14 +152,18 @@ class _Steps:
 
 
 def _filled(
-    tasks: Sequence[Task], unfinished: UnfinishedFolder, processes: int, steps: _Steps
+    tasks: Sequence[Task],
+    unfinished: UnfinishedFolder,
+    processes: int,
+    steps: _Steps,
+    isolated: bool,
 ) -> tuple[tuple[Row, ...], list[Line]]:
     """The rows of all frames that can be used, and what is wrong with the others."""
     notes = unfinished.done()
     for number in notes:
         steps.add(len(tasks[number].frames))
     left = [task for task in tasks if task.number not in notes]
-    few = sum(len(task.frames) for task in left) < FEW_FRAMES
+    few = sum(len(task.frames) for task in left) < FEW_FRAMES and not isolated
     for done in finished(placed, left, 1 if few else processes, crashed):
         notes[done.task] = {"rows": [asdict(row) for row in done.rows], "faults": done.faults}
         unfinished.note(done.task, done.written, notes[done.task])

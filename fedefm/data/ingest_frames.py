@@ -23,7 +23,7 @@ from fedefm.data.readers import Labels, read_image, read_mask
 from fedefm.data.unreadable import UnreadableImage
 from fedefm.errors import DataError
 
-PNG_EFFORT = 1  # of zlib, 1 to 9: 6 takes three times as long and saves a tenth
+PNG_EFFORT = 1  # of zlib, 1 to 9: 6 takes five times as long and saves a seventh
 
 
 @dataclass(frozen=True)

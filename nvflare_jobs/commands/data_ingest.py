@@ -18,6 +18,7 @@ from nvflare_jobs.commands.progress import progress_of
 if TYPE_CHECKING:
     from fedefm.data.ingest import Ingested
 
+ISOLATED = 2  # processes, also on one core: a decoder that crashes must not end the command
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C has ended
 
 
@@ -114,7 +115,7 @@ def ingest(
                 skip_unreadable=skip_unreadable,
                 show_paths=show_paths,
                 resume=resume,
-                processes=processes or len(os.sched_getaffinity(0)),
+                processes=processes or max(len(os.sched_getaffinity(0)), ISOLATED),
                 progress=progress,
             )
     except IngestInterrupted as stopped:
