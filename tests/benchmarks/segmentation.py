@@ -5,8 +5,9 @@ pre-trains over the ring by telling domains apart; no mask is used. The catheter
 segmenter is then trained from that model and, with the same steps, rate, batches and augmentation,
 from scratch, on 5, 10 and 100 % of the patients' masks. Figures are of patients seen by neither.
 
-The gain is that of the same images, in the mean over seeds, with an interval by patient. The decoder
-is a U-Net on a ResNet and a DPT on a ViT; ``--large`` has both at 256 pixels, pre-trained at 128.
+The gain is that of the same images, in the mean over seeds, with an interval by patient. The
+decoder is a U-Net on a ResNet and a DPT on a ViT; ``--large`` has both at 256 pixels, pre-trained
+at 128.
 
 ``python tests/benchmarks/segmentation.py [--quick | --large] [--json PATH]``
 """
@@ -196,7 +197,7 @@ def finetune(
     )
     result = finetune_for(task, model, data["train"], data["validation"], config, job.seed)
     scores = evaluate_segmenter(model, data["test"])
-    found = {"mean_dice": scores.mean_dice.value}
+    found: dict[str, Any] = {"mean_dice": scores.mean_dice.value}
     found |= {f"dice_{name}": interval.value for name, interval in scores.dice.items()}
     for score in ("cldice", "hd95_px", "tip_px"):
         found |= {f"{score}_{name}": v.value for name, v in getattr(scores, score).items()}
