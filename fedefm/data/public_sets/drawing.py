@@ -3,7 +3,6 @@
 Each is a value that can be called once the mask is wanted, so that listing a set opens no image.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +121,7 @@ def _point(value: Any, where: str) -> tuple[float, float]:
 
 def _is_place(value: object) -> bool:
     plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and math.isfinite(value) and abs(value) <= FARTHEST  # type: ignore[arg-type]
+    return plain and abs(value) <= FARTHEST  # type: ignore[arg-type]  # so NaN is none
 
 
 def _empty(height: int, width: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:

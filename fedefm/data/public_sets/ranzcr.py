@@ -25,7 +25,10 @@ def find(source: Path) -> list[Found]:
     if any(SEPARATOR in name for name in labels):
         raise DataError(f"{table} has a label with {SEPARATOR!r} in its name")
     tubes = _tubes(source / "train_annotations.csv")
-    found = {row[IMAGE]: _found(source, row, labels, tubes.pop(row[IMAGE], ())) for row in rows}
+    found = {
+        row[IMAGE]: _found(source, number, row, labels, tubes.pop(row[IMAGE], ()))
+        for number, row in enumerate(rows, start=2)
+    }
     if len(found) < len(rows):
         raise DataError(f"{table} lists an image twice")
     if tubes:
@@ -34,12 +37,12 @@ def find(source: Path) -> list[Found]:
 
 
 def _found(
-    source: Path, row: dict[str, str], labels: list[str], tubes: tuple[Points, ...]
+    source: Path, number: int, row: dict[str, str], labels: list[str], tubes: tuple[Points, ...]
 ) -> Found:
     table = source / "train.csv"
     if not {row[name] for name in labels} <= {"0", "1"}:
-        raise DataError(f"{table} has a label that is neither 0 nor 1")
-    image = inside(source / "train", f"{row[IMAGE]}.jpg", f"a row of {table}")
+        raise DataError(f"{table} row {number} has a label that is neither 0 nor 1")
+    image = inside(source / "train", f"{row[IMAGE]}.jpg", f"{table} row {number}")
     return Found(
         image,
         f"ranzcr/{row[PATIENT]}" if row[PATIENT] else "",

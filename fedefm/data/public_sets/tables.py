@@ -54,8 +54,10 @@ def inside(folder: Path, name: str, where: str) -> Path:
     """
     try:
         path = folder / name
-        if name and path.resolve().is_relative_to(folder.resolve()) and ".." not in path.parts:
-            return path
+        if path.resolve().is_relative_to(folder.resolve()) and ".." not in path.parts:
+            if path.is_file():
+                return path
+            raise DataError(f"{where} names a file that is not there")
     except (OSError, ValueError, RuntimeError):  # name too long, null byte, loop of links
         pass
     raise DataError(f"{where} names a file that is not inside {folder}")
