@@ -12,6 +12,7 @@ pays.
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from fedefm.finetune.overlap import Labels, Scores
 
@@ -46,9 +47,9 @@ def diagonal(shape: tuple[int, ...], spacing: Spacing) -> float:
 def _hd95(found: Mask, true: Mask, spacing: Spacing) -> float:
     if not found.any():
         return diagonal(true.shape, spacing)
-    outlines = outline(found), outline(true)
-    away = [ndimage.distance_transform_edt(~line, sampling=spacing) for line in outlines]
-    there, back = away[1][outlines[0]], away[0][outlines[1]]
+    points = [np.argwhere(outline(mask)) * spacing for mask in (found, true)]
+    trees = [KDTree(line) for line in points]
+    there, back = trees[1].query(points[0])[0], trees[0].query(points[1])[0]
     return float(max(np.percentile(there, PERCENTILE), np.percentile(back, PERCENTILE)))
 
 

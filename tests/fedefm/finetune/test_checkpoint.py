@@ -13,7 +13,7 @@ from fedefm.finetune.checkpoint import (
     sha256_of,
 )
 from fedefm.finetune.start import Start
-from fedefm.model.checkpoint import save_checkpoint
+from fedefm.model.checkpoint import read_checkpoint_info, save_checkpoint
 from fedefm.model.foundation import build_foundation
 from fedefm.model.segmenter import build_segmenter
 
@@ -84,6 +84,24 @@ def test_a_start_takes_backbone_size_and_weights_from_the_foundation(foundation_
     assert all(torch.equal(body[name], t) for name, t in segmenter.backbone.state_dict().items())
     digest = hashlib.sha256(foundation_path.read_bytes()).hexdigest()
     assert str(Start(foundation_path)) == f"foundation checkpoint sha256:{digest}"
+
+
+def test_a_segmenter_names_the_foundation_that_it_came_from(foundation_path, tmp_path):
+    model = read_foundation(foundation_path)
+    save_checkpoint(foundation_path, model, {**model.info, "run": "ring"})
+    start, digest = Start(foundation_path), sha256_of(foundation_path)
+    assert str(start) == f"foundation checkpoint sha256:{digest} of run 'ring'"
+    out = tmp_path / "segmenter.safetensors"
+    trained = TrainedSegmenter(start.segmenter(3, seed=1), CLASSES)
+    for _ in range(2):  # and goes on naming it when it is read and written again
+        save_trained_segmenter(out, trained)
+        trained = read_trained_segmenter(out)
+        facts = read_checkpoint_info(out)
+        assert facts["foundation_sha256"] == digest
+        assert facts["foundation_run"] == "ring"
+    scratch = Start(None, "resnet_micro", 32).segmenter(3, seed=1)
+    save_trained_segmenter(out, TrainedSegmenter(scratch, CLASSES))
+    assert "foundation_sha256" not in read_checkpoint_info(out)
 
 
 def test_a_start_from_scratch_takes_nothing_and_says_so(foundation_path):
