@@ -42,7 +42,7 @@ LAYOUT = Layout(
     About(
         "780 ultrasound images of the breast: benign, malignant, normal",
         "https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
-        "free for research, with reference to Al-Dhabyani and others, 2020",
+        "not stated where we looked; published by Al-Dhabyani and others, 2020",
         "1 = lesion, several lesions joined; empty in normal images",
     ),
 )

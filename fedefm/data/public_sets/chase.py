@@ -23,7 +23,7 @@ LAYOUT = Layout(
     find,
     ("Image_*HO.png",),
     About(
-        "28 photographs of the retina, both eyes of 14 children",
+        "28 photographs of the retina, both eyes of 14 people",
         "https://researchdata.kingston.ac.uk/96/",
         "CC BY 4.0",
         "1 = vessel, by the first observer",

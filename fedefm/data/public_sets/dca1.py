@@ -22,8 +22,8 @@ LAYOUT = Layout(
     ("*_gt.pgm",),
     About(
         "134 X-ray angiograms of coronary arteries, 300 x 300 px",
-        "http://personal.cimat.mx:8181/~ivan.cruz/DB_Angiograms.html",
-        "research; ask its authors for any other use",
+        "http://personal.cimat.mx:8181/~ivan.cruz/DB_Angiograms_files/DB_Angiograms_134.zip",
+        "not stated where we looked",
         "1 = artery",
     ),
 )

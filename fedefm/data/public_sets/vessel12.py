@@ -36,12 +36,12 @@ def _by_name(paths: list[Path]) -> dict[str, Path]:
 
 
 LAYOUT = Layout(
-    has_one_of(*PATTERNS),
+    has_one_of(*PATTERNS[:2]),  # three levels up there may be other sets, too
     find,
     ("*masks/VESSEL12_*.mhd",),
     About(
         "23 CT scans of the chest",
-        "https://vessel12.grand-challenge.org",
+        "https://vessel12.grand-challenge.org; the files are at https://zenodo.org/records/8055066",
         "only for taking part in the challenge",
         "1 = lung, not vessel: dense masks of the vessels are not public",
     ),

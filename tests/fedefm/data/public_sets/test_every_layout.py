@@ -77,6 +77,18 @@ def test_only_its_own_layout_recognizes_a_public_set(build: Make, name: str) -> 
     assert takers == expected.get(name, [name] if name in PUBLIC else [])
 
 
+def test_a_folder_of_all_public_sets_is_a_collection_of_them(
+    tmp_path: Path, fixtures: dict[str, Callable[[Path], object]]
+) -> None:
+    for name in PUBLIC:
+        (tmp_path / name).mkdir()
+        fixtures[name](tmp_path / name)
+    assert find_layout(tmp_path) == "collection"
+    found = LAYOUTS["collection"].find(tmp_path)
+    assert len(found) == sum(COUNTS[name][0] for name in PUBLIC)
+    assert passed_over(tmp_path, "collection", found) == []
+
+
 @pytest.mark.parametrize("files", ["link", "png"])
 @pytest.mark.parametrize("name", LAYOUT_NAMES)
 def test_an_ingested_layout_is_in_order(build: Make, tmp_path: Path, name: str, files: str) -> None:
