@@ -14,6 +14,7 @@ from fedefm.data.manifest import Manifest, read_manifest
 from fedefm.data.transforms import Transform
 from fedefm.events import EventLog, Listener
 from fedefm.finetune.card import DataUse, ModelCard, Scores, guarantee, headline, named_scores
+from fedefm.finetune.checkpoint import FRAME_SIZE
 from fedefm.finetune.device import find_device
 from fedefm.finetune.groups import by_corpus
 from fedefm.finetune.labels import labeled_manifest
@@ -193,6 +194,8 @@ def _card(job: FinetuneJob, model: Model, splits: Splits, report: FinetuneReport
     private = job.guard is not None and report.privacy is not None
     if private:
         del settings["batch_size"]  # patients were drawn instead
+    if FRAME_SIZE in model.info:
+        settings["frames"] = f"{model.info[FRAME_SIZE]} px a side, in tiles of the model's size"
     return ModelCard(
         task=job.task.title,
         backbone=model.info["backbone"],

@@ -176,6 +176,8 @@ def test_tiles_are_learned_where_frames_keep_their_size(app, images, foundation,
     model = tmp_path / "out" / "model.safetensors"
     trained = read_trained_segmenter(model)
     assert (trained.image_size, trained.frame_size) == (32, 48)
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "| frames | 48 px a side, in tiles of the model's size |" in card
     assert call(app, "evaluate", model, images / "manifest.csv", "--json")
 
 
