@@ -7,6 +7,7 @@ from pathlib import Path
 from fedefm.data.file_numbers import FileNumbers
 from fedefm.data.found import Found, by_pattern
 from fedefm.data.layouts import LAYOUTS, find_layout, passed_over
+from fedefm.data.manifest import is_formula
 from fedefm.errors import DataError, all_problems
 
 SHOWN = 3  # files that a message names
@@ -40,6 +41,11 @@ def find_source(
             return find_source(source, "images", corpus, patient_pattern, numbers)
     if corpus is not None:
         found = [replace(item, corpus=corpus) for item in found]
+    if any(is_formula(name) for item in found for name in (item.corpus, item.label)):
+        raise DataError(
+            f"{numbers.source} has a corpus or label that starts with =, +, - or @, which a "
+            "spreadsheet would run as a formula; rename it, or name the corpus by --corpus"
+        )
     leaks = _split_leaks(found, numbers.name)
     if leaks:
         raise DataError(all_problems(numbers.source, leaks))

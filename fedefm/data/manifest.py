@@ -10,6 +10,7 @@ import csv
 import math
 import ntpath
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -134,6 +135,17 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
         raise
 
 
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet may run a cell as a formula (OWASP, "CSV Injection"); numbers may not.
+
+    What people open must not do what the name of a folder says.
+    """
+    cell = text.strip()
+    if not cell.startswith(("=", "+", "-", "@")):
+        return False
+    return re.fullmatch(r"[+-]?[0-9]+([.,][0-9]+)?", cell) is None
+
+
 def where(position: int, row: Row) -> str:
     """How a message names the row at ``position``."""
     return f"row {position + FIRST_ROW} ({row.path})"
@@ -161,7 +173,10 @@ def _rows(path: Path) -> Iterator[list[str]]:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > LARGEST_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise DataError(f"manifest {path} is a pipe or a device; name a CSV file")
+        if status.st_size > LARGEST_BYTES:
             raise DataError(f"manifest {path} is larger than 512 MiB; split it by corpus")
         content = path.read_bytes()
         if b"\0" in content:
@@ -187,6 +202,11 @@ def _row(cells: list[str], width: int) -> tuple[Row, list[str]]:
         f"{name} is empty"
         for name, cell in zip(COLUMNS, cells, strict=False)
         if not cell.strip() and name in ("path", "patient_id", "corpus")
+    ]
+    faults += [
+        f"{name} starts with {cell.strip()[0]!r}; a spreadsheet would run that as a formula"
+        for name, cell in zip(COLUMNS, cells, strict=False)
+        if is_formula(cell) and name not in ("frame", "split", "sha256")
     ]
     if not (frame == "" or (frame.isascii() and frame.isdigit() and len(frame) < 10)):
         faults.append(f"frame {_shown(frame)} is not a whole number from 0")

@@ -30,6 +30,8 @@ from fedefm.data.metaimage import MetaImageStack
 from fedefm.data.unreadable import Unfit, UnreadableImage, unreadable
 from fedefm.errors import DataError
 
+# Of what Pillow knows; it goes by content, and PostScript, for one, would be run by Ghostscript.
+PICTURES = ("PNG", "JPEG", "MPO", "TIFF", "GIF", "PPM", "BMP")
 LARGEST_VOLUME = 2**29  # voxels: a slice of .nii.gz takes the volume into memory
 
 Gray = NDArray[np.float32]
@@ -93,7 +95,7 @@ class _PillowStack:
     """PNG, JPEG, TIFF, GIF, PGM, BMP."""
 
     def __init__(self, path: Path) -> None:
-        self._image = Image.open(path)
+        self._image = Image.open(path, formats=PICTURES)
         self.count = int(getattr(self._image, "n_frames", 1))
         self.size = _within_limits(self._image.height, self._image.width)
 

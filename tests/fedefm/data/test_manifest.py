@@ -8,6 +8,7 @@ from fedefm.data.manifest import (
     COLUMNS,
     Manifest,
     Row,
+    is_formula,
     path_verdicts,
     read_manifest,
     write_manifest,
@@ -15,7 +16,8 @@ from fedefm.data.manifest import (
 from fedefm.errors import DataError
 
 HEADER = ",".join(COLUMNS)
-cell = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp")))
+letters = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"))
+cell = st.text(letters).filter(lambda text: not is_formula(text))
 
 
 @pytest.fixture
@@ -219,3 +221,16 @@ def test_links_are_followed_as_far_as_the_folder_reaches(tmp_path):
     }
     rows = tuple(Row(path, patient_id="p", corpus="c") for path in told)
     assert path_verdicts(Manifest(folder, rows)) == told
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2+3", "@SUM(1)", "  =1", "-", "--1", "+1e5"])
+def test_what_a_spreadsheet_would_run_is_refused(folder: Path, text: str) -> None:
+    assert is_formula(text)
+    message = problems_of(write(folder, f"a.png,0,p,c,{text},,,"))
+    assert "row 2: label starts with" in message
+    assert "as a formula" in message
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+7", "-0.5", "-2,5", "a=b", "wire", "1-2"])
+def test_numbers_and_words_are_no_formulas(text: str) -> None:
+    assert not is_formula(text)
