@@ -9,8 +9,10 @@ highdicom writes that for one frame only, it makes the object for one, and ``dic
 the others in.
 """
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +105,8 @@ def _has_place_in_space(headers: Sequence[Dataset]) -> bool:
     if len(headers) == 1 and "PerFrameFunctionalGroupsSequence" in headers[0]:
         return "FrameOfReferenceUID" in headers[0]
     needed = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient")
-    if any(not header.get(name) for header in headers for name in (*needed, "PixelSpacing")):
+    measured = ("PixelSpacing", "SliceThickness")
+    if any(not header.get(name) for header in headers for name in (*needed, *measured)):
         return False
     return len({tuple(header.ImagePositionPatient) for header in headers}) == len(headers)
 
@@ -117,8 +120,6 @@ def _in_space(
 ) -> Dataset:
     """As highdicom has it: planes with positions, in their order in space."""
     sources = list(headers.values())
-    for source in sources:
-        source.setdefault("SliceThickness", None)
     if len(frames) < int(sources[0].get("NumberOfFrames") or 1) * len(sources):
         raise ValueError("some frames were not asked for, or not readable")
     masks = np.stack([frame.mask() for frame in frames])
@@ -163,8 +164,7 @@ def _made(
     from highdicom.seg import Segmentation
 
     devices = ", ".join(classes[1:])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is odd about a patient's name is told by quoting it
+    with _unheard():
         return Segmentation(
             source_images=sources,
             pixel_array=masks,
@@ -185,6 +185,20 @@ def _made(
             omit_empty_frames=omit_empty_frames,
             specific_character_set="ISO_IR 192",  # class names may be in any script
         )
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Without what highdicom tells: it logs UIDs, and quotes a patient's name to call it odd."""
+    logger = logging.getLogger("highdicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _segments(classes: tuple[str, ...], algorithm: Algorithm) -> list["SegmentDescription"]:
