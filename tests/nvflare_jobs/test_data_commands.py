@@ -260,3 +260,28 @@ def test_impossible_divisions_are_refused(run: Run, manifest: Path, tmp_path: Pa
 def test_a_key_that_is_none_is_refused(run: Run, manifest: Path, tmp_path: Path) -> None:
     result = run("ingest", manifest.parent / "angio", tmp_path / "out", "--key", manifest)
     refused(result, "is not a pseudonym key")
+
+
+def test_ingest_says_what_it_left_out_in_numbers(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("Miller_1", "Miller_2"):
+        Image.new("L", (4, 4), 9).save(tmp_path / "set" / f"{name}.png")
+    (tmp_path / "set" / "Miller_2.png").write_bytes(b"broken")
+    made = run("ingest", tmp_path / "set", tmp_path / "a", "--skip-unreadable")
+    assert made.code == 0
+    assert "left out: file 2 cannot be read as an image" in made.out
+    assert "Miller" not in made.out + made.err
+    shown = run("ingest", tmp_path / "set", tmp_path / "b", "--show-paths")
+    refused(shown, "Miller_2.png cannot be read as an image")
+    report = json.loads(
+        run("ingest", tmp_path / "set", tmp_path / "c", "--skip-unreadable", "--json").out
+    )["report"]
+    assert [(line["file"], line["outcome"]) for line in report] == [(2, "left out")]
+
+
+def test_ingest_takes_frames_by_rate_above_zero(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((6, 5, 5), np.uint8))
+    made = run("ingest", tmp_path / "a.npy", tmp_path / "out", "--max-frames", "2")
+    assert "images: 2" in made.out
+    assert "taken: 1 file: 2 of its 6 frames were chosen" in made.out
+    assert run("ingest", tmp_path / "a.npy", tmp_path / "b", "--frames-per-second", "0").code == 2
