@@ -102,6 +102,15 @@ def test_patience_ends_training_where_nothing_becomes_better(lines, monkeypatch)
     assert (result.steps, result.best_step, result.stopped_early) == (40, 20, True)
 
 
+def test_a_model_that_finds_nothing_yet_is_not_stopped(lines, monkeypatch):
+    train, validation = lines.subset(torch.arange(48)), lines.subset(torch.arange(48, 64))
+    scores = iter([0.0, 0.0, 0.0, 0.2, 0.0, 0.1])
+    monkeypatch.setattr(Segmentation, "look", lambda task, answers, dataset: next(scores))
+    patient = settings(100).model_copy(update={"patience": 2})
+    result = finetune(TASK, small(), train, validation, patient, seed=1)
+    assert (result.steps, result.best_step) == (60, 40)
+
+
 def test_patience_that_is_never_tried_takes_all_steps(lines):
     train, validation = lines.subset(torch.arange(48)), lines.subset(torch.arange(48, 64))
     patient = settings(20).model_copy(update={"patience": 10})
