@@ -31,7 +31,7 @@ from fedefm.data.unreadable import Unfit, UnreadableImage, unreadable
 from fedefm.errors import DataError
 
 # Of what Pillow knows; it goes by content, and PostScript, for one, would be run by Ghostscript.
-PICTURES = ("PNG", "JPEG", "MPO", "TIFF", "GIF", "PPM", "BMP")
+PICTURES = ("PNG", "JPEG", "TIFF", "GIF", "PPM", "BMP")
 LARGEST_VOLUME = 2**29  # voxels: a slice of .nii.gz takes the volume into memory
 
 Gray = NDArray[np.float32]
