@@ -111,9 +111,9 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
 INTERVALS = (
     "Intervals are drawn by patient (percentile bootstrap). A class that is in neither truth nor "
     "prediction is left out. Jaccard is IoU; mIoU is its mean over the devices. HD95 and tip "
-    "distances are over images with the device; one that was missed counts as the frame's diagonal. "
-    "Pixels are those of the resized frames; millimeters are by the manifest, of a projection often "
-    "at the detector."
+    "distances are over images with the device; one that was missed counts as the diagonal of the "
+    "frame. Pixels are those of the resized frames; millimeters are by the manifest, of a "
+    "projection often at the detector."
 )
 
 

@@ -128,7 +128,7 @@ class _Best:
         score = task.look(task.answers(model, self._validation), self._validation)
         shown = None if isnan(score) else score
         events.emit("finetune_validation", step=step, measure=task.measure, score=shown)
-        worse = 0 < self._score and score <= self._score  # a Dice of 0: it has not begun to learn
+        worse = self._score > 0 and score <= self._score  # a Dice of 0: it has not begun to learn
         self.waited = self.waited + 1 if worse else 0
         if not score < self._score:
             self._score, self.step, self._weights = score, step, weights_of(model)
