@@ -166,7 +166,8 @@ def _across(frame: Array, inside: NDArray[np.bool_], points: Array) -> list[Arra
     if len(run) < 18:
         return []
     start, end = pixels[run[0]], pixels[run[-1]]
-    return [profiles(frame, trace(frame, (start[0], start[1]), (end[0], end[1])))]
+    across = profiles(frame, trace(frame, (start[0], start[1]), (end[0], end[1])))
+    return [across[across.min(1) > 8]]  # not where it was traced along the blades
 
 
 def _device(name: str, across: Array, scale: float) -> Device:
@@ -182,9 +183,14 @@ def as_json(measured: Measured) -> dict[str, object]:
         "mean": measured.levels.mean,
         "std": measured.levels.std,
         "percentiles": levels,
-        "noise_rms_by_gray": [rms for rms, _ in measured.noise],
-        "noise_median_by_gray": [median for _, median in measured.noise],
+        "noise_rms_by_gray": [_told(rms) for rms, _ in measured.noise],
+        "noise_median_by_gray": [_told(median) for _, median in measured.noise],
         "noise_immerkaer": measured.single_frame,
         "autocorrelation": measured.correlation.tolist(),
         "noise_power": measured.spectrum[1].tolist(),
     }
+
+
+def _told(value: float) -> float | None:
+    """JSON knows no NaN: a range of gray in which there is too little to measure is null."""
+    return None if np.isnan(value) else value

@@ -134,6 +134,8 @@ def main() -> None:
     arguments = parser.parse_args()
     runs, frames = (3, 5) if arguments.quick else (12, 9)
 
+    if arguments.real and not arguments.real.is_dir():
+        parser.error(f"{arguments.real} is no folder; name one with real runs, or leave --real out")
     real = real_runs(arguments.real) if arguments.real else {}
     if not real:
         where = f"{arguments.real} holds none" if arguments.real else "no --real folder was named"
