@@ -41,11 +41,7 @@ def find_source(
             return find_source(source, "images", corpus, patient_pattern, numbers)
     if corpus is not None:
         found = [replace(item, corpus=corpus) for item in found]
-    if any(is_formula(name) for item in found for name in (item.corpus, item.label)):
-        raise DataError(
-            f"{numbers.source} has a corpus or label that starts with =, +, - or @, which a "
-            "spreadsheet would run as a formula; rename it, or name the corpus by --corpus"
-        )
+    _refuse_names(found, numbers)
     leaks = _split_leaks(found, numbers.name)
     if leaks:
         raise DataError(all_problems(numbers.source, leaks))
@@ -66,6 +62,21 @@ def _frames(source: Path, layout: str) -> tuple[str, list[Found], list[Path]]:
     if not found:
         raise DataError(f"source {source} holds no images in the layout {name!r}")
     return name, found, others
+
+
+def _refuse_names(found: Sequence[Found], numbers: FileNumbers) -> None:
+    """Corpora and labels come from names of folders, and go into tables that people open."""
+    names = {name for item in found for name in (item.corpus, item.label)}
+    if any(is_formula(name) for name in names):
+        raise DataError(
+            f"{numbers.source} has a corpus or label that starts with =, +, - or @, which a "
+            "spreadsheet would run as a formula; rename it, or name the corpus by --corpus"
+        )
+    if any("\ud800" <= letter <= "\udfff" for name in names for letter in name):
+        raise DataError(
+            f"{numbers.source} has a corpus or label whose name is not UTF-8; rename its folder, "
+            "or name the corpus by --corpus"
+        )
 
 
 def _would_lose(source: Path, layout: str, others: Sequence[Path], numbers: FileNumbers) -> str:
