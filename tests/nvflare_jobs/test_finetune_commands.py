@@ -188,12 +188,15 @@ def test_predict_names_what_it_left_out_and_export_what_it_wrote(app, images, se
     (source / "bad.png").write_bytes(b"nothing")
     model = segmenter[0] / "model.safetensors"
     said = " ".join(call(app, "predict", model, source, tmp_path / "marked").output.split())
-    assert "1 frames segmented" in said
+    assert "1 frame segmented" in said
+    assert "95th percentile" in said
     assert "left out:" in said
     assert "bad.png" in said
     assert (tmp_path / "marked" / "masks" / "good.png").exists()
     said = call(app, "export", model, tmp_path / "handover", "--no-program", "--json").stdout
     assert json.loads(said)["files"] == ["model.safetensors", "model_card.md"]
+    said = call(app, "predict", model, source, tmp_path / "again", "--json").stdout
+    assert json.loads(said)["latency"]["frames"] == 1
 
 
 def test_wrong_orders_are_one_sentence_and_write_nothing(app, images, foundation, tmp_path):
