@@ -13,8 +13,10 @@ How values become [0, 1] (a pure function of file and frame):
 * DICOM: see ``fedefm.data.dicom``.
 """
 
+import logging
 import math
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +34,13 @@ from fedefm.errors import DataError
 
 # Of what Pillow knows; it goes by content, and PostScript, for one, would be run by Ghostscript.
 PICTURES = ("PNG", "JPEG", "TIFF", "GIF", "PPM", "BMP")
+# What they say of damaged files beside what they raise would be lines without a file's name.
+warnings.filterwarnings("ignore", module="PIL")
+for _library in ("nibabel", "PIL"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
+
+LARGEST_LABEL = 2**31
+LARGEST_SIDE = 65_535  # pixels, as in DICOM
 LARGEST_VOLUME = 2**29  # voxels: a slice of .nii.gz takes the volume into memory
 
 Gray = NDArray[np.float32]
@@ -116,12 +125,15 @@ class _NumpyStack:
     """``.npy``: (H, W), frames first (N, H, W), or one color image (H, W, 3 or 4)."""
 
     def __init__(self, path: Path) -> None:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):  # of a size that no file has; it is refused all the same
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
         if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
             raise Unfit(f"holds {array.dtype} values on {array.ndim} axes, not images")
         single = array.ndim == 2 or array.shape[-1] in (3, 4)
         self._frames = array[None] if single else array
         self.count = self._frames.shape[0]
+        if self.count == 0:
+            raise Unfit("holds no frames")
         self.size = _within_limits(self._frames.shape[1], self._frames.shape[2])
 
     def gray(self, frame: int) -> Gray:
@@ -173,6 +185,8 @@ def _within_limits(height: int, width: int) -> tuple[int, int]:
     """A small file can claim an image that fills the memory, or frames of nothing without end."""
     if not 0 < height * width <= LARGEST_PIXELS:
         raise Unfit(f"an image of {width} x {height} pixels; the limit is 134 million")
+    if max(height, width) > LARGEST_SIDE:
+        raise Unfit(f"an image of {width} x {height} pixels; the limit of a side is {LARGEST_SIDE}")
     return height, width
 
 
@@ -221,7 +235,8 @@ def _decode(path: Path, frame: int, how: Callable[[Stack, int], NDArray[Any]]) -
 
 
 def _gray_of(stack: Stack, frame: int) -> Gray:
-    gray = stack.gray(frame)
+    with np.errstate(invalid="ignore", over="ignore"):  # of infinite values; told below
+        gray = stack.gray(frame)
     if not np.isfinite(gray).all():
         raise Unfit("holds values that are not numbers")
     return gray
@@ -231,7 +246,8 @@ def _labels_of(stack: Stack, frame: int) -> Labels:
     values = stack.values(frame)
     if values.ndim == 3:
         values = _one_channel(values)
-    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+    whole = values.dtype.kind != "f" or np.array_equal(values, np.rint(values))
+    if not whole or (values.dtype.kind == "f" and np.abs(values).max(initial=0) > LARGEST_LABEL):
         raise Unfit("a mask holds whole label values")
     labels = values.astype(np.int64)
     if labels.size and labels.min() < 0:

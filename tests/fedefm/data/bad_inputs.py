@@ -133,10 +133,10 @@ def png_text_bomb() -> bytes:
     return good[:33] + _png_chunk(b"zTXt", text) + good[33:]
 
 
-def tiff_bomb(pages: int = 1) -> bytes:
+def tiff_bomb(width: int = HUGE, height: int = HUGE) -> bytes:
     entries = (
-        (256, 4, HUGE), (257, 4, HUGE), (258, 3, 8), (259, 3, 1), (262, 3, 1),
-        (273, 4, 8), (277, 3, 1), (278, 4, HUGE), (279, 4, HUGE),
+        (256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1),
+        (273, 4, 8), (277, 3, 1), (278, 4, height), (279, 4, 48),
     )  # fmt: skip
     directory = struct.pack("<H", len(entries))
     for tag, kind, value in entries:
@@ -211,6 +211,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "size.png": png_bomb,
     "text.png": png_text_bomb,
     "size.tif": tiff_bomb,
+    "long.tif": lambda: tiff_bomb(48, 2_097_200),  # found by fuzzing
     "loop.tif": tiff_loop,
     "size.gif": gif_bomb,
     "size.jpg": jpeg_bomb,

@@ -32,7 +32,7 @@ COPIES = {
     "half as large": lambda gray: resized(gray, 0.5),
     "larger": lambda gray: resized(gray, 1.7),
     "recompressed": lambda gray: recompressed(gray, 30),
-    "brighter": lambda gray: (gray + 0.15).clip(0, 1),
+    "brighter": lambda gray: (gray + 0.08).clip(0, 1),
     "other gamma": lambda gray: gray**0.7,
     "cropped all around": lambda gray: gray[3:-3, 3:-3],
     "cropped at a corner": lambda gray: gray[6:, 6:],
