@@ -30,7 +30,7 @@ def value_counts(manifest: Manifest, facts: Facts) -> dict[str, dict[int, int]]:
 def beyond_classes(manifest: Manifest, facts: Facts, classes: int) -> list[str]:
     """Problems: masks with values that ``classes`` classes (the background is one) do not have."""
     return [
-        f"{_where(manifest, fact)}: the mask has the value {max(fact.values)}, but there are "
+        f"{_where(manifest, fact)}: the mask has the value {max(fact.values)}, which is none of "
         f"{several(classes, 'class', 'classes')}, counted from 0"
         for fact in facts
         if fact.values and max(fact.values) >= classes

@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 
+from fedefm.data.manifest import is_formula
 from fedefm.errors import DataError
 from fedefm.finetune.overlay import draw_overlay
 from fedefm.finetune.tiling import Mask
@@ -87,7 +88,7 @@ class Outputs:
             picture.save(self.folder / path)
         pixels = [int((mask == k).sum()) for k in range(1, len(self.classes))]
         size = (mask.shape[1], mask.shape[0])
-        self._index.writerow([frame.clip.name, frame.index, *paths, *size, *pixels])
+        self._index.writerow([_cell(frame.clip.name), frame.index, *paths, *size, *pixels])
         self._written.append(
             _Written(
                 frame.file.path,
@@ -123,7 +124,7 @@ class Outputs:
             if new:
                 lines.writerow(("image", "file", *_UIDS))
             for source in clip.files:
-                lines.writerow((clip.name, source.path, *_uids(source.path)))
+                lines.writerow((_cell(clip.name), source.path, *_uids(source.path)))
 
     def _write_seg(self, clip: Clip, written: list[_Written], algorithm: Algorithm) -> None:
         frames = [
@@ -138,6 +139,11 @@ class Outputs:
             return
         seg.save_as(self.folder / name, enforce_file_format=True)
         self.segmentations.append(name)
+
+
+def _cell(name: str) -> str:
+    """A path as it may stand in a table: a spreadsheet would run one that starts with "="."""
+    return f"./{name}" if is_formula(name) else name
 
 
 def _mask_at(path: Path) -> Mask:

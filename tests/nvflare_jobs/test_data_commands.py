@@ -14,7 +14,7 @@ from PIL import Image
 from fedefm.data.manifest import COLUMNS, Row, read_manifest, write_manifest
 from nvflare_jobs import cli
 
-COMMANDS = ("ingest", "check", "preview", "split", "simulate")
+COMMANDS = ("ingest", "check", "preview", "split", "holdout", "simulate")
 
 
 @dataclass
@@ -102,6 +102,7 @@ def test_json_is_one_object_and_nothing_else(run: Run, manifest: Path, tmp_path:
         ("check", manifest),
         ("preview", manifest, tmp_path / "a.png"),
         ("split", manifest, tmp_path / "sites", "--sites", "4"),
+        ("holdout", manifest, manifest.parent / "holdout.csv"),
         ("simulate", tmp_path / "sim", "--patients", "1", "--frames", "1", "--size", "32"),
     ):
         result = run(*command, "--json")
@@ -285,3 +286,27 @@ def test_ingest_takes_frames_by_rate_above_zero(run: Run, tmp_path: Path) -> Non
     assert "images: 2" in made.out
     assert "taken: 1 file: 2 of its 6 frames were chosen" in made.out
     assert run("ingest", tmp_path / "a.npy", tmp_path / "b", "--frames-per-second", "0").code == 2
+
+
+def test_patients_are_set_aside_and_it_is_told_how_many(run: Run, manifest: Path) -> None:
+    made = run("holdout", manifest, manifest.parent / "new.csv", "--fractions", "60/20/20")
+    assert made.code == 0
+    assert "angio: 3 / 1 / 1 images (train / validation / test)" in made.out
+    assert "patients: 12 / 4 / 4" in made.out
+    assert run("check", manifest.parent / "new.csv").code == 0
+    told = run("holdout", manifest, manifest, "--fractions", "60/20/30")
+    refused(told, "'60/20/30' add up to 110; they must add up to 100")
+
+
+def test_warnings_are_told_apart_from_problems(run: Run, manifest: Path) -> None:
+    told = json.loads(run("check", manifest, "--json").out)
+    assert told["problems"] == []
+    assert sum("all pixels of the image are equal" in warning for warning in told["warnings"]) == 20
+    assert told["mask_values"]["angio"] == {"1": 5}
+    assert told["classes"]["angio"] == {"patients": 5, "images": {"": 5}}
+    seen = run("check", manifest)
+    assert seen.code == 0
+    assert f"warnings: {len(told['warnings'])}" in seen.out
+    assert seen.err.count("warning: ") == len(told["warnings"])
+    wrong = run("check", manifest, "--classes", "background")
+    refused(wrong, "the mask has the value 1, which is none of 1 class, counted from 0")

@@ -451,6 +451,31 @@ def test_a_folder_of_everything_bad_is_listed_and_the_good_file_is_taken(
     assert not (home / bad.MARKER).exists()
 
 
+@pytest.mark.parametrize("good", [True, False])
+def test_prediction_lists_what_is_bad_and_goes_on(home: Path, tmp_path: Path, good: bool) -> None:
+    from fedefm.finetune.checkpoint import TrainedSegmenter
+    from fedefm.model.segmenter import build_segmenter
+    from fedefm.predict.job import predict
+
+    segmenter = TrainedSegmenter(build_segmenter("resnet_micro", 2, 32, seed=1), ("other", "wire"))
+    source = tmp_path / "in"
+    source.mkdir()
+    for number, (kind, damage) in enumerate(DAMAGED):
+        (source / f"{number}{kind}").write_bytes(bad.DAMAGES[damage](bad.GOOD[kind]()))
+    if good:
+        Image.fromarray(bad.pixels()).save(source / "=cmd.png")
+        done = predict(segmenter, source, home / "out")
+        assert done.images == 1
+        assert len(done.unreadable) == len(DAMAGED)
+        assert "secret" not in str(done.unreadable)
+        for table in (home / "out").rglob("*.csv"):
+            assert not [line for line in table.read_text().splitlines() if line[0] in "=+@"]
+    else:
+        with pytest.raises(DataError, match="no readable image"):
+            predict(segmenter, source, home / "out")
+        assert list(home.iterdir()) == []
+
+
 def test_there_are_two_hundred_of_them() -> None:
     single = (bad.BOMBS, bad.VALUES, bad.MASKS, bad.MANIFESTS, NAMES, FORMULAS)
     assert len(DAMAGED) + sum(map(len, single)) >= 200

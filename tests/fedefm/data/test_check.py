@@ -142,7 +142,7 @@ def test_what_is_odd_is_told_and_leaves_the_manifest_in_order(make_manifest: Mak
     assert seen.mask_values == {"angio": {0: 5, 1: 4, 5: 1}}
     strict = look_over(Manifest(folder, tuple(rows)), classes=3)
     assert strict.problems == (
-        "row 3 (b.png): the mask has the value 5, but there are 3 classes, counted from 0",
+        "row 3 (b.png): the mask has the value 5, which is none of 3 classes, counted from 0",
     )
 
 
