@@ -6,7 +6,19 @@ from pathlib import Path
 import typer
 
 from fedefm.errors import FedEFMError
-from nvflare_jobs.commands import data, demo, finetune, job, privacy, provision, report, run
+from nvflare_jobs.commands import (
+    data,
+    demo,
+    evaluate,
+    export,
+    finetune,
+    job,
+    predict,
+    privacy,
+    provision,
+    report,
+    run,
+)
 
 app = typer.Typer(
     help="Hospitals train one medical imaging foundation model together, without sharing images.",
@@ -19,6 +31,9 @@ app.add_typer(data.app, name="data")
 run.register(app)
 job.register(app)
 finetune.register(app)
+evaluate.register(app)
+predict.register(app)
+export.register(app)
 report.register(app)
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(provision.app, name="provision")

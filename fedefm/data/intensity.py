@@ -23,10 +23,14 @@ def to_unit(values: NDArray[Any], reference: NDArray[Any] | None = None) -> NDAr
     if values.dtype == np.uint8:
         return rescale(values, 0, 255)
     source = values if reference is None else reference
-    if source.dtype.kind == "f" and source.min() >= 0 and source.max() <= 1:
-        return values.astype(np.float32)
-    low, high = _window(source)
-    return rescale(values, low, high)
+    return rescale(values, *unit_range(source))
+
+
+def unit_range(reference: NDArray[Any]) -> tuple[float, float]:
+    """What becomes 0 and 1: the percentiles of ``reference``; of floats in [0, 1] these two."""
+    if reference.dtype.kind == "f" and reference.min() >= 0 and reference.max() <= 1:
+        return 0.0, 1.0
+    return _window(reference)
 
 
 def luminance(color: NDArray[Any]) -> NDArray[np.float32]:

@@ -1,18 +1,20 @@
 """The manifest: one CSV row an image or frame, and the checks that keep it honest.
 
-Columns: ``path,frame,patient_id,corpus,label,mask_path,split,sha256``. Paths are relative to the
-manifest's folder and may not leave it, also not through a symbolic link. ``patient_id`` is a
-pseudonym. Rows are counted as a spreadsheet shows them: the header is row 1. Messages name row and
-path, never a patient.
+Columns: ``path,frame,patient_id,corpus,label,mask_path,split,sha256`` and, where it is known of a
+frame, ``spacing_mm``. Paths are relative to the manifest's folder and may not leave it, also not
+through a symbolic link. ``patient_id`` is a pseudonym. Rows are counted as a spreadsheet shows
+them: the header is row 1. Messages name row and path, never a patient.
 """
 
 import csv
+import math
 import ntpath
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +37,7 @@ class Row:
     mask_path: str = ""
     split: str = ""
     sha256: str = ""  # of the whole file at ``path``
+    spacing_mm: float | None = None  # side of a pixel; a projection's is often at the detector
 
     @property
     def target(self) -> str:
@@ -42,7 +45,8 @@ class Row:
         return self.label or self.corpus
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+SPACING = "spacing_mm"
+COLUMNS = tuple(field.name for field in fields(Row) if field.name != SPACING)
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,9 @@ def parse_manifest(path: Path) -> tuple[Manifest, list[str]]:
     """
     rows: list[Row] = []
     problems: list[str] = []
-    for number, cells in enumerate(_table(path), start=FIRST_ROW):
-        row, faults = _row(cells)
+    columns, lines = _table(path)
+    for number, cells in enumerate(lines, start=FIRST_ROW):
+        row, faults = _row(cells, len(columns))
         problems += [f"row {number}: {fault}" for fault in faults]
         rows.append(row)
     if not rows:
@@ -112,13 +117,17 @@ def path_verdicts(manifest: Manifest) -> dict[str, str]:
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
-    """Write ``rows`` to ``path``, whole or not at all."""
+    """Write ``rows`` to ``path``, whole or not at all; ``spacing_mm`` only if a row has one."""
+    kept = list(rows)
+    columns = COLUMNS
+    if any(row.spacing_mm is not None for row in kept):
+        columns = (*COLUMNS, SPACING)
     handle, name = tempfile.mkstemp(prefix=".manifest-", suffix=".csv", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(astuple(row) for row in rows)
+            writer.writerow(columns)
+            writer.writerows(astuple(row)[: len(columns)] for row in kept)
         Path(name).chmod(0o644)  # mkstemp makes it private; a manifest is as open as its images
         Path(name).replace(path)
     except BaseException:
@@ -126,29 +135,48 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
         raise
 
 
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet may run a cell as a formula (OWASP, "CSV Injection"); numbers may not.
+
+    What people open must not do what the name of a folder says.
+    """
+    cell = text.strip()
+    if not cell.startswith(("=", "+", "-", "@")):
+        return False
+    return re.fullmatch(r"[+-]?[0-9]+([.,][0-9]+)?", cell) is None
+
+
 def where(position: int, row: Row) -> str:
     """How a message names the row at ``position``."""
     return f"row {position + FIRST_ROW} ({row.path})"
 
 
-def _table(path: Path) -> Iterator[list[str]]:
-    """The cells of each row, after the header was found to be ours."""
+def _table(path: Path) -> tuple[tuple[str, ...], Iterator[list[str]]]:
+    """The header, which was found to be ours, and the cells of each row."""
+    rows = _rows(path)
+    header = tuple(cell.strip() for cell in next(rows, ()))
+    if header not in (COLUMNS, (*COLUMNS, SPACING)):
+        raise DataError(
+            f"manifest {path} has the columns {_shown(','.join(header))}; "
+            f"they must be {','.join(COLUMNS)}, and {SPACING} may follow"
+        )
+    return header, (cells for cells in rows if cells)
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
     lines = csv.reader(_text(path).splitlines(keepends=True), strict=True)
     try:
-        header = tuple(cell.strip() for cell in next(lines, ()))
-        if header != COLUMNS:
-            raise DataError(
-                f"manifest {path} has the columns {_shown(','.join(header))}; "
-                f"they must be {','.join(COLUMNS)}"
-            )
-        yield from (cells for cells in lines if cells)
+        yield from lines
     except csv.Error as error:
         raise DataError(f"manifest {path} is not CSV: line {lines.line_num}: {error}") from None
 
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > LARGEST_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise DataError(f"manifest {path} is a pipe or a device; name a CSV file")
+        if status.st_size > LARGEST_BYTES:
             raise DataError(f"manifest {path} is larger than 512 MiB; split it by corpus")
         content = path.read_bytes()
         if b"\0" in content:
@@ -164,15 +192,21 @@ def _text(path: Path) -> str:
         raise DataError(f"manifest {path} is not UTF-8 text; save it as CSV in UTF-8") from None
 
 
-def _row(cells: list[str]) -> tuple[Row, list[str]]:
+def _row(cells: list[str], width: int) -> tuple[Row, list[str]]:
     """A row and its faults; a cell that cannot be used is left empty."""
-    if len(cells) != len(COLUMNS):
-        return Row(""), [f"has {len(cells)} cells instead of {len(COLUMNS)}"]
-    path, frame, patient, corpus, label, mask, split, digest = (cell.strip() for cell in cells)
+    if len(cells) != width:
+        return Row(""), [f"has {len(cells)} cells instead of {width}"]
+    path, frame, patient, corpus, label, mask, split, digest, *more = map(str.strip, cells)
+    spacing = "".join(more)
     faults = [
         f"{name} is empty"
-        for name, cell in zip(COLUMNS, cells, strict=True)
+        for name, cell in zip(COLUMNS, cells, strict=False)
         if not cell.strip() and name in ("path", "patient_id", "corpus")
+    ]
+    faults += [
+        f"{name} starts with {cell.strip()[0]!r}; a spreadsheet would run that as a formula"
+        for name, cell in zip(COLUMNS, cells, strict=False)
+        if is_formula(cell) and name not in ("frame", "split", "sha256")
     ]
     if not (frame == "" or (frame.isascii() and frame.isdigit() and len(frame) < 10)):
         faults.append(f"frame {_shown(frame)} is not a whole number from 0")
@@ -183,7 +217,19 @@ def _row(cells: list[str]) -> tuple[Row, list[str]]:
     if digest and not _is_sha256(digest):
         faults.append("sha256 is not 64 hexadecimal digits")
         digest = ""
-    return Row(path, int(frame or 0), patient, corpus, label, mask, split, digest.lower()), faults
+    millimeters = _millimeters(spacing)
+    if spacing and millimeters is None:
+        faults.append(f"spacing_mm {_shown(spacing)} is not a number above 0")
+    row = Row(path, int(frame or 0), patient, corpus, label, mask, split, digest.lower())
+    return replace(row, spacing_mm=millimeters), faults
+
+
+def _millimeters(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None
 
 
 def _path_problems(manifest: Manifest) -> Iterator[str]:

@@ -6,7 +6,7 @@ Masks are found by the usual names; a leading folder ``train``, ``val`` or ``tes
 from dataclasses import replace
 from pathlib import Path
 
-from fedefm.data.dicom import patient_of
+from fedefm.data.dicom_header import patient_of
 from fedefm.data.found import Found
 from fedefm.data.readers import count_frames, is_image_file
 from fedefm.errors import DataError

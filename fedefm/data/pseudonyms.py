@@ -23,7 +23,8 @@ def new_key() -> bytes:
 
 def pseudonym(key: bytes, patient: str) -> str:
     """The pseudonym of ``patient``: the same for the same key, 64 bits, so no two patients meet."""
-    return "p" + hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:16]
+    name = patient.encode(errors="surrogatepass")  # part of a path that need not be UTF-8
+    return "p" + hmac.new(key, name, hashlib.sha256).hexdigest()[:16]
 
 
 def write_key(folder: Path, key: bytes) -> None:

@@ -53,6 +53,26 @@ def test_a_manifest_becomes_frames_labels_and_patients(manifest: Manifest) -> No
     assert len(FrameDataset.from_manifest(manifest, None, classes, 12)) == 4
 
 
+def test_frames_remember_their_corpus_and_how_large_their_pixels_are(
+    make_manifest: MakeManifest,
+) -> None:
+    rows = (*ROWS[:2], replace(ROWS[2], spacing_mm=0.25), ROWS[3])
+    manifest = make_manifest(rows)
+    height, width = read_image(manifest.folder / "c.png").shape
+    origins = FrameDataset.from_manifest(manifest, None, ("chest", "angio", "wire"), 12).origins
+    assert origins is not None
+    assert [origins.names[k] for k in origins.corpora] == ["angio", "angio", "chest", "chest"]
+    assert origins.spacing[[0, 1, 3]].isnan().all()
+    assert origins.spacing[2].tolist() == pytest.approx([0.25 * height / 12, 0.25 * width / 12])
+
+
+def test_a_part_of_the_frames_keeps_its_origins(manifest: Manifest) -> None:
+    dataset = FrameDataset.from_manifest(manifest, None, ("chest", "angio", "wire"), 12)
+    part = dataset.subset(torch.tensor([3, 0])).origins
+    assert part is not None
+    assert [part.names[k] for k in part.corpora] == ["chest", "angio"]
+
+
 def test_masks_come_along_when_asked_for(manifest: Manifest) -> None:
     classes = ("background", "catheter", "guidewire")
     dataset = FrameDataset.from_manifest(manifest, "test", classes, 12, masks=True)

@@ -1,0 +1,228 @@
+"""Masks as a DICOM Segmentation (PS3.3 A.51), which a PACS files beside the images it belongs to.
+
+A SEG names its patient, since that is how a PACS finds the study; it has to stay in the hospital.
+
+Stacks with a place in space (CT, MR) are put together by highdicom alone. Angiography, ultrasound
+and radiographs have no plane in a frame of reference. For these the standard asks that every frame
+of the SEG has the pixels of the frame that it was derived from, and points at it (A.51.5). As
+highdicom writes that for one frame only, it makes the object for one, and ``dicom_frames`` puts
+the others in.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+from fedefm.errors import DataError
+from fedefm.finetune.overlay import COLORS
+from fedefm.finetune.tiling import Mask
+from fedefm.predict.dicom_codes import coded
+from fedefm.predict.dicom_frames import MarkedFrame, set_frames
+
+if TYPE_CHECKING:  # highdicom is an extra
+    from highdicom.seg import SegmentDescription
+
+MANUFACTURER = "FedEFM"
+_FIRST_SERIES = 9000  # above the numbers that modalities give
+_EMPTY_IF_ABSENT = (  # type 2 in every image, and still missing in some
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
+    *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+_REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What the segments were found with, as the SEG will say."""
+
+    name: str
+    version: str
+    sha256: str  # of the checkpoint
+
+    @property
+    def short(self) -> str:
+        """The beginning of the hash."""
+        return f"sha256:{self.sha256[:16]}"
+
+
+def refuse_without_highdicom() -> None:
+    """Raises DataError, naming the extra, where highdicom is not installed."""
+    try:
+        import highdicom  # noqa: F401
+    except ImportError:
+        raise DataError(
+            "no DICOM SEG was written: highdicom is not installed; "
+            "pip install 'fedefm[dicom]' brings it"
+        ) from None
+
+
+def segmentation(
+    frames: Sequence[MarkedFrame], classes: tuple[str, ...], algorithm: Algorithm, number: int
+) -> Dataset:
+    """The SEG of ``frames``: of one multi-frame instance, or of single ones of one series.
+
+    A segment for each of ``classes[1:]``, binary. Frames without any device are not in it, unless
+    nothing was found at all. ``number`` tells the series of one prediction apart.
+
+    Raises DataError where the files lack what a SEG has to say.
+    """
+    refuse_without_highdicom()
+    headers = _headers(frames)
+    if _has_place_in_space(list(headers.values())):
+        try:
+            return _in_space(frames, headers, classes, algorithm, number)
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+            pass  # uneven or incomplete geometry; pointing at the sources needs none
+    return _by_reference(frames, headers, classes, algorithm, number)
+
+
+def _headers(frames: Sequence[MarkedFrame]) -> dict[Path, Dataset]:
+    headers: dict[Path, Dataset] = {}
+    for path in dict.fromkeys(frame.path for frame in frames):
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+        missing = [name for name in _REQUIRED if not header.get(name)]
+        if missing:
+            raise DataError(f"no DICOM SEG was written: the source has no {', '.join(missing)}")
+        for name in _EMPTY_IF_ABSENT:
+            if name not in header:
+                setattr(header, name, None)
+        headers[path] = header
+    return headers
+
+
+def _has_place_in_space(headers: Sequence[Dataset]) -> bool:
+    """Whether all planes are placed in one frame of reference, each at a place of its own."""
+    if len(headers) == 1 and "PerFrameFunctionalGroupsSequence" in headers[0]:
+        return "FrameOfReferenceUID" in headers[0]
+    needed = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient")
+    measured = ("PixelSpacing", "SliceThickness")
+    if any(not header.get(name) for header in headers for name in (*needed, *measured)):
+        return False
+    return len({tuple(header.ImagePositionPatient) for header in headers}) == len(headers)
+
+
+def _in_space(
+    frames: Sequence[MarkedFrame],
+    headers: dict[Path, Dataset],
+    classes: tuple[str, ...],
+    algorithm: Algorithm,
+    number: int,
+) -> Dataset:
+    """As highdicom has it: planes with positions, in their order in space."""
+    sources = list(headers.values())
+    if len(frames) < int(sources[0].get("NumberOfFrames") or 1) * len(sources):
+        raise ValueError("some frames were not asked for, or not readable")
+    masks = np.stack([frame.mask() for frame in frames])
+    return _made(sources, masks, classes, algorithm, number, omit_empty_frames=True)
+
+
+def _by_reference(
+    frames: Sequence[MarkedFrame],
+    headers: dict[Path, Dataset],
+    classes: tuple[str, ...],
+    algorithm: Algorithm,
+    number: int,
+) -> Dataset:
+    """Without positions: every frame points at the one that it was derived from."""
+    first = next(iter(headers.values()))
+    empty = np.zeros((1, int(first.Rows), int(first.Columns)), np.uint8)
+    seg = _made([_as_one_still(first)], empty, classes, algorithm, number, omit_empty_frames=False)
+    seg.PatientOrientation = first.get("PatientOrientation")  # instead of an orientation in space
+    set_frames(seg, frames, headers, len(classes))
+    return seg
+
+
+def _as_one_still(header: Dataset) -> Dataset:
+    """The patient, study and series of ``header`` on an image that is one frame without a place."""
+    still = Dataset()
+    still.update({element.tag: deepcopy(element) for element in header if element.VR != "SQ"})
+    for name in ("NumberOfFrames", "FrameOfReferenceUID", "ImagePositionPatient", "PixelSpacing"):
+        if name in still:
+            delattr(still, name)
+    still.SOPClassUID = SecondaryCaptureImageStorage
+    return still
+
+
+def _made(
+    sources: Sequence[Dataset],
+    masks: Mask,
+    classes: tuple[str, ...],
+    algorithm: Algorithm,
+    number: int,
+    omit_empty_frames: bool,
+) -> Dataset:
+    from highdicom.seg import Segmentation
+
+    devices = ", ".join(classes[1:])
+    with _unheard():
+        return Segmentation(
+            source_images=sources,
+            pixel_array=masks,
+            segmentation_type="BINARY",
+            segment_descriptions=_segments(classes, algorithm),
+            series_instance_uid=generate_uid(prefix=None),
+            series_number=_FIRST_SERIES + number,
+            sop_instance_uid=generate_uid(prefix=None),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=algorithm.name[:64],
+            software_versions=algorithm.version[:64],
+            device_serial_number=algorithm.short,
+            content_label="SEGMENTATION",
+            content_description=f"Found by a model: {devices}"[:64],
+            series_description=f"{MANUFACTURER}: {devices}"[:64],
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            omit_empty_frames=omit_empty_frames,
+            specific_character_set="ISO_IR 192",  # class names may be in any script
+        )
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Without what highdicom tells: it logs UIDs, and quotes a patient's name to call it odd."""
+    logger = logging.getLogger("highdicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _segments(classes: tuple[str, ...], algorithm: Algorithm) -> list["SegmentDescription"]:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+    from pydicom.sr.codedict import codes
+
+    identification = AlgorithmIdentificationSequence(
+        name=algorithm.name[:64],
+        version=algorithm.version[:64],
+        family=codes.cid7162.ArtificialIntelligence,
+        source=MANUFACTURER,
+        parameters={"checkpoint": f"sha256:{algorithm.sha256}"},
+    )
+    return [
+        SegmentDescription(
+            segment_number=number,
+            segment_label=name[:64],
+            segmented_property_category=coded(name)[0],
+            segmented_property_type=coded(name)[1],
+            algorithm_type="AUTOMATIC",
+            algorithm_identification=identification,
+            display_color=CIELabColor.from_rgb(*COLORS[(number - 1) % len(COLORS)]),
+        )
+        for number, name in enumerate(classes[1:], start=1)
+    ]
