@@ -10,6 +10,9 @@ decoder is a U-Net on a ResNet and a DPT on a ViT; ``--large`` has both at 256 p
 at 128.
 
 ``python tests/benchmarks/segmentation.py [--quick | --large] [--json PATH]``
+
+Foundation models and finished runs are kept in ``--work``: an interrupted benchmark goes on where
+it stopped.
 """
 
 import argparse
@@ -18,7 +21,6 @@ import os
 import platform
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -99,6 +101,10 @@ class Job:
     fraction: float
     seed: int
 
+    @property
+    def key(self) -> str:
+        return "-".join(str(value) for value in asdict(self).values())
+
 
 def simulate(size: Size) -> Data:
     """Frames with masks of every split; no patient is in two."""
@@ -138,7 +144,11 @@ def pretrain(
     size: Size, backbone: str, data: Data, seed: int, path: Path
 ) -> dict[str, float | str]:
     """Train one foundation model over the four sites, without masks, and save it to ``path``."""
-    started = time.perf_counter()
+    facts = path.with_suffix(".json")
+    if facts.exists():
+        return dict(json.loads(facts.read_text()))
+    torch.set_num_threads(1)
+    started = time.process_time()
     run = _run_config(size, backbone, seed)
     plan = plan_exchanges(run, SITES)
     known, test = (_for_pretraining(data[split], size) for split in ("train", "test"))
@@ -149,12 +159,15 @@ def pretrain(
     model = build_model(run)
     load_weights(model, federation.publish() or {})
     save_checkpoint(path, model, model.info)
-    return {
+    result: dict[str, float | str] = {
         "backbone": backbone,
+        "seed": seed,
         "accuracy": pooled_accuracy(model, {"": test}),
         "sent_megabytes": federation.sent_bytes / 1e6,
-        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - started,
     }
+    facts.write_text(json.dumps(result))
+    return result
 
 
 def _run_config(size: Size, backbone: str, seed: int) -> RunConfig:
@@ -179,11 +192,14 @@ def _for_pretraining(data: FrameDataset, size: Size) -> FrameDataset:
 
 
 def finetune(
-    job: Job, size: Size, data: Data, checkpoints: dict[tuple[str, int], Path]
+    job: Job, size: Size, data: Data, checkpoints: dict[tuple[str, int], Path], work: Path
 ) -> dict[str, Any]:
-    """Train one segmenter and measure it on the test patients."""
+    """Train one segmenter and measure it on the test patients. Finished runs come from ``work``."""
+    kept = work / f"{job.key}.json"
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
     torch.set_num_threads(1)
-    started = time.perf_counter()
+    started = time.process_time()
     start = Start(None, job.backbone, size.image_size)
     if job.start == "foundation":
         start = Start(checkpoints[job.backbone, job.seed], image_size=size.image_size)
@@ -204,7 +220,9 @@ def finetune(
     found["interval"] = (scores.mean_dice.low, scores.mean_dice.high)
     found["image_dice"] = scores.image_dice
     used = {"images": result.train_images, "patients": result.train_patients}
-    return {**asdict(job), **used, **found, "seconds": time.perf_counter() - started}
+    run = {**asdict(job), **used, **found, "cpu_seconds": time.process_time() - started}
+    kept.write_text(json.dumps(run))
+    return run
 
 
 def summarize(runs: Sequence[dict[str, Any]], patients: np.ndarray) -> dict[str, Any]:
@@ -266,32 +284,37 @@ def main() -> None:
     size_of.add_argument("--large", action="store_true", help="256 pixels; takes hours")
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--foundation", type=Path, help="start from this checkpoint instead")
-    parser.add_argument("--workers", type=int, default=1, help="processes for fine-tuning")
+    parser.add_argument("--work", type=Path, default=Path("build/segmentation"), help="kept runs")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     started = time.perf_counter()
     size = QUICK if arguments.quick else LARGE if arguments.large else Size()
     data = simulate(size)
     print(f"synthetic data: { ({k: len(v) for k, v in data.items()}) } frames", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoints, pretrained = _foundations(size, data, arguments.foundation, Path(folder))
+    named = "quick" if arguments.quick else "large" if arguments.large else "small"
+    if arguments.foundation is not None:
+        named += f"-from-{arguments.foundation.stem}"
+    work = arguments.work / named
+    work.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        checkpoints, pretrained = _foundations(size, data, arguments.foundation, work, pool)
         jobs = [
             Job(backbone, start, fraction, seed)
-            for backbone in size.backbones
             for seed in size.seeds
+            for backbone in size.backbones
             for fraction in size.fractions
             for start in ("foundation", "scratch")
         ]
-        work = partial(finetune, size=size, data=data, checkpoints=checkpoints)
+        tune = partial(finetune, size=size, data=data, checkpoints=checkpoints, work=work)
         runs = []
-        with ProcessPoolExecutor(arguments.workers) as pool:
-            for run in pool.map(work, jobs):
-                runs.append(run)
-                shown = {k: v for k, v in run.items() if k not in UNSHOWN}
-                print(
-                    {k: round(v, 3) if isinstance(v, float) else v for k, v in shown.items()},
-                    flush=True,
-                )
+        for run in pool.map(tune, jobs):
+            runs.append(run)
+            shown = {k: v for k, v in run.items() if k not in UNSHOWN}
+            print(
+                {k: round(v, 3) if isinstance(v, float) else v for k, v in shown.items()},
+                flush=True,
+            )
     table = summarize(runs, data["test"].patients.numpy())
     show(table)
     if arguments.json:
@@ -312,18 +335,21 @@ def main() -> None:
 
 
 def _foundations(
-    size: Size, data: Data, given: Path | None, folder: Path
+    size: Size, data: Data, given: Path | None, folder: Path, pool: ProcessPoolExecutor
 ) -> tuple[dict[tuple[str, int], Path], list[dict[str, float | str]]]:
     """A checkpoint for each backbone and seed: the one given, or one pre-trained here."""
+    pairs = [(backbone, seed) for backbone in size.backbones for seed in size.seeds]
     if given is not None:
-        return {(backbone, k): given for backbone in size.backbones for k in size.seeds}, []
-    paths, facts = {}, []
-    for backbone in size.backbones:
-        for seed in size.seeds:
-            path = folder / f"{backbone}-{seed}.safetensors"
-            facts.append(pretrain(size, backbone, data, seed, path))
-            paths[backbone, seed] = path
-            print(f"foundation model of seed {seed}: {facts[-1]}", flush=True)
+        return dict.fromkeys(pairs, given), []
+    paths = {pair: folder / f"{pair[0]}-{pair[1]}.safetensors" for pair in pairs}
+    started = {
+        pair: pool.submit(pretrain, size, pair[0], data, pair[1], path)
+        for pair, path in paths.items()
+    }
+    facts = []
+    for pair in pairs:
+        facts.append(started[pair].result())
+        print(f"foundation model of seed {pair[1]}: {facts[-1]}", flush=True)
     return paths, facts
 
 
