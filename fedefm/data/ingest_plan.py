@@ -16,7 +16,7 @@ from pathlib import Path
 from fedefm.data.choices import Files
 from fedefm.data.dicom_header import SLICES, Facts, facts_of
 from fedefm.data.file_numbers import FileNumbers
-from fedefm.data.file_text import PLAIN
+from fedefm.data.file_text import SHARED
 from fedefm.data.found import Found
 from fedefm.data.frame_choice import FrameChoice
 from fedefm.data.ingest_frames import Task, suffix
@@ -27,6 +27,7 @@ from fedefm.data.pseudonyms import pseudonym
 
 TASK_FRAMES = 32  # of a task: a second or two, so that Ctrl-C is soon heard
 DICOM = (".dcm", ".dicom", ".ima")
+OTHERS = (*SHARED, ".gif", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")  # that never are DICOM
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _facts(path: Path) -> Facts | None:
 def _is_dicom(path: Path) -> bool:
     """By its ending alone: other files that are known to hold images have endings of their own."""
     ending = suffix(path)
-    return ending in DICOM or ending not in (*PLAIN, ".npy", ".nii", ".nii.gz", ".tif", ".tiff")
+    return ending in DICOM or ending not in OTHERS
 
 
 def _along_axis(group: list[SourceFile]) -> list[SourceFile]:
@@ -168,7 +169,7 @@ def _mixed_sizes(files: Sequence[SourceFile], numbers: FileNumbers) -> list[Line
 
 def _parts(frames: Sequence[Found], how: Files) -> Iterable[Sequence[Found]]:
     """A file that is linked is one task, since it is placed and hashed as a whole."""
-    linked = how == "link" or (how == "auto" and suffix(frames[0].image) in (*PLAIN, ".npy"))
+    linked = how == "link" or (how == "auto" and suffix(frames[0].image) in SHARED)
     step = len(frames) if linked else TASK_FRAMES
     return (frames[k : k + step] for k in range(0, len(frames), step))
 
