@@ -200,7 +200,8 @@ def _sentences(lines: Iterable[Line], numbers: FileNumbers) -> list[str]:
 
 def _sentence(name: str, line: Line) -> str:
     """A reason begins with a verb, or with the thing that it is about."""
-    frames = f", frame {line.frames}" if line.frames else ""
+    noun = "frame" if line.frames.isdecimal() else "frames"
+    frames = f", {noun} {line.frames}" if line.frames else ""
     stop = ":" if line.reason.startswith(("it", "the ")) else ""
     return f"{name}{frames}{stop} {line.reason}"
 

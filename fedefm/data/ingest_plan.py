@@ -62,8 +62,8 @@ def taken(
         if facts and facts.text and not allow_burned_in:
             lines.append(Line(number, "", "left out", facts.text))
             continue
-        if facts and facts.doubt:
-            lines.append(Line(number, "", "taken", facts.doubt))
+        if facts and (facts.text or facts.doubt):
+            lines.append(Line(number, "", "taken", facts.text or facts.doubt))
         chosen = _chosen(file, choice)
         if choice.per_second and len(file.frames) > 1 and not (facts and facts.rate):
             lines.append(Line(number, "", "taken", "it does not say its frame rate"))

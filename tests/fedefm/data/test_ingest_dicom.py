@@ -129,6 +129,9 @@ def test_images_that_may_show_a_name_are_left_out_and_listed(tmp_path: Path, sig
     assert reason in report_of(made)[0]["reason"]
     every = ingest(tmp_path / "source", tmp_path / "all", allow_burned_in=True)
     assert len(every.rows) == 2
+    (line,) = report_of(every)  # who allowed it can be asked about it
+    assert (line["file"], line["outcome"]) == ("1", "taken")
+    assert reason in line["reason"]
     (tmp_path / "source" / "b.dcm").unlink()
     with pytest.raises(DataError, match=f"{reason}.*--allow-burned-in"):
         ingest(tmp_path / "source", tmp_path / "none")
