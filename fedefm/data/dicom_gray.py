@@ -23,7 +23,7 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
-from fedefm.data.intensity import LUMINANCE, rescale, to_unit
+from fedefm.data.intensity import LUMINANCE, rescale, unit_range
 
 ANGIOGRAMS = (
     XRayAngiographicImageStorage,
@@ -108,7 +108,7 @@ def _windowed(
     if int(header.BitsStored) <= 8 and values is stored:
         return _full_range(stored, header)
     inside = values if padding is None or padding.all() else values[~padding]
-    return to_unit(values * 1.0, reference=inside * 1.0)
+    return rescale(values, *unit_range(inside))
 
 
 def _full_range(stored: NDArray[Any], header: Dataset) -> NDArray[np.float32]:

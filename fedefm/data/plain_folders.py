@@ -3,10 +3,11 @@
 Masks are found by the usual names; a leading folder ``train``, ``val`` or ``test`` sets the split.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
-from fedefm.data.dicom_header import patient_of
+from fedefm.data.dicom_header import facts_of, patient_of
 from fedefm.data.found import Found
 from fedefm.data.readers import count_frames, is_image_file
 from fedefm.errors import DataError
@@ -35,8 +36,8 @@ def classes(source: Path) -> list[Found]:
 def images(source: Path) -> list[Found]:
     """Every image below a folder (or one file), with the masks that lie beside them."""
     base = source if source.is_dir() else source.parent
-    files = image_files(source)
-    masks = {path: mask for path in files if (mask := mask_beside(path, base))}
+    files, listing = image_files(source), Listing()
+    masks = {path: mask for path in files if (mask := mask_beside(path, base, listing))}
     taken = set(masks.values())
     found = []
     for path in files:
@@ -57,6 +58,22 @@ def images(source: Path) -> list[Found]:
     return found
 
 
+class Listing:
+    """The names of what lies in a folder, looked up once: a mask may have a hundred names."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def of(self, folder: Path) -> frozenset[str]:
+        """Nothing, where there is no such folder or it cannot be read."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder))
+            except OSError:
+                self._names[folder] = frozenset()
+        return self._names[folder]
+
+
 def image_files(source: Path) -> list[Path]:
     """Every file below a folder (or one file) that the readers know, whether image or mask."""
     base = source if source.is_dir() else source.parent
@@ -69,7 +86,7 @@ def is_without_image(path: Path) -> bool:
     return _patient(path) is None
 
 
-def mask_beside(path: Path, base: Path) -> Path | None:
+def mask_beside(path: Path, base: Path, listing: Listing) -> Path | None:
     """The mask of an image by the usual names: in a sister folder, or beside it with an ending."""
     stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
     places = [(path.parent, ending) for ending in MASK_ENDINGS]
@@ -78,10 +95,11 @@ def mask_beside(path: Path, base: Path) -> Path | None:
             (path.parent.parent / name, end) for name in MASK_FOLDERS for end in ("", "_mask")
         ]
     for folder, ending in places:
+        names = listing.of(folder)
         for suffix in (".png", path.suffix, ".gif", ".tif", ".npy", ".nii.gz", ".bmp"):
-            candidate = folder / f"{stem}{ending}{suffix}"
-            if candidate != path and candidate.is_file():
-                return candidate
+            name = f"{stem}{ending}{suffix}"
+            if name in names and (folder / name) != path and (folder / name).is_file():
+                return folder / name
     return None
 
 
@@ -106,7 +124,11 @@ def _patient(path: Path) -> str | None:
 
 def _frames(path: Path) -> range:
     try:
-        return range(count_frames(path))
+        facts = facts_of(path)  # of a header that is known already
+    except Exception:  # as above
+        facts = None
+    try:
+        return range(facts.frames if facts else count_frames(path))
     except DataError:  # reading the image will tell
         return range(1)
 
