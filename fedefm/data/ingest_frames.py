@@ -24,8 +24,8 @@ from fedefm.data.readers import Labels, read_image, read_mask
 from fedefm.data.unreadable import UnreadableImage
 from fedefm.errors import DataError
 
-# Once PNG's filters are done with noise, runs of equal bytes are all that zlib finds in it: its usual
-# search for more takes five times as long, and what it writes is larger.
+# In noise that PNG's filters are done with, runs of equal bytes are all that zlib finds: its usual
+# search for more takes five times as long, and writes larger files.
 PNG = {"compress_level": 1, "compress_type": zlib.Z_RLE}
 
 

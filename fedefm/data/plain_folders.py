@@ -3,7 +3,6 @@
 Masks are found by the usual names; a leading folder ``train``, ``val`` or ``test`` sets the split.
 """
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,7 +67,7 @@ class Listing:
         """Nothing, where there is no such folder or it cannot be read."""
         if folder not in self._names:
             try:
-                self._names[folder] = frozenset(os.listdir(folder))
+                self._names[folder] = frozenset(path.name for path in folder.iterdir())
             except OSError:
                 self._names[folder] = frozenset()
         return self._names[folder]
