@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,18 @@ def content(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def full_pipe() -> tuple[int, int]:
+    """Its ends to read and to write; who writes waits until somebody reads."""
+    heard, full = os.pipe()
+    os.set_blocking(full, False)
+    for size in (4096, 1):
+        with suppress(BlockingIOError):
+            while True:
+                os.write(full, b" " * size)
+    os.set_blocking(full, True)
+    return heard, full
 
 
 @pytest.mark.parametrize("frames", [1, 9, 40, 80])
@@ -167,13 +180,16 @@ def test_ctrl_c_is_heard_and_what_is_done_is_kept(tmp_path: Path) -> None:
         pages[0].save(path, save_all=True, append_images=pages[1:])
     command = [sys.executable, "-m", "nvflare_jobs.cli", "data", "ingest"]
     command += [str(tmp_path / "source"), str(tmp_path / "out"), "--processes", "2"]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    heard, full = full_pipe()  # it cannot tell its progress, so it is not done before it is seen
+    running = subprocess.Popen(command, stderr=full, start_new_session=True)
+    os.close(full)
     journal = tmp_path / ".out-unfinished" / JOURNAL
     while not journal.exists() and running.poll() is None:
         time.sleep(0.02)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does: to workers, too
-    said = running.communicate(timeout=120)[1]
-    assert running.returncode == 130, said
+    with os.fdopen(heard) as everything:
+        said = everything.read().strip()
+    assert running.wait(timeout=120) == 130, said
     assert "--resume goes on" in said
     assert "Traceback" not in said
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=300)
