@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fedefm.data.kinds import names_in
 from fedefm.data.manifest import SPLITS, Row
 from fedefm.words import several
 
-SEPARATOR = "|"  # between the names of a row that has several
 NONE = "(none)"  # of the names, in a corpus whose other rows have some
 
 
@@ -25,7 +25,7 @@ def classes_of(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """
     labeled = {row.corpus for row in rows if row.label}
     return [
-        _names(row.label) or ((NONE,) if row.corpus in labeled else (row.corpus,)) for row in rows
+        names_in(row.label) or ((NONE,) if row.corpus in labeled else (row.corpus,)) for row in rows
     ]
 
 
@@ -51,7 +51,3 @@ def missing_classes(rows: Sequence[Row]) -> list[str]:
         for split in splits
         if split not in count.images
     ]
-
-
-def _names(label: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in label.split(SEPARATOR) if name.strip()))

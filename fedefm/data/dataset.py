@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from fedefm.data.kinds import kinds_of
 from fedefm.data.manifest import Manifest, Row, where
 from fedefm.data.masks import mask_frame as mask_frame
 from fedefm.data.masks import read_row_mask as read_row_mask
@@ -96,19 +97,20 @@ class FrameDataset:
     ) -> "FrameDataset":
         """Decode the rows of ``split`` (all rows if None) at ``image_size`` squared.
 
-        A row's label is its ``label`` or, if that is empty, its ``corpus``, and must be one of
-        ``classes``. With ``masks``, ``classes`` name the mask values instead, every row needs a
-        mask, and image labels that are not in ``classes`` are -1.
+        A row's label is its kind (``kinds_of``) and must be one of ``classes``. With ``masks``,
+        ``classes`` name the mask values instead, every row needs a mask, and image labels that are
+        not in ``classes`` are -1.
 
         Raises DataError: no rows in the split, an unknown label, a row without mask, a mask of
         another size than its image, a mask value without a class, a file that cannot be read.
         """
         positions = manifest.of_split(split)
-        _refuse_unusable(manifest, positions, split, classes, masks)
+        kinds = kinds_of(manifest.rows, classes)
+        _refuse_unusable(manifest, positions, split, classes, None if masks else kinds)
         count = len(classes) if masks else None
         frames = decode_frames(manifest, positions, image_size, count, progress)
         index = {name: i for i, name in enumerate(classes)}
-        labels = [index.get(manifest.rows[position].target, -1) for position in positions]
+        labels = [index.get(kinds[position], -1) for position in positions]
         return cls(
             frames.images,
             torch.tensor(labels),
@@ -246,9 +248,9 @@ def _refuse_unusable(
     positions: Sequence[int],
     split: str | None,
     classes: Sequence[str],
-    masks: bool,
+    kinds: Sequence[str] | None,
 ) -> None:
-    """Everything that can be known before a file is opened."""
+    """Everything that can be known before a file is opened; without ``kinds``, masks are needed."""
     if not positions:
         found = sorted({row.split or "(none)" for row in manifest.rows}) or ["(no rows)"]
         raise DataError(
@@ -258,12 +260,12 @@ def _refuse_unusable(
     problems = []
     for position in positions:
         row = manifest.rows[position]
-        if masks and not row.mask_path:
+        if kinds is None and not row.mask_path:
             problems.append(f"{where(position, row)} has no mask")
-        if not masks and row.target not in classes:
-            problems.append(f"{where(position, row)} has the unknown label {row.target!r}")
+        if kinds is not None and kinds[position] not in classes:
+            problems.append(f"{where(position, row)} has the unknown label {kinds[position]!r}")
     if problems:
-        known = "" if masks else f" (known labels: {', '.join(classes) or 'none'})"
+        known = "" if kinds is None else f" (known labels: {', '.join(classes) or 'none'})"
         raise DataError(all_problems(f"the manifest in {manifest.folder}{known}", problems))
 
 

@@ -2,7 +2,7 @@
 
 In the manifest, ``label`` joins the names of all that a frame has by ``|``; an empty one has none.
 In memory a set is one number, bit k of which stands for label k: labels stay one number a frame, as
-every trainer takes them.
+every trainer takes them. To pre-training such a corpus is one kind of image: ``fedefm.data.kinds``.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,11 @@ import torch
 from torch import Tensor
 
 from fedefm.data.dataset import FrameDataset, Progress, decode_frames
+from fedefm.data.kinds import names_in
 from fedefm.data.manifest import Manifest, where
 from fedefm.errors import ConfigError, DataError, all_problems
 
-SEPARATOR = "|"
 MOST_LABELS = 62  # a set is a signed number of 64 bits
-
-
-def names_in(label: str) -> tuple[str, ...]:
-    """The names that a manifest's ``label`` joins."""
-    return tuple(name.strip() for name in label.split(SEPARATOR) if name.strip())
 
 
 def labels_of(manifest: Manifest) -> tuple[str, ...]:

@@ -39,11 +39,6 @@ class Row:
     sha256: str = ""  # of the whole file at ``path``
     spacing_mm: float | None = None  # side of a pixel; a projection's is often at the detector
 
-    @property
-    def target(self) -> str:
-        """The label that a model learns: ``label`` or, where that is empty, ``corpus``."""
-        return self.label or self.corpus
-
 
 SPACING = "spacing_mm"
 COLUMNS = tuple(field.name for field in fields(Row) if field.name != SPACING)
@@ -55,11 +50,6 @@ class Manifest:
 
     folder: Path
     rows: tuple[Row, ...]
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """All labels that occur, sorted: the classes of a model for this manifest alone."""
-        return tuple(sorted({row.target for row in self.rows}))
 
     def of_split(self, split: str | None) -> tuple[int, ...]:
         """Positions of the rows in ``split``; of all rows if ``split`` is None."""

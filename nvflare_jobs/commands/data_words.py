@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from fedefm.data.class_counts import classes_of
 from fedefm.data.manifest import Row
 
 
@@ -15,7 +16,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
         "patients": len({row.patient_id for row in rows}),
         "masks": sum(bool(row.mask_path) for row in rows),
         "corpora": dict(Counter(row.corpus for row in rows)),
-        "labels": dict(Counter(row.target for row in rows)),
+        "labels": dict(Counter(name for names in classes_of(rows) for name in names)),
     }
 
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from fedefm.data.found import Found
+from fedefm.data.kinds import SEPARATOR
 from fedefm.data.public_sets.drawing import Lines, Points, points_of
 from fedefm.data.public_sets.layout import About, Layout
 from fedefm.data.public_sets.tables import inside, read_table
 from fedefm.errors import DataError
 
 IMAGE, PATIENT = "StudyInstanceUID", "PatientID"
-SEPARATOR = "|"  # as fedefm.data.label_sets reads it, which needs torch
 NARROWEST, WIDEST = 3, 7  # pixels of a drawn tube
 
 
@@ -83,7 +83,8 @@ LAYOUT = Layout(
     find,
     ("test/*.jpg",),
     About(
-        "30,083 chest X-rays with 11 labels of catheters, lines and tubes; several can hold",
+        "30,083 chest X-rays with 11 labels of catheters, lines and tubes; as several can hold, "
+        "pre-training takes all for one kind of image",
         "https://www.kaggle.com/competitions/ranzcr-clip-catheter-line-classification",
         "the competition's rules",
         "1 = tube, drawn from its polyline; only images whose tubes were traced have a mask",

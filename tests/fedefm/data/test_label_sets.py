@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedefm.data.label_sets import MOST_LABELS, load_label_sets, memberships, names_in
+from fedefm.data.kinds import names_in
+from fedefm.data.label_sets import MOST_LABELS, load_label_sets, memberships
 from fedefm.data.manifest import Manifest, Row
 from fedefm.errors import ConfigError, DataError
 

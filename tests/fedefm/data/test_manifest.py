@@ -62,11 +62,6 @@ def test_any_text_survives(
     assert read_manifest(folder / "m.csv").rows == (row,)
 
 
-def test_target_is_the_label_or_else_the_corpus() -> None:
-    assert Row("a", corpus="angio").target == "angio"
-    assert Row("a", corpus="angio", label="wire").target == "wire"
-
-
 def test_tolerates_what_spreadsheets_do(folder: Path) -> None:
     text = f"{HEADER}\r\na.png,,p1,angio,,,,\r\n\r\n b.png ,2, p2 ,angio,,,test,\r\n"
     (folder / "m.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())

@@ -9,7 +9,7 @@ import pytest
 
 from fedefm.data.found import Found
 from fedefm.data.ingest import ingest
-from fedefm.data.label_sets import SEPARATOR, names_in
+from fedefm.data.kinds import SEPARATOR, names_in
 from fedefm.data.layouts import LAYOUTS
 from fedefm.data.manifest import read_manifest
 from fedefm.data.public_sets import ranzcr
