@@ -41,6 +41,7 @@ for _library in ("nibabel", "PIL"):
 
 LARGEST_LABEL = 2**31
 LARGEST_SIDE = 65_535  # pixels, as in DICOM
+MOST_PAGES = 10_000  # of a TIFF: ten minutes of fluoroscopy
 LARGEST_VOLUME = 2**29  # voxels: a slice of .nii.gz takes the volume into memory
 
 Gray = NDArray[np.float32]
@@ -105,6 +106,8 @@ class _PillowStack:
 
     def __init__(self, path: Path) -> None:
         self._image = Image.open(path, formats=PICTURES)
+        if self._image.format == "TIFF":
+            _refuse_endless_pages(path)
         self.count = int(getattr(self._image, "n_frames", 1))
         self.size = _within_limits(self._image.height, self._image.width)
 
@@ -179,6 +182,16 @@ class _NiftiStack:
         if start not in self._ranges:
             self._ranges[start] = unit_range(self._whole()[:, :, start : start + self._slices])
         return self._ranges[start]
+
+
+def _refuse_endless_pages(path: Path) -> None:
+    """Pages of a few bytes each take Pillow the longer, the more of them there are."""
+    with Image.open(path, formats=("TIFF",)) as image:  # seeking beyond the end spoils its count
+        try:
+            image.seek(MOST_PAGES)
+        except EOFError:
+            return
+    raise Unfit(f"holds more than {MOST_PAGES:,} pages")
 
 
 def _within_limits(height: int, width: int) -> tuple[int, int]:

@@ -90,6 +90,19 @@ def test_pages_and_animations_are_frames(tmp_path: Path, name: str) -> None:
     assert abs(read_image(tmp_path / name, 1).mean() * 255 - 100) < 1  # also backward
 
 
+def test_pages_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "MOST_PAGES", 3)
+    pages = [Image.new("L", (5 + page, 6), page) for page in range(4)]
+    for count in (1, 3, 4):
+        pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:count])
+        if count == 4:
+            with pytest.raises(DataError, match="more than 3 pages"):
+                count_frames(tmp_path / "a.tif")
+        else:
+            assert count_frames(tmp_path / "a.tif") == count
+            assert frame_size(tmp_path / "a.tif") == (6, 5)
+
+
 def test_numpy_stacks_have_frames_first_and_color_last(tmp_path: Path) -> None:
     np.save(tmp_path / "stack.npy", np.stack([RAMP, 255 - RAMP]))
     np.save(tmp_path / "color.npy", np.stack([RAMP] * 3, axis=-1))
