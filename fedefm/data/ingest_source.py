@@ -7,7 +7,7 @@ from pathlib import Path
 from fedefm.data.file_numbers import FileNumbers
 from fedefm.data.found import Found, by_pattern
 from fedefm.data.layouts import LAYOUTS, find_layout, passed_over
-from fedefm.data.manifest import is_formula
+from fedefm.data.manifest import has_control, is_formula
 from fedefm.errors import DataError, all_problems
 
 SHOWN = 3  # files that a message names
@@ -71,6 +71,13 @@ def _refuse_names(found: Sequence[Found], numbers: FileNumbers) -> None:
         raise DataError(
             f"{numbers.source} has a corpus or label that starts with =, +, - or @, which a "
             "spreadsheet would run as a formula; rename it, or name the corpus by --corpus"
+        )
+    if any(not item.corpus.strip() for item in found):
+        raise DataError(f"{numbers.source} has a corpus without a name; name it by --corpus")
+    if any(map(has_control, names)):
+        raise DataError(
+            f"{numbers.source} has a corpus or label with a line break or another control "
+            "character in its name; rename its folder, or name the corpus by --corpus"
         )
     if any("\ud800" <= letter <= "\udfff" for name in names for letter in name):
         raise DataError(

@@ -16,12 +16,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields, replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
+from fedefm.data.endless import refuse_endless
 from fedefm.errors import DataError, all_problems
 
 SPLITS = ("train", "validation", "test")
 FIRST_ROW = 2  # the header is row 1
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 LARGEST_BYTES = 512 * 1024 * 1024  # some four million rows; more is not a manifest
 
 
@@ -136,6 +139,11 @@ def is_formula(text: str) -> bool:
     return re.fullmatch(r"[+-]?[0-9]+([.,][0-9]+)?", cell) is None
 
 
+def has_control(text: str) -> bool:
+    """Whether a cell holds control characters, which a terminal would obey where it is shown."""
+    return CONTROL.search(text) is not None
+
+
 def where(position: int, row: Row) -> str:
     """How a message names the row at ``position``."""
     return f"row {position + FIRST_ROW} ({row.path})"
@@ -154,7 +162,7 @@ def _table(path: Path) -> tuple[tuple[str, ...], Iterator[list[str]]]:
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
-    lines = csv.reader(_text(path).splitlines(keepends=True), strict=True)
+    lines = csv.reader(StringIO(_text(path), newline=""), strict=True)
     try:
         yield from lines
     except csv.Error as error:
@@ -163,10 +171,8 @@ def _rows(path: Path) -> Iterator[list[str]]:
 
 def _text(path: Path) -> str:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise DataError(f"manifest {path} is a pipe or a device; name a CSV file")
-        if status.st_size > LARGEST_BYTES:
+        refuse_endless(path)
+        if path.stat().st_size > LARGEST_BYTES:
             raise DataError(f"manifest {path} is larger than 512 MiB; split it by corpus")
         content = path.read_bytes()
         if b"\0" in content:
@@ -186,18 +192,25 @@ def _row(cells: list[str], width: int) -> tuple[Row, list[str]]:
     """A row and its faults; a cell that cannot be used is left empty."""
     if len(cells) != width:
         return Row(""), [f"has {len(cells)} cells instead of {width}"]
-    path, frame, patient, corpus, label, mask, split, digest, *more = map(str.strip, cells)
-    spacing = "".join(more)
+    cells = [cell.strip() for cell in cells]
     faults = [
         f"{name} is empty"
         for name, cell in zip(COLUMNS, cells, strict=False)
-        if not cell.strip() and name in ("path", "patient_id", "corpus")
+        if not cell and name in ("path", "patient_id", "corpus")
     ]
     faults += [
-        f"{name} starts with {cell.strip()[0]!r}; a spreadsheet would run that as a formula"
+        f"{name} starts with {cell[0]!r}; a spreadsheet would run that as a formula"
         for name, cell in zip(COLUMNS, cells, strict=False)
         if is_formula(cell) and name not in ("frame", "split", "sha256")
     ]
+    faults += [
+        f"{name} holds a control character"
+        for name, cell in zip((*COLUMNS, SPACING), cells, strict=False)
+        if has_control(cell)
+    ]
+    cells = ["" if has_control(cell) else cell for cell in cells]
+    path, frame, patient, corpus, label, mask, split, digest, *more = cells
+    spacing = "".join(more)
     if not (frame == "" or (frame.isascii() and frame.isdigit() and len(frame) < 10)):
         faults.append(f"frame {_shown(frame)} is not a whole number from 0")
         frame = ""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fedefm.data.endless import refuse_endless
 from fedefm.errors import DataError
 
 LARGEST_BYTES = 64 * 1024 * 1024
@@ -98,6 +99,7 @@ def read_pickled_list(path: Path) -> list[Entry]:
     Raises DataError: a pickle of anything else, a broken or too large one, a path that leaves the
     list's folder, a label that is not a whole number from 0.
     """
+    refuse_endless(path)
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise DataError(f"{path} is larger than 64 MiB; it is no list of images")

@@ -3,9 +3,11 @@
 import csv
 import json
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any, NoReturn
 
+from fedefm.data.endless import refuse_endless
 from fedefm.errors import DataError
 
 LARGEST_BYTES = 256 * 1024 * 1024
@@ -16,7 +18,7 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[list[str], list[dict
 
     Raises DataError: no text, no CSV, a column missing or named twice, a row of another length.
     """
-    lines = csv.reader(_text(path).splitlines(keepends=True), strict=True)
+    lines = csv.reader(StringIO(_text(path), newline=""), strict=True)
     try:
         header = [cell.strip() for cell in next(lines, [])]
         missing = [name for name in columns if name not in header]
@@ -68,6 +70,7 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _text(path: Path) -> str:
+    refuse_endless(path)
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise DataError(f"{path} is larger than 256 MiB; it is not the set's own file")

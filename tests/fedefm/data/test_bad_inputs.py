@@ -252,6 +252,38 @@ def test_formulas_do_not_get_into_tables(run: Run, home: Path, tmp_path: Path, n
         assert not [cell for cell in cells if cell.strip()[:1] in tuple("=+@")], table
 
 
+CONTROLS = ["a\nb", "\x1b[31mred", "bell\x07", "\x85"]
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_terminals_are_told_nothing_by_names(
+    run: Run, home: Path, tmp_path: Path, name: str
+) -> None:
+    source = tmp_path / f"c{name}c"
+    source.mkdir()
+    Image.fromarray(bad.pixels()).save(source / "a.png")
+    result = run("ingest", source, home / "out")
+    assert_refused(result, home)
+    assert "control character" in result.err
+    manifest = manifest_of(
+        source, Row("a.png", 0, "p", f"c{name}c"), Row(f"a{name}.png", 0, "p", "c")
+    )
+    result = run("check", manifest)
+    assert result.code == 2
+    assert "row 2: corpus holds a control character" in result.err
+    assert "row 3: path holds a control character" in result.err
+    assert result.out == ""
+    said = "".join(result.err.splitlines()).replace(str(source), "")
+    assert said.isprintable()
+
+
+def test_a_corpus_has_a_name(run: Run, home: Path, tmp_path: Path) -> None:
+    Image.fromarray(bad.pixels()).save(tmp_path / "a.png")
+    result = run("ingest", tmp_path / "a.png", home / "out", "--corpus", " ")
+    assert_refused(result, home)
+    assert "without a name" in result.err
+
+
 def test_labels_that_are_no_text_are_refused(run: Run, home: Path, tmp_path: Path) -> None:
     for label in (b"b\xe9", b"other"):
         folder = tmp_path / "in" / os.fsdecode(label)

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fedefm.data.manifest import (
@@ -16,8 +16,8 @@ from fedefm.data.manifest import (
 from fedefm.errors import DataError
 
 HEADER = ",".join(COLUMNS)
-letters = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp"))
-cell = st.text(letters).filter(lambda text: not is_formula(text))
+letters = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))
+cell = st.text(letters).filter(lambda text: text == text.strip() and not is_formula(text))
 
 
 @pytest.fixture
@@ -51,6 +51,7 @@ def test_what_is_written_reads_back(folder: Path) -> None:
     assert not list(folder.glob(".manifest-*"))
 
 
+@example(patient="p\u20281", corpus="c\u2029c", label="a\u2028b")  # lines, but not of CSV
 @given(patient=cell.filter(bool), corpus=cell.filter(bool), label=cell)
 def test_any_text_survives(
     tmp_path_factory: pytest.TempPathFactory, patient: str, corpus: str, label: str

@@ -219,3 +219,10 @@ def test_no_instructions_end_in_anything_but_a_list_or_a_sentence(
     path = pickled(tmp_path_factory.mktemp("any"), content)
     with suppress(DataError):
         assert read_pickled_list(path)
+
+
+@pytest.mark.timeout(20)  # reading it would never end
+def test_a_pipe_is_no_list(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "silo1.pkl")
+    with pytest.raises(DataError, match="pipe or a device"):
+        read_pickled_list(tmp_path / "silo1.pkl")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -277,3 +278,11 @@ def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(DataError, match="not inside"):
         inside(tmp_path, "a/x.png", "row 2")
+
+
+@pytest.mark.timeout(20)  # reading it would never end
+def test_a_pipe_in_the_place_of_a_table_is_refused(build: Make) -> None:
+    source = build("ranzcr-clip")
+    (source / "train_annotations.csv").unlink()
+    os.mkfifo(source / "train_annotations.csv")
+    refused(source, "ranzcr-clip", "pipe or a device")
