@@ -1,6 +1,7 @@
 """The console script ``fedefm``: puts the commands together and turns errors into sentences."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 import typer
@@ -48,6 +49,9 @@ def options(
 
 def main() -> None:
     """Run the command line. An error that is the user's to mend is one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a letter that a terminal lacks is not worth a failure
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except FedEFMError as error:

@@ -1,8 +1,10 @@
 """What the header of a DICOM file says of its image, without looking at the pixels.
 
-``patient`` and ``series`` identify people and go no further than a pseudonym and an order.
+``patient``, ``series`` and ``called`` identify people and go no further than a pseudonym, an order
+and a comparison.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,6 +45,7 @@ class Facts:
     order: tuple[int, ...]  # the frames in order of position; as stored, if they have none
     spacing: float | None  # side of a square pixel, in mm
     fragile: bool  # a corrupt file may end the process that decodes it
+    called: frozenset[str]  # words by which the patient is called, in small letters
 
 
 def facts_of(path: Path) -> Facts | None:
@@ -84,7 +87,13 @@ def _facts(path: Path, changed: int, size: int) -> Facts | None:
         order=_order(header, count),
         spacing=_spacing(header),
         fragile=fragile(header.file_meta.get("TransferSyntaxUID")),
+        called=words_of(f"{header.get('PatientID') or ''} {header.get('PatientName') or ''}"),
     )
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of three letters or digits and more, in small letters."""
+    return frozenset(word for word in re.split(r"[\W_]+", text.lower()) if len(word) > 2)
 
 
 def _patient(header: Dataset) -> str:

@@ -9,6 +9,7 @@ The output folder appears whole or not at all. Many frames take long, so that it
 and continued; the result is the same, byte by byte.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,15 +26,17 @@ from fedefm.data.ingest_plan import (
     digest_of,
     files_in_order,
     left_aside,
+    refuse_persons,
     taken,
     tasks_of,
 )
 from fedefm.data.ingest_report import REPORT_NAME, Line, fault_lines, write_report
-from fedefm.data.ingest_source import find_source
+from fedefm.data.ingest_source import Source, find_source
 from fedefm.data.manifest import Row, write_manifest
 from fedefm.data.pseudonyms import KEY_NAME, new_key, read_key, write_key
 from fedefm.data.unfinished import UnfinishedFolder, unfinished_folder, unfinished_path
 from fedefm.errors import DataError, all_problems
+from fedefm.words import several
 
 FEW_FRAMES = 64  # are done before a second process has started
 
@@ -100,12 +103,15 @@ def ingest(
             one, that is this process, which a decoder may end on corrupt JPEG lossless DICOM.
 
     Raises DataError: nothing found, an unknown layout, frames or masks that cannot be used, image
-    files that ``auto`` would lose, a disk that is full. Raises IngestInterrupted on Ctrl-C.
+    files that ``auto`` would lose, a ``folder`` in the source, a corpus or label called as a
+    patient is, a disk that is full. Raises IngestInterrupted on Ctrl-C.
     """
     refuse_full(folder)  # before minutes of looking
+    _refuse_inside(source, folder)
     numbers = FileNumbers(source, show_paths)
     seen = find_source(source, layout, corpus, patient_pattern, numbers)
     kept, lines = taken(files_in_order(seen.found), choice, allow_burned_in, numbers)
+    refuse_persons(kept, corpus, numbers)
     lines += left_aside(source, seen, numbers)
     if not kept:
         raise DataError(_nothing_left(source, lines, numbers))
@@ -135,8 +141,28 @@ def ingest(
         skipped=tuple(_sentences(faults, numbers)),
         without_patient=_without_patient(kept, faults, numbers),
         passed_over=len(seen.passed_over),
-        notes=tuple(dict.fromkeys(item.note for item in seen.found if item.note)),
+        notes=tuple(_notes(seen, layout)),
     )
+
+
+def _refuse_inside(source: Path, folder: Path) -> None:
+    inside, outside = os.path.realpath(folder), os.path.realpath(source)
+    if source.is_dir() and os.path.commonpath([inside, outside]) == outside:
+        raise DataError(
+            f"{folder} is in the source {source}, where another ingest would take its images for "
+            "more of them; name a folder elsewhere"
+        )
+
+
+def _notes(seen: Source, layout: str) -> Iterable[str]:
+    """What to know of patients and labels, each once."""
+    yield from dict.fromkeys(item.note for item in seen.found if item.note)
+    if layout == "auto" and seen.layout == "classes":
+        labels = len({item.label for item in seen.found})
+        yield (
+            f"the names of {several(labels, 'folder')} became labels, which models and reports "
+            "show; if they stand for people, use --patient-pattern '^([^/]+)/'"
+        )
 
 
 class _Steps:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedefm.data.choices import Files
-from fedefm.data.dicom_header import SLICES, Facts, facts_of
+from fedefm.data.dicom_header import SLICES, Facts, facts_of, words_of
 from fedefm.data.file_numbers import FileNumbers
 from fedefm.data.file_text import SHARED
 from fedefm.data.found import Found
@@ -24,7 +24,9 @@ from fedefm.data.ingest_report import Line
 from fedefm.data.ingest_source import Source
 from fedefm.data.plain_folders import image_files, is_without_image
 from fedefm.data.pseudonyms import pseudonym
+from fedefm.errors import DataError
 
+LONGEST_NAME = 60  # letters of a folder, of up to four bytes each; file systems take 255 bytes
 TASK_FRAMES = 32  # of a task: a second or two, so that Ctrl-C is soon heard
 DICOM = (".dcm", ".dicom", ".ima")
 OTHERS = (*SHARED, ".gif", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")  # that never are DICOM
@@ -72,6 +74,23 @@ def taken(
             lines.append(Line(number, "", "taken", reason))
         kept.append(replace(file, frames=chosen))
     return kept, lines + _mixed_sizes(kept, numbers)
+
+
+def refuse_persons(files: Iterable[SourceFile], typed: str | None, numbers: FileNumbers) -> None:
+    """Raises DataError where a corpus or label is called as a patient is.
+
+    They come from names of folders, which exports often call after people, and go into tables and
+    models. ``typed`` is the corpus that the user named himself.
+    """
+    for file in files:
+        called = file.facts.called if file.facts else frozenset()
+        names = {name for item in file.frames for name in (item.corpus, item.label)} - {typed}
+        if any(words_of(name) & called for name in names):
+            raise DataError(
+                f"{numbers.source} has a folder that is called as a patient is, and a corpus or "
+                "label would be called so, too; name the corpus by --corpus, or take the folders "
+                "for no labels by --layout images"
+            )
 
 
 def left_aside(source: Path, seen: Source, numbers: FileNumbers) -> list[Line]:
@@ -182,4 +201,4 @@ def _state(path: Path) -> tuple[int, int]:
 def _plain(name: str) -> str:
     """A corpus' name as a folder: letters of any script stay, anything else is a dash."""
     normal = unicodedata.normalize("NFC", name)
-    return re.sub(r"[^\w-]+", "-", normal).strip("-") or "corpus"
+    return re.sub(r"[^\w-]+", "-", normal)[:LONGEST_NAME].strip("-") or "corpus"

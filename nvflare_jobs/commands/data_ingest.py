@@ -143,8 +143,8 @@ def _as_json(made: "Ingested") -> dict[str, Any]:
 def _tell(made: "Ingested") -> None:
     if made.without_patient:
         print(
-            f"{made.without_patient} frames do not say whose they are: each file counts as one "
-            "patient; where that is wrong, use --patient-pattern"
+            f"{several(made.without_patient, 'frame')} without a word of whose: each file counts "
+            "as one patient; where that is wrong, use --patient-pattern"
         )
     for reason in made.skipped:
         print(f"left out: {reason}")

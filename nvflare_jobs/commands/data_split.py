@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from fedefm.data.manifest import read_manifest
+from fedefm.errors import ConfigError
 from fedefm.words import several
 from nvflare_jobs.commands.data_words import print_json
 
@@ -48,6 +49,10 @@ def split(
     from fedefm.data.holdings import holdings, holdings_table, holdings_text
     from fedefm.data.site_folders import write_sites
 
+    if len({path.resolve() for path in manifests}) < len(manifests):
+        raise ConfigError(
+            "a manifest is named twice, and its images would count double; name it once"
+        )
     sources = [read_manifest(path) for path in manifests]
     division = split_corpora(sources, sites, unseen, seed)
     write_sites(division, sources, out, [dataset])

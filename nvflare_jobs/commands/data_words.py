@@ -1,6 +1,7 @@
 """How the commands of ``fedefm data`` say what a manifest holds."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -29,5 +30,6 @@ def counts(rows: Sequence[Row]) -> str:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One object on one line, letters of any script as they are."""
-    print(json.dumps(value, ensure_ascii=False))
+    """One object on one line, letters of any script as they are where the output takes them."""
+    anything = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(value, ensure_ascii=not anything))

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -311,3 +312,55 @@ def test_warnings_are_told_apart_from_problems(run: Run, manifest: Path) -> None
     assert seen.err.count("warning: ") == len(told["warnings"])
     wrong = run("check", manifest, "--classes", "background")
     refused(wrong, "the mask has the value 1, which is none of 1 class, counted from 0")
+
+
+def test_folders_that_became_labels_are_told(run: Run, manifest: Path, tmp_path: Path) -> None:
+    for name in ("Miller", "Doe"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 9).save(tmp_path / "in" / name / "a.png")
+    result = run("ingest", tmp_path / "in", tmp_path / "out")
+    assert "the names of 2 folders became labels" in result.out
+    assert "Miller" not in result.out
+    asked = run("ingest", tmp_path / "in", tmp_path / "out2", "--layout", "classes")
+    assert "became labels" not in asked.out
+    assert "2 frames" in asked.out
+    pattern = ("--patient-pattern", "^([^/]+)/")
+    named = run("ingest", tmp_path / "in", tmp_path / "out3", *pattern)
+    assert "became labels" not in named.out
+    assert "Miller" not in (tmp_path / "out3" / "manifest.csv").read_text()
+
+
+def test_a_folder_in_the_source_is_refused(run: Run, manifest: Path) -> None:
+    for out in (manifest.parent / "new", manifest.parent / "angio" / ".." / "a" / "b"):
+        refused(run("ingest", manifest.parent, out), "name a folder elsewhere")
+        assert not out.exists()
+    assert run("ingest", manifest.parent / "angio" / "0.png", manifest.parent / "new").code == 0
+
+
+def test_a_manifest_counts_once(run: Run, manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(manifest.parent)
+    again = tmp_path / "link" / manifest.name
+    refused(run("split", manifest, again, tmp_path / "sites", "--sites", "2"), "named twice")
+    assert not (tmp_path / "sites").exists()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_terminal_without_all_letters_is_told_all_the_same(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    out, err = (TextIOWrapper(BytesIO(), "ascii") for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    target = tmp_path / os.fsdecode("für_b\udce9".encode(errors="surrogateescape"))
+    command = ["fedefm", "data", "ingest", str(manifest.parent / "图"), str(target)]
+    monkeypatch.setattr(sys, "argv", [*command, *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    out.flush()
+    told = out.buffer.getvalue()  # type: ignore[attr-defined]
+    assert told.isascii()
+    if as_json:
+        assert json.loads(told)["manifest"] == str(target / "manifest.csv")
+    else:
+        assert b"wrote" in told

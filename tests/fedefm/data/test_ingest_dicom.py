@@ -241,3 +241,26 @@ def test_the_size_of_a_pixel_is_kept(tmp_path: Path) -> None:
     export(tmp_path / "source" / "b.dcm", PixelSpacing=[0.5, 0.7])
     made = ingest(tmp_path / "source", tmp_path / "out")
     assert [row.spacing_mm for row in made.rows] == [0.2, None]
+
+
+@pytest.mark.parametrize("folder", ["export_MILLER", "Zoé Miller", "4711", "xa-4711-b"])
+def test_a_folder_that_is_called_as_a_patient_is_lends_its_name_to_nothing(
+    tmp_path: Path, folder: str
+) -> None:
+    person = {"PatientName": "Miller^Zoé", "PatientID": "4711"}
+    export(tmp_path / folder / "a.dcm", SpecificCharacterSet="ISO_IR 192", **person)
+    with pytest.raises(DataError, match="called as a patient is") as told:
+        ingest(tmp_path / folder, tmp_path / "out")
+    assert "Miller" not in str(told.value).replace(str(tmp_path / folder), "")
+    assert not (tmp_path / "out").exists()
+    made = ingest(tmp_path / folder, tmp_path / "out", corpus="angio")
+    assert {row.corpus for row in made.rows} == {"angio"}
+    typed = ingest(tmp_path / folder, tmp_path / "typed", corpus="miller")
+    assert {row.corpus for row in typed.rows} == {"miller"}
+
+
+def test_a_long_corpus_is_cut_for_its_folder_alone(tmp_path: Path) -> None:
+    export(tmp_path / "in" / "a.dcm")
+    (row,) = ingest(tmp_path / "in", tmp_path / "out", corpus="図" * 300).rows
+    assert (tmp_path / "out" / row.path).is_file()
+    assert row.corpus == "図" * 300
