@@ -3,7 +3,7 @@
 ``index.csv``, ``masks/``, ``overlays/`` and ``clips/`` name no patient, unless the pixels or the
 names of plain images do. What does, or leads back to one, is in ``identified/``: the SEG files,
 which a PACS could not file without a name, and ``sources.csv``, which tells the file and the
-instance behind each neutral number. That folder stays in the hospital.
+instance behind each neutral number. That folder is for its owner alone and stays in the hospital.
 """
 
 import csv
@@ -60,7 +60,7 @@ class Outputs:
         self._file = (self.folder / INDEX).open("w", encoding="utf-8", newline="")
         self._index = csv.writer(self._file, lineterminator="\n")
         columns = ("image", "frame", "mask", "overlay", "width", "height")
-        self._index.writerow((*columns, *(f"{name}_pixels" for name in self.classes[1:])))
+        self._index.writerow((*columns, *(_cell(f"{name}_pixels") for name in self.classes[1:])))
         return self
 
     def __exit__(
@@ -117,9 +117,9 @@ class Outputs:
 
     def _list_sources(self, clip: Clip) -> None:
         path = self.folder / IDENTIFIED / SOURCES
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         new = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as file:
+        with path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
             lines = csv.writer(file, lineterminator="\n")
             if new:
                 lines.writerow(("image", "file", *_UIDS))
@@ -142,7 +142,7 @@ class Outputs:
 
 
 def _cell(name: str) -> str:
-    """A path as it may stand in a table: a spreadsheet would run one that starts with "="."""
+    """A name as it may stand in a table: a spreadsheet would run one that starts with "="."""
     return f"./{name}" if is_formula(name) else name
 
 

@@ -80,27 +80,38 @@ def find_clips(source: Path) -> list[Clip]:
 def read_clips(
     clips: list[Clip], read: Reader, unreadable: dict[str, str], progress: Progress | None = None
 ) -> Iterator[Frame]:
-    """Every frame that ``read`` can read, in order; ``unreadable`` gets the other files' reasons.
+    """Every frame that ``read`` can read, in order; ``unreadable`` gets the reasons of the others.
 
-    An instance that cannot be read keeps its place in the run, so that frames are numbered alike.
+    What cannot be read keeps its place in the run, so that frames are numbered alike.
     """
     done, total = 0, sum(len(clip.files) for clip in clips)
     for clip in clips:
         index = 0
         for file in clip.files:
-            try:
-                count = count_frames(file.path)
-                alone = count == 1 and len(clip.files) == 1
-                for frame in range(count) if clip.asked is None else clip.asked:
-                    index = index if clip.asked is None else frame
-                    yield Frame(clip, index, alone, file, frame, read(file.path, frame))
-                    index += 1
-            except DataError as error:
-                unreadable[file.told] = _reason(error, clip, file)
+            count, reason, lost = _count(file.path), "", 0
+            for frame in range(count) if clip.asked is None else clip.asked:
+                index = index if clip.asked is None else frame
+                try:
+                    image = read(file.path, frame)
+                except DataError as error:
+                    reason, lost = _reason(error, clip, file), lost + 1
+                else:
+                    alone = count == 1 and len(clip.files) == 1
+                    yield Frame(clip, index, alone, file, frame, image)
                 index += 1
+            if reason:
+                some = f" ({lost:,} of its {count:,} frames)" if lost < count else ""
+                unreadable[file.told] = reason + some
             done += 1
             if progress:
                 progress(done, total)
+
+
+def _count(path: Path) -> int:
+    try:
+        return count_frames(path)
+    except DataError:  # reading it will tell
+        return 1
 
 
 def _of_manifest(path: Path) -> list[Clip]:
@@ -127,7 +138,7 @@ def _of_files(folder: Path, files: list[Path]) -> list[Clip]:
     clips, numbers = [], iter(range(1, len(files) + 1))
     for group in groups.values():
         if group[0] not in headers:
-            name = group[0].relative_to(folder).as_posix()
+            name = _as_text(group[0].relative_to(folder))
             clips.append(Clip(name, (SourceFile(group[0], name),), is_dicom=False))
             continue
         ordered = sorted(group, key=lambda path: (_instance(headers[path]), path))
@@ -177,6 +188,11 @@ def _reason(error: DataError, clip: Clip, file: SourceFile) -> str:
     if not clip.is_dicom or file.told == clip.name:  # a manifest's name is neutral
         return sentence
     return sentence.replace(str(file.path), file.told).replace(file.path.name, "it")
+
+
+def _as_text(path: Path) -> str:
+    """A path as tables can have it; bytes that are no UTF-8, which names may hold, as codes."""
+    return path.as_posix().encode(errors="backslashreplace").decode()
 
 
 def _hidden(path: Path, base: Path) -> bool:

@@ -1,5 +1,6 @@
 import csv
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -88,6 +89,37 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(segmenter, folder, tm
     assert "broken.png" in summary.unreadable["broken.png"]
 
 
+def test_of_a_file_that_is_cut_off_all_whole_frames_are_done(
+    segmenter, algorithm, write_dicom, run_of, tmp_path
+):
+    path = write_dicom(tmp_path / "run.dcm", run_of(4, 40, 40))
+    path.write_bytes(path.read_bytes()[: -(40 * 40 + 100)])
+    summary = predict(segmenter, path, tmp_path / "out", algorithm=algorithm)
+    assert [line["frame"] for line in read_index(tmp_path / "out")] == ["0", "1"]
+    (reason,) = summary.unreadable.values()
+    assert reason.endswith("(2 of its 4 frames)")
+    assert len(summary.segmentations) == 1
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"=cmd.png", b"a\nb.png", b" .png"])
+def test_odd_names_are_only_names(segmenter, tmp_path, name):
+    source = tmp_path / "in"
+    source.mkdir()
+    Image.fromarray(bar(20, 20)).save(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(source / os.fsdecode(name))
+    predict(segmenter, source, tmp_path / "out")
+    (line,) = read_index(tmp_path / "out")
+    assert (tmp_path / "out" / line["mask"]).is_file()
+    assert not line["image"].startswith("=")
+
+
+def test_names_of_classes_are_no_formulas(segmenter, folder, tmp_path):
+    named = replace(segmenter, classes=("background", "=cmd|' /C calc'!A0", "other"))
+    predict(named, folder, tmp_path / "out")
+    header = (tmp_path / "out" / "index.csv").read_text().splitlines()[0]
+    assert not [cell for cell in next(csv.reader([header])) if cell.startswith("=")]
+
+
 def test_nothing_readable_is_one_sentence_naming_each_and_leaves_nothing(segmenter, tmp_path):
     source = tmp_path / "in"
     source.mkdir()
@@ -161,6 +193,7 @@ def test_dicom_runs_get_numbers_a_gif_and_a_seg(segmenter, algorithm, export_of_
     ]
     assert sorted(summary.animations) == ["clips/dicom-0001.gif", "clips/dicom-0003.gif"]
     assert all(Image.open(out / name).n_frames > 1 for name in summary.animations)
+    assert (out / "identified").stat().st_mode & 0o777 == 0o700
     with (out / "identified" / "sources.csv").open() as file:
         sources = list(csv.DictReader(file))
     assert [(row["image"], Path(row["file"]).name) for row in sources] == [
