@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options, pixel_array
@@ -21,11 +22,11 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from fedefm.data.dicom_decoders import refuse_unknown_compression, set_up
 from fedefm.data.dicom_gray import shown
+from fedefm.data.limits import claimed_size, within_limits
 from fedefm.data.unreadable import Unfit
 
-LARGEST_PIXELS = 2**27  # of a frame; the largest detectors have some 2**25
 LARGEST_FRAMES = 100_000  # of a file: an hour of fluoroscopy at 30 frames a second
-LARGEST_INFLATED = 2**32  # bytes of a deflated file
+LARGEST_INFLATED = 2**31  # bytes of a deflated file, which is inflated as a whole
 PIXEL_DATA = (0x7FE0, 0x0010)
 
 set_up()
@@ -56,6 +57,8 @@ class DicomStack:
         with self._path.open("rb") as file:
             file.seek(self._start)
             options = as_pixel_options(self._header, **_pixel_element(file, self._header))
+            if self._syntax.is_encapsulated:
+                _refuse_huge_frame(file, frame, self.count)
             decoder = get_decoder(self._syntax)
             return decoder.as_array(file, index=frame, **options)[0]
 
@@ -80,8 +83,7 @@ def extent(header: Dataset, path: Path) -> tuple[int, tuple[int, int]]:
     height, width = int(header.Rows), int(header.Columns)
     if height < 1 or width < 1 or count < 1:
         raise Unfit(f"it says that it holds {count} frames of {width} x {height} pixels")
-    if height * width > LARGEST_PIXELS:
-        raise Unfit(f"a frame of {width} x {height} pixels is too large; the limit is 134 million")
+    within_limits(height, width)
     if count > LARGEST_FRAMES or count > path.stat().st_size:
         raise Unfit(f"it says that it holds {count} frames, more than can be in it")
     return count, (height, width)
@@ -104,6 +106,15 @@ def _pixel_element(file: BinaryIO, header: Dataset) -> dict[str, Any]:
     return known | {"pixel_vr": kind.decode()}
 
 
+def _refuse_huge_frame(file: BinaryIO, frame: int, count: int) -> None:
+    """By the size that a compressed frame says it has, whatever the header says."""
+    start = file.tell()
+    size = claimed_size(get_frame(file, frame, number_of_frames=count))
+    if size is not None:
+        within_limits(*size)
+    file.seek(start)
+
+
 def _is_deflated(file: BinaryIO, path: Path) -> bool:
     """A look at the first bytes, and at the syntax itself only where they hold its name."""
     if DeflatedExplicitVRLittleEndian.encode() not in file.read(1024):
@@ -124,4 +135,4 @@ def _refuse_bomb(file: BinaryIO) -> None:
         inflated += len(inflater.decompress(block, 1 << 20))
         rest = inflater.unconsumed_tail
         if inflated > LARGEST_INFLATED:
-            raise Unfit("it is deflated, and inflates to more than 4 GiB")
+            raise Unfit("it is deflated, and inflates to more than 2 GiB")

@@ -9,8 +9,8 @@ import struct
 from fedefm.data.unreadable import Unfit
 
 # Film of 35 x 43 cm, scanned at 50 micrometers, has 60 million pixels, mammograms have 30, the
-# largest detectors 20; slides of tissue come in tiles. To decode this many takes up to 1.5 GB, so
-# that two processes fit into a machine of 8 GB beside all else.
+# largest detectors 20; CT slices have 4 at most, and slides of tissue come in tiles. To decode this
+# many takes 1 GB, of color 1.6 and of double precision 1.9, so that two processes fit into 8.
 LARGEST_PIXELS = 2**26  # of a frame
 LARGEST_SIDE = 65_535  # pixels, as in DICOM; else frames of nothing would have no end
 

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedefm.data.intensity import rescale, to_unit, unit_range
+from fedefm.data.limits import within_limits
 from fedefm.data.unreadable import Unfit
 
 LARGEST_HEADER = 64 * 1024  # bytes
-LARGEST_VOLUME = 8 * 1024**3  # bytes
+LARGEST_MAPPED = 8 * 1024**3  # bytes; they stay on the disk
+LARGEST_UNPACKED = 2 * 1024**3  # bytes, in memory
 HERE = "LOCAL"  # the voxels follow the header
 SAMPLE = 4  # every so many pixels along each side of a slice tell the percentiles of a volume
 TYPES = {
@@ -108,7 +110,7 @@ def _shape(text: str) -> tuple[int, int, int]:
     if len(sides) not in (2, 3) or len(sides) != len(text.split()) or min(sides) < 1:
         raise Unfit("has no DimSize of two or three whole numbers above 0")
     width, height, slices = (*sides, 1)[:3]
-    return slices, height, width
+    return slices, *within_limits(height, width)
 
 
 def _whole_number(text: str) -> int:
@@ -122,14 +124,14 @@ def _is_true(entries: dict[str, str], ending: str) -> bool:
 
 
 def _mapped(header: Header) -> NDArray[Any]:
-    needed = _bytes_of(header)
+    needed = _bytes_of(header, LARGEST_MAPPED)
     if header.voxels.stat().st_size < header.start + needed:
         raise Unfit(f"needs {needed:,} bytes of voxels, and its file is shorter")
     return np.memmap(header.voxels, header.dtype, "r", header.start, header.shape)
 
 
 def _unpacked(header: Header) -> NDArray[Any]:
-    needed = _bytes_of(header)
+    needed = _bytes_of(header, LARGEST_UNPACKED)
     with header.voxels.open("rb") as file:
         file.seek(header.start)
         voxels = zlib.decompressobj().decompress(file.read(), needed)  # never more than it says
@@ -138,9 +140,9 @@ def _unpacked(header: Header) -> NDArray[Any]:
     return np.frombuffer(voxels, header.dtype).reshape(header.shape)
 
 
-def _bytes_of(header: Header) -> int:
+def _bytes_of(header: Header, most: int) -> int:
     slices, height, width = header.shape
     needed = slices * height * width * header.dtype.itemsize
-    if needed > LARGEST_VOLUME:
-        raise Unfit(f"would take {needed:,} bytes; a volume takes no more than 8 GiB")
+    if needed > most:
+        raise Unfit(f"would take {needed:,} bytes; such a volume takes no more than {most:,}")
     return needed

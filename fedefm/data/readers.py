@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fedefm.data.dicom import LARGEST_PIXELS, DicomStack
+from fedefm.data.dicom import DicomStack
 from fedefm.data.intensity import luminance, rescale, to_unit, unit_range
+from fedefm.data.limits import within_limits
 from fedefm.data.metaimage import MetaImageStack
 from fedefm.data.unreadable import Unfit, UnreadableImage, unreadable
 from fedefm.errors import DataError
@@ -39,8 +40,8 @@ warnings.filterwarnings("ignore", module="PIL")
 for _library in ("nibabel", "PIL"):
     logging.getLogger(_library).setLevel(logging.CRITICAL)
 
+TILE_WIDTH, TILE_HEIGHT = 322, 323  # tags of TIFF; a small page may be cut from one huge tile
 LARGEST_LABEL = 2**31
-LARGEST_SIDE = 65_535  # pixels, as in DICOM
 MOST_PAGES = 10_000  # of a TIFF: ten minutes of fluoroscopy
 LARGEST_VOLUME = 2**29  # voxels: a slice of .nii.gz takes the volume into memory
 
@@ -109,10 +110,10 @@ class _PillowStack:
         if self._image.format == "TIFF":
             _refuse_endless_pages(path)
         self.count = int(getattr(self._image, "n_frames", 1))
-        self.size = _within_limits(self._image.height, self._image.width)
+        self.size = self._checked_size()
 
     def gray(self, frame: int) -> Gray:
-        self._image.seek(frame)
+        self._seek(frame)
         if self._image.mode in ("P", "PA", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "La"):
             return luminance(np.asarray(self._image.convert("RGB")))
         if self._image.mode == "LA":
@@ -120,8 +121,17 @@ class _PillowStack:
         return to_unit(np.asarray(self._image))
 
     def values(self, frame: int) -> NDArray[Any]:
-        self._image.seek(frame)
+        self._seek(frame)
         return np.asarray(self._image)
+
+    def _seek(self, frame: int) -> None:
+        self._image.seek(frame)
+        self._checked_size()  # pages have sizes of their own
+
+    def _checked_size(self) -> tuple[int, int]:
+        tags = getattr(self._image, "tag_v2", {})
+        within_limits(int(tags.get(TILE_HEIGHT, 1)), int(tags.get(TILE_WIDTH, 1)))
+        return within_limits(self._image.height, self._image.width)
 
 
 class _NumpyStack:
@@ -137,7 +147,7 @@ class _NumpyStack:
         self.count = self._frames.shape[0]
         if self.count == 0:
             raise Unfit("holds no frames")
-        self.size = _within_limits(self._frames.shape[1], self._frames.shape[2])
+        self.size = within_limits(self._frames.shape[1], self._frames.shape[2])
 
     def gray(self, frame: int) -> Gray:
         return to_unit(self.values(frame))
@@ -161,7 +171,7 @@ class _NiftiStack:
         self._proxy, self._slices = image.dataobj, shape[2]
         self._volume: NDArray[Any] | None = None
         self._ranges: dict[int, tuple[float, float]] = {}
-        self.count, self.size = math.prod(shape[2:]), (shape[1], shape[0])
+        self.count, self.size = math.prod(shape[2:]), within_limits(shape[1], shape[0])
 
     def gray(self, frame: int) -> Gray:
         values = self.values(frame)
@@ -192,15 +202,6 @@ def _refuse_endless_pages(path: Path) -> None:
         except EOFError:
             return
     raise Unfit(f"holds more than {MOST_PAGES:,} pages")
-
-
-def _within_limits(height: int, width: int) -> tuple[int, int]:
-    """A small file can claim an image that fills the memory, or frames of nothing without end."""
-    if not 0 < height * width <= LARGEST_PIXELS:
-        raise Unfit(f"an image of {width} x {height} pixels; the limit is 134 million")
-    if max(height, width) > LARGEST_SIDE:
-        raise Unfit(f"an image of {width} x {height} pixels; the limit of a side is {LARGEST_SIDE}")
-    return height, width
 
 
 _OPENERS: dict[str, Callable[[Path], Stack]] = {

@@ -17,7 +17,7 @@ import pydicom
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
+from pydicom.uid import JPEG2000, ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 from fedefm.data.manifest import COLUMNS
 
@@ -144,6 +144,19 @@ def tiff_bomb(width: int = HUGE, height: int = HUGE) -> bytes:
     return b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<I", 0)
 
 
+def tiff_tile_bomb() -> bytes:
+    """A page of 48 x 48 pixels that is cut from one huge tile."""
+    body = zlib.compress(bytes(1 << 24), 9)
+    entries = (
+        (256, 4, 48), (257, 4, 48), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1),
+        (322, 4, 40_000), (323, 4, 40_000), (324, 4, 134), (325, 4, len(body)),
+    )  # fmt: skip
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, value in entries:
+        directory += struct.pack("<HHII", tag, kind, 1, value)
+    return b"II*\0" + struct.pack("<I", 8) + directory + struct.pack("<I", 0) + body
+
+
 def tiff_loop() -> bytes:
     """Pages that follow each other in a circle."""
     good = bytearray(picture_bytes("TIFF"))
@@ -166,6 +179,20 @@ def jpeg_bomb() -> bytes:
     return bytes(good)
 
 
+def jpeg_2000_bomb() -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels()).save(file, "JPEG2000", no_jp2=True)
+    good = bytearray(file.getvalue())
+    for place in (8, 24):  # the image's own size, and that of its tiles
+        struct.pack_into(">II", good, place, HUGE, HUGE)
+    return bytes(good)
+
+
+def inner_bomb(syntax: str, frame: bytes) -> bytes:
+    """DICOM of 48 x 48 pixels, whose compressed frame says something else."""
+    return dicom_bytes(syntax=syntax, PixelData=pydicom.encaps.encapsulate([frame]))
+
+
 def bmp_bomb() -> bytes:
     good = bytearray(picture_bytes("BMP"))
     struct.pack_into("<ii", good, 18, HUGE, HUGE)
@@ -184,6 +211,21 @@ def nifti_head(*shape: int) -> bytes:
     head.set_data_shape([min(side, 32_000) for side in shape])
     head["magic"], head["vox_offset"] = b"n+1", 352
     return head.binaryblock + bytes(4)
+
+
+def nifti_2_head(*shape: int) -> bytes:
+    head = nibabel.Nifti2Header()
+    head.set_data_dtype(np.uint8)
+    head.set_data_shape(shape)
+    head["vox_offset"] = 544
+    return head.binaryblock + bytes(4)
+
+
+def metaimage_bomb(*sides: int) -> bytes:
+    """A volume of zeros, of which 16 MB are there."""
+    head = f"NDims = {len(sides)}\nDimSize = {' '.join(map(str, sides))}\nCompressedData = True\n"
+    head += "ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    return head.encode() + zlib.compress(bytes(1 << 24), 9)
 
 
 def gzip_bomb() -> bytes:
@@ -212,6 +254,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "text.png": png_text_bomb,
     "size.tif": tiff_bomb,
     "long.tif": lambda: tiff_bomb(48, 2_097_200),  # found by fuzzing
+    "tile.tif": tiff_tile_bomb,
     "loop.tif": tiff_loop,
     "size.gif": gif_bomb,
     "size.jpg": jpeg_bomb,
@@ -234,11 +277,16 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         Columns=HUGE,
         PixelData=pydicom.encaps.encapsulate([jpeg_bomb()]),
     ),
+    "inner jpeg.dcm": lambda: inner_bomb(JPEGBaseline8Bit, jpeg_bomb()),
+    "inner jpeg 2000.dcm": lambda: inner_bomb(JPEG2000, jpeg_2000_bomb()),
     "bits.dcm": lambda: dicom_bytes(BitsAllocated=64, Rows=HUGE, Columns=HUGE),
     "size.mhd": lambda: (
         f"ObjectType = Image\nNDims = 2\nDimSize = {HUGE} {HUGE}\n"
         "ElementType = MET_UCHAR\nElementDataFile = size.raw\n"
     ).encode(),
+    "packed.mha": lambda: metaimage_bomb(HUGE, HUGE),
+    "slices.mha": lambda: metaimage_bomb(1000, 1000, 4000),
+    "size 2.nii": lambda: nifti_2_head(HUGE, HUGE, 1),
 }
 
 

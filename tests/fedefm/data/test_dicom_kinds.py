@@ -424,7 +424,7 @@ def test_the_rate_is_read(tmp_path: Path, attributes: dict[str, Any], rate: floa
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
-        ({"Rows": 60000, "Columns": 60000}, "60000 x 60000 pixels is too large"),
+        ({"Rows": 60000, "Columns": 60000}, "60000 x 60000 pixels; from 1 to"),
         ({"NumberOfFrames": 2**31 - 1}, "more than can be in it"),
         ({"NumberOfFrames": 90000}, "more than can be in it"),
         ({"Rows": 0}, "0 pixels"),

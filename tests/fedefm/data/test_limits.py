@@ -1,16 +1,24 @@
-"""How large an image may be, and what a compressed frame says of itself."""
+"""How large an image may be, what a compressed frame says of itself, and that all readers ask."""
 
+import gzip
+import os
 import struct
+from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
 
+import bad_inputs as bad
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fedefm.data import limits
 from fedefm.data.limits import LARGEST_PIXELS, LARGEST_SIDE, claimed_size, within_limits
+from fedefm.data.readers import count_frames, read_image, read_mask
 from fedefm.data.unreadable import Unfit
+from fedefm.errors import DataError
 
 sides = st.integers(1, 90)
 
@@ -72,3 +80,60 @@ def test_a_frame_without_end_is_looked_through_once() -> None:
     assert claimed_size(b"\xff\xd8" + b"\xff" * (1 << 20)) is None
     filler = struct.pack(">BBH", 0xFF, 0xE1, 2)
     assert claimed_size(b"\xff\xd8" + filler * (1 << 18)) is None
+
+
+GOOD = {  # of 48 x 48 pixels
+    **bad.GOOD,
+    ".mha": lambda: (
+        b"NDims = 2\nDimSize = 48 48\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+        + bytes(48 * 48)
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", GOOD)
+def test_every_reader_asks_before_it_decodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    for name in ("small", "large"):
+        (tmp_path / f"{name}{ending}").write_bytes(GOOD[ending]())
+    monkeypatch.setattr(limits, "LARGEST_PIXELS", 48 * 48)
+    assert read_image(tmp_path / f"small{ending}").shape == (48, 48)
+    monkeypatch.setattr(limits, "LARGEST_PIXELS", 48 * 48 - 1)
+    for ask in (count_frames, read_image, read_mask):
+        with pytest.raises(DataError, match="it says that it has 48 x 48 pixels"):
+            ask(tmp_path / f"large{ending}")
+
+
+HUGE: dict[str, Callable[[], bytes]] = {
+    "a.png": bad.png_bomb,
+    "a.tif": bad.tiff_bomb,
+    "a.jpg": bad.jpeg_bomb,
+    "a.gif": bad.gif_bomb,
+    "a.npy": lambda: bad.numpy_head((bad.HUGE, bad.HUGE)),
+    "a.nii": lambda: bad.nifti_2_head(bad.HUGE, bad.HUGE, 1),
+    "a.nii.gz": lambda: gzip.compress(bad.nifti_2_head(bad.HUGE, bad.HUGE, 1)),
+    "a.dcm": lambda: bad.dicom_bytes(Rows=bad.HUGE, Columns=bad.HUGE),
+    "inner.dcm": lambda: bad.inner_bomb(bad.JPEG2000, bad.jpeg_2000_bomb()),
+    "a.mha": lambda: bad.metaimage_bomb(bad.HUGE, bad.HUGE),
+    "tile.tif": bad.tiff_tile_bomb,
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_bombs_of_every_kind_are_refused_for_their_size(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(HUGE[name]())
+    if name == "a.npy":  # a hole: 3.6 GB that take no room on the disk
+        os.truncate(tmp_path / name, 128 + bad.HUGE**2)
+    with pytest.raises(DataError, match=r"[46]0000 x [46]0000 (pixels|x 1 voxels)|far more pixels"):
+        read_image(tmp_path / name)
+
+
+def test_each_page_has_a_size_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [Image.new("L", (side, side), side) for side in (8, 40, 9)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    monkeypatch.setattr(limits, "LARGEST_PIXELS", 1000)
+    assert read_image(tmp_path / "a.tif", 0).shape == (8, 8)
+    with pytest.raises(DataError, match="40 x 40 pixels"):
+        read_image(tmp_path / "a.tif", 1)
+    assert read_image(tmp_path / "a.tif", 2).shape == (9, 9)
