@@ -6,7 +6,7 @@ Masks are found by the usual names; a leading folder ``train``, ``val`` or ``tes
 from dataclasses import replace
 from pathlib import Path
 
-from fedefm.data.dicom_header import facts_of, patient_of
+from fedefm.data.dicom_header import facts_of
 from fedefm.data.found import Found
 from fedefm.data.readers import count_frames, is_image_file
 from fedefm.errors import DataError
@@ -42,9 +42,9 @@ def images(source: Path) -> list[Found]:
     for path in files:
         if path in taken or _in_mask_folder(path, base):
             continue
-        patient = _patient(path)
-        if patient is None:
+        if (known := _patient_and_frames(path)) is None:
             continue
+        patient, frames = known
         top = path.relative_to(base).parts[0].lower()
         item = Found(
             path,
@@ -53,7 +53,7 @@ def images(source: Path) -> list[Found]:
             mask=masks.get(path),
             split=SPLIT_FOLDERS.get(top, "") if path.parent != base else "",
         )
-        found += [replace(item, frame=frame) for frame in _frames(path)]
+        found += [replace(item, frame=frame) for frame in frames]
     return found
 
 
@@ -82,7 +82,10 @@ def image_files(source: Path) -> list[Path]:
 
 def is_without_image(path: Path) -> bool:
     """Whether a file is DICOM that holds no image: a report, a plan, a directory."""
-    return _patient(path) is None
+    try:
+        return facts_of(path) is None
+    except Exception:  # not DICOM, or too broken to say
+        return False
 
 
 def mask_beside(path: Path, base: Path, listing: Listing) -> Path | None:
@@ -113,21 +116,18 @@ def _in_mask_folder(path: Path, base: Path) -> bool:
     return is_mask_folder and (folder.parent / "images").is_dir()
 
 
-def _patient(path: Path) -> str | None:
-    """The person in a DICOM header; other images do not say whose they are."""
+def _patient_and_frames(path: Path) -> tuple[str, range] | None:
+    """As a DICOM header says; other images do not say whose they are. None: there is no image."""
     try:
-        return patient_of(path)
+        facts = facts_of(path)
     except Exception:  # not DICOM, or too broken to say: reading the image will tell
-        return ""
+        return "", _frames(path)
+    return (facts.patient, range(facts.frames)) if facts else None
 
 
 def _frames(path: Path) -> range:
     try:
-        facts = facts_of(path)  # of a header that is known already
-    except Exception:  # as above
-        facts = None
-    try:
-        return range(facts.frames if facts else count_frames(path))
+        return range(count_frames(path))
     except DataError:  # reading the image will tell
         return range(1)
 
