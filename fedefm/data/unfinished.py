@@ -36,7 +36,7 @@ class UnfinishedFolder:
         lines = journal.read_bytes().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]
         os.truncate(journal, sum(map(len, whole)))  # a line that was cut off in writing
-        entries = [json.loads(line) for line in whole]
+        entries = filter(None, map(_entry, whole))
         return {
             entry["task"]: entry["note"] for entry in entries if self._as_written(entry["files"])
         }
@@ -52,6 +52,15 @@ class UnfinishedFolder:
             (self.path / name).is_file() and sha256_of(self.path / name) == digest
             for name, digest in files.items()
         )
+
+
+def _entry(line: bytes) -> Any:
+    """What a line of the journal says; None for one that a power cut has torn."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def unfinished_path(target: Path) -> Path:

@@ -111,6 +111,19 @@ def test_damage_in_between_is_mended(source: Path, tmp_path: Path) -> None:
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("torn", [b"\0" * 300 + b"\n", b'{"task": 1, "fi', b"\xff\n", b"7\n[]\n"])
+def test_a_journal_that_a_power_cut_has_torn_is_believed_as_far_as_it_goes(
+    source: Path, tmp_path: Path, torn: bytes
+) -> None:
+    whole = ingest(source, tmp_path / "whole", key=KEY).manifest.parent
+    with pytest.raises(IngestInterrupted):
+        ingest(source, tmp_path / "out", key=KEY, progress=stop_after(5))
+    with (tmp_path / ".out-unfinished" / JOURNAL).open("ab") as journal:
+        journal.write(torn)
+    made = ingest(source, tmp_path / "out", key=KEY, resume=True)
+    assert content(made.manifest.parent) == content(whole)
+
+
 def test_an_unfinished_folder_is_neither_overwritten_nor_mixed(
     source: Path, tmp_path: Path
 ) -> None:
