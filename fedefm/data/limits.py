@@ -15,7 +15,7 @@ LARGEST_PIXELS = 2**26  # of a frame
 LARGEST_SIDE = 65_535  # pixels, as in DICOM; else frames of nothing would have no end
 
 JPEG_START, JPEG_2000_START = b"\xff\xd8", b"\xff\x4f\xff\x51"
-BOXES = 4096  # bytes that may stand before a JPEG 2000 codestream
+BOX, BOXES = b"\0\0\0\x0cjP  ", 4096  # some JPEG 2000 lies in a file format's boxes
 # Markers of frames (ITU-T T.81, B.1.1.3), and that of JPEG-LS (T.87, C.1.1).
 FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9), 0xFF})
@@ -35,7 +35,7 @@ def within_limits(height: int, width: int) -> tuple[int, int]:
 
 def claimed_size(frame: bytes) -> tuple[int, int] | None:
     """Height and width that a JPEG, JPEG-LS or JPEG 2000 frame says it has; None of other kinds."""
-    start = frame.find(JPEG_2000_START, 0, BOXES)
+    start = frame.find(JPEG_2000_START, 0, BOXES if frame.startswith(BOX) else 4)
     if start >= 0 and len(frame) >= start + 24:  # T.800, A.5.1
         right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
         return bottom - top, right - left

@@ -68,6 +68,13 @@ def test_so_does_jpeg_ls(height: int, width: int) -> None:
     assert claimed_size(bytes(frame)) == (height, width)
 
 
+@given(st.binary(max_size=60))
+def test_what_rle_repeats_is_taken_for_no_other_kind(noise: bytes) -> None:
+    """0xFF 0x4F is "twice 0x4F" there, so that the mark of JPEG 2000 is in many frames."""
+    repeats = bytes(byte for value in (0x4F, 0x51, *noise) for byte in (0xFF, value))
+    assert claimed_size(struct.pack("<16I", 1, 64, *[0] * 14) + repeats * 3) is None
+
+
 @given(
     content=st.binary(max_size=200), start=st.sampled_from([b"", b"\xff\xd8", b"\xff\x4f\xff\x51"])
 )
