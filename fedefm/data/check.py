@@ -8,13 +8,14 @@ patients that look alike, masks without a device, a class that a split lacks.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fedefm.data.alike import Pair, alike_told, find_pairs, spoils_figures
 from fedefm.data.class_counts import ClassCount, count_classes, missing_classes
 from fedefm.data.digests import sha256_of
 from fedefm.data.file_pool import finished
-from fedefm.data.manifest import Manifest, path_verdicts, structure_problems, where
+from fedefm.data.manifest import FIRST_ROW, Manifest, path_verdicts, structure_problems, where
 from fedefm.data.mask_findings import beyond_classes, odd_masks, value_counts
-from fedefm.data.near_duplicates import near_duplicates
 from fedefm.data.row_facts import RowFacts, crashed, facts_of, looks
+from fedefm.words import spans
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
 WORTH_PROCESSES = 100  # rows; a process takes a second to start
@@ -22,12 +23,14 @@ WORTH_PROCESSES = 100  # rows; a process takes a second to start
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found. All sentences name row and path, never a patient."""
+    """What was found. All sentences name row and path, never a patient; one tells of many rows."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     mask_values: dict[str, dict[int, int]]  # corpus -> label value -> masks that hold it
     classes: dict[str, ClassCount]
+    alike: tuple[Pair, ...]  # all that the sentences on pictures of other patients draw together
+    constant: tuple[int, ...]  # positions of images of one gray
 
 
 def check_manifest(
@@ -56,23 +59,28 @@ def look_over(
     usable = {path for path, verdict in path_verdicts(manifest).items() if not verdict}
     facts = _facts(manifest, usable, processes, progress)
     sound = [fact for fact in facts if not fact.fault]
-    same, alike = _copies(manifest, sound)
+    pairs = find_pairs(manifest, sound)
+    same = [pair for pair in pairs if spoils_figures(manifest, pair)]
+    alike = [pair for pair in pairs if pair not in same]
+    constant = [fact.position for fact in sound if fact.constant]
     return Checked(
         problems=(
             *structure_problems(manifest),
             *(f"{_where(manifest, fact.position)}: {fact.fault}" for fact in facts if fact.fault),
             *(beyond_classes(manifest, sound, classes) if classes else ()),
-            *same,
+            *alike_told(manifest, same),
             *(_changed_files(manifest, usable) if hashes else ()),
         ),
         warnings=(
-            *alike,
-            *_constant(manifest, sound),
+            *alike_told(manifest, alike),
+            *_constant(manifest, constant),
             *odd_masks(manifest, sound),
             *missing_classes(manifest.rows),
         ),
         mask_values=value_counts(manifest, sound),
         classes=count_classes(manifest.rows),
+        alike=tuple(pairs),
+        constant=tuple(constant),
     )
 
 
@@ -96,35 +104,16 @@ def _facts(
     return sorted(facts, key=lambda fact: fact.position)
 
 
-def _copies(manifest: Manifest, facts: Sequence[RowFacts]) -> tuple[list[str], list[str]]:
-    """Equal pictures in two splits, which are problems; others of two patients, to be looked at."""
-    prints = [(fact, fact.print) for fact in facts if fact.print is not None]
-    people: dict[str, int] = {}
-    owners = [
-        people.setdefault(manifest.rows[fact.position].patient_id, len(people))
-        for fact, _ in prints
-    ]
-    problems: list[str] = []
-    warnings: list[str] = []
-    for one, other in near_duplicates([print_ for _, print_ in prints], owners):
-        first, second = prints[one][0], prints[other][0]
-        splits = (manifest.rows[first.position].split, manifest.rows[second.position].split)
-        equal = first.digest == second.digest
-        sentence = (
-            f"{_where(manifest, second.position)}: {'is' if equal else 'looks like'} the picture "
-            f"of {_where(manifest, first.position)}, which is another patient's"
-        )
-        if splits[0] != splits[1]:
-            sentence += f" in split {splits[0]!r}; this one is in {splits[1]!r}"
-        (problems if equal and splits[0] != splits[1] else warnings).append(sentence)
-    return problems, warnings
-
-
-def _constant(manifest: Manifest, facts: Sequence[RowFacts]) -> list[str]:
+def _constant(manifest: Manifest, positions: Sequence[int]) -> list[str]:
+    corpora: dict[str, list[int]] = {}
+    for position in positions:
+        corpora.setdefault(manifest.rows[position].corpus, []).append(position)
     return [
-        f"{_where(manifest, fact.position)}: all pixels of the image are equal"
-        for fact in facts
-        if fact.constant
+        f"{_where(manifest, some[0])}: all pixels of the image are equal"
+        if len(some) == 1
+        else f"corpus {corpus!r}: all pixels of the image are equal in {len(some)} images, rows "
+        f"{spans([position + FIRST_ROW for position in some])}"
+        for corpus, some in corpora.items()
     ]
 
 

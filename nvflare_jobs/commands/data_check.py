@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedefm.data.manifest import parse_manifest
+from fedefm.data.manifest import FIRST_ROW, parse_manifest
 from fedefm.errors import ConfigError, DataError, all_problems
 from fedefm.words import several
 from nvflare_jobs.commands.data_words import counts, print_json, summary
@@ -47,7 +47,8 @@ def check(
 
     Keys of --json: manifest, problems and warnings (sentences), images, patients, masks, corpora
     and labels (images by name), classes (by name: patients, and images by split, "" where none is
-    given), mask_values (by corpus and value: masks that hold it).
+    given), mask_values (by corpus and value: masks that hold it), alike (pairs of rows with the
+    same picture of two patients), constant (rows of images of one gray).
 
     Example: fedefm data check data/angio/manifest.csv --hashes
     """
@@ -101,4 +102,6 @@ def _json_of(seen: "Checked") -> dict[str, Any]:
             for name, count in seen.classes.items()
         },
         "mask_values": seen.mask_values,
+        "alike": [pair.rows() for pair in seen.alike],
+        "constant": [position + FIRST_ROW for position in seen.constant],
     }

@@ -303,7 +303,9 @@ def test_patients_are_set_aside_and_it_is_told_how_many(run: Run, manifest: Path
 def test_warnings_are_told_apart_from_problems(run: Run, manifest: Path) -> None:
     told = json.loads(run("check", manifest, "--json").out)
     assert told["problems"] == []
-    assert sum("all pixels of the image are equal" in warning for warning in told["warnings"]) == 20
+    assert sum("all pixels of the image are equal" in warning for warning in told["warnings"]) == 4
+    assert told["constant"] == list(range(2, 22))
+    assert told["alike"] == []
     assert told["mask_values"]["angio"] == {"1": 5}
     assert told["classes"]["angio"] == {"patients": 5, "images": {"": 5}}
     seen = run("check", manifest)

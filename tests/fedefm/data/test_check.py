@@ -110,6 +110,61 @@ def test_a_picture_in_two_splits_is_a_problem_and_a_likeness_a_warning(
     )
 
 
+def test_a_run_under_several_pseudonyms_is_one_sentence_and_all_its_pairs(
+    make_manifest: MakeManifest,
+) -> None:
+    rows = [
+        Row(f"{person}{frame}.png", 0, f"secret-{person}", "c")
+        for person in "abc"
+        for frame in range(6)
+    ]
+    rows += [Row(f"{name}.png", 0, f"secret-{name}", "c") for name in ("other", "twin")]
+    folder = make_manifest(rows, side=64).folder
+    for row in rows[:12]:
+        frame = int(row.path[1])
+        Image.fromarray(picture(frame, 64 + 8 * (row.path[0] == "b"))).save(folder / row.path)
+    for row in rows[18:]:
+        Image.fromarray(picture(77)).save(folder / row.path)
+    seen = look_over(Manifest(folder, tuple(rows)))
+    assert seen.warnings == (
+        "12 images of 2 patients look like another patient's: rows 2-13, such as row 8 (b0.png) "
+        "and row 2 (a0.png)",
+        "row 21 (twin.png): is the picture of row 20 (other.png), which is another patient's",
+    )
+    pairs = [pair.rows() for pair in seen.alike]
+    assert pairs == [*([row, row + 6] for row in range(2, 8)), [20, 21]]
+
+
+def test_the_same_run_in_two_splits_is_one_problem(make_manifest: MakeManifest) -> None:
+    rows = [
+        Row(f"{split}{k}.png", 0, f"secret-{split}", "c", split=split)
+        for split in ("train", "test")
+        for k in range(3)
+    ]
+    folder = make_manifest(rows, side=64).folder
+    for row in rows:
+        Image.fromarray(picture(int(row.path[-5]))).save(folder / row.path)
+    seen = look_over(Manifest(folder, tuple(rows)))
+    assert seen.problems == (
+        "6 images of 2 patients are another patient's: rows 2-7, such as row 5 (test0.png) and "
+        "row 2 (train0.png); they are in splits 'test' and 'train'",
+    )
+    assert seen.warnings == ()
+
+
+def test_many_images_of_one_gray_are_one_sentence(make_manifest: MakeManifest) -> None:
+    rows = tuple(Row(f"{k}.png", 0, "p", "c" if k < 5 else "d") for k in range(6))
+    folder = make_manifest(rows).folder
+    for row in (*rows[:2], rows[3], rows[5]):
+        Image.new("L", (12, 12), 90).save(folder / row.path)
+    seen = look_over(Manifest(folder, rows))
+    assert seen.warnings == (
+        "corpus 'c': all pixels of the image are equal in 3 images, rows 2-3 and 5",
+        "row 7 (5.png): all pixels of the image are equal",
+    )
+    assert seen.constant == (0, 1, 3, 5)
+
+
 def test_pictures_of_one_patient_may_look_alike(make_manifest: MakeManifest) -> None:
     rows = tuple(Row(f"{k}.png", 0, "p", "c") for k in range(3))
     folder = make_manifest(rows).folder
