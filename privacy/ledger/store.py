@@ -115,8 +115,10 @@ class Store:
 
 def require_ledger(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file is still empty. Raises LedgerCorrupt where it is damaged or no ledger."""
+    connection.execute("SAVEPOINT look")  # one moment: others may begin the ledger just now
     found = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    connection.execute("RELEASE look")
     if not found and application_id == 0:
         return True
     if found != TABLE or application_id != APPLICATION_ID:

@@ -1,11 +1,13 @@
 """What is made on first use, and what is refused before anything is made."""
 
+import sqlite3
 import stat
 
 import pytest
 
 from fedefm.errors import LedgerCorrupt, PrivacyError
 from privacy.ledger import Ledger, verify
+from privacy.ledger.store import Store, require_ledger
 
 
 def key_of(path):
@@ -42,6 +44,22 @@ def test_two_ledgers_have_two_ids_and_two_keys(tmp_path):
     assert one.public_key != other.public_key
     for ledger in both:
         ledger.close()
+
+
+def test_a_ledger_that_another_process_begins_meanwhile_is_no_broken_one(path):
+    class Looking(sqlite3.Connection):
+        """Between its two looks at the file, somebody begins the ledger."""
+
+        def execute(self, statement, *values):
+            if "application_id" in statement:
+                Ledger.open(path, "north").close()
+            return super().execute(statement, *values)
+
+    Store(path).close()
+    looking = sqlite3.connect(path, factory=Looking)
+    assert require_ledger(looking, path)
+    assert not require_ledger(looking, path)
+    looking.close()
 
 
 def test_a_reopened_ledger_is_the_same(path, ledger, account):
