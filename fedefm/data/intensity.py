@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PERCENTILES = (0.5, 99.5)
+COUNTED = 1 << 20  # values at once, with 8 bytes for each: a volume has hundreds of millions
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow's "L"
 
 
@@ -64,8 +65,13 @@ def percentiles(values: NDArray[Any]) -> tuple[float, float]:
     if values.dtype.kind not in "iu" or values.itemsize > 2:
         low, high = np.percentile(values, PERCENTILES)
         return float(low), float(high)
-    smallest = int(values.min())
-    up_to = np.bincount(values.ravel().astype(np.int64) - smallest).cumsum()
+    smallest, largest = int(values.min()), int(values.max())
+    counts = np.zeros(largest - smallest + 1, np.int64)
+    flat = values.ravel()
+    for start in range(0, flat.size, COUNTED):
+        part = flat[start : start + COUNTED].astype(np.int64) - smallest
+        counts += np.bincount(part, minlength=len(counts))
+    up_to = counts.cumsum()
     places = np.array(PERCENTILES) / 100 * (values.size - 1)  # among the values in order
     below, above = (up_to.searchsorted(f(places), side="right") for f in (np.floor, np.ceil))
     low, high = smallest + below + (above - below) * (places - np.floor(places))
