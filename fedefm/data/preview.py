@@ -1,16 +1,15 @@
 """A contact sheet: what a manifest holds, at one glance, with outlines of the masks."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fedefm.data.class_counts import classes_of
 from fedefm.data.manifest import FIRST_ROW, SPLITS, Manifest
 from fedefm.data.masks import read_row_mask
+from fedefm.data.preview_choice import Strip, spread_over_patients, strips_of
 from fedefm.data.readers import read_image
 from fedefm.data.tile import TILE, color_of, draw_tile
 from fedefm.errors import DataError
@@ -23,15 +22,6 @@ NARROWEST = 3  # tiles; captions need the room
 PAPER, INK, FAINT = (250, 250, 250), (25, 25, 25), (95, 95, 95)
 MOST_STRIPS = 80
 MOST_VALUES = 12  # that the legend tells
-
-
-@dataclass(frozen=True)
-class Strip:
-    """The frames of one class of a corpus."""
-
-    corpus: str
-    name: str  # of the class; empty where the corpus has no labels
-    positions: tuple[int, ...]
 
 
 def contact_sheet(
@@ -48,7 +38,7 @@ def contact_sheet(
     Raises DataError where nothing is left, there are more than MOST_STRIPS strips, or a frame or
     mask cannot be read.
     """
-    strips = _strips(manifest, _wanted(manifest, corpus, split))
+    strips = strips_of(manifest, corpus, split)
     if len(strips) > MOST_STRIPS:
         raise DataError(
             f"the manifest in {manifest.folder} has {len(strips)} classes, too many for one sheet; "
@@ -91,62 +81,6 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
     finally:
         if temporary.exists():
             temporary.unlink()
-
-
-def spread_over_patients(manifest: Manifest, positions: Sequence[int], count: int) -> list[int]:
-    """Up to ``count`` of the positions, in their order.
-
-    Patients are taken evenly from first to last, each with the middle one of its frames; further
-    frames of a patient come only when every patient has one.
-    """
-    frames: dict[str, list[int]] = {}
-    for position in positions:
-        frames.setdefault(manifest.rows[position].patient_id, []).append(position)
-    if len(frames) >= count:
-        people = list(frames.values())
-        return [mine[len(mine) // 2] for mine in _evenly(people, count)]
-    most = -(-count // len(frames))
-    rounds = [_evenly(mine, most) for mine in frames.values()]
-    taken = [mine[k] for k in range(most) for mine in rounds if k < len(mine)]
-    taken += [position for position in positions if position not in set(taken)]
-    return sorted(taken[:count])
-
-
-def _evenly(items: Sequence, count: int) -> list:  # type: ignore[type-arg]
-    step = max(len(items) / count, 1)
-    return [items[int(k * step)] for k in range(min(count, len(items)))]
-
-
-def _wanted(manifest: Manifest, corpus: str | None, split: str | None) -> list[int]:
-    wanted = [
-        position
-        for position, row in enumerate(manifest.rows)
-        if corpus in (None, row.corpus) and split in (None, row.split)
-    ]
-    if not wanted:
-        corpora = ", ".join(sorted({row.corpus for row in manifest.rows}))
-        splits = ", ".join(sorted({row.split or "(none)" for row in manifest.rows}))
-        asked = " and ".join(
-            f"{name} {value!r}"
-            for name, value in (("corpus", corpus), ("split", split))
-            if value is not None
-        )
-        raise DataError(
-            f"the manifest in {manifest.folder} has no rows of {asked}; its corpora are {corpora}, "
-            f"its splits {splits}"
-        )
-    return wanted
-
-
-def _strips(manifest: Manifest, positions: Sequence[int]) -> list[Strip]:
-    """By corpus and class, sorted; a frame of several classes is in each of their strips."""
-    classes = classes_of(manifest.rows)
-    found: dict[tuple[str, str], list[int]] = {}
-    for position in positions:
-        corpus = manifest.rows[position].corpus
-        for name in classes[position]:
-            found.setdefault((corpus, "" if name == corpus else name), []).append(position)
-    return [Strip(corpus, name, tuple(of)) for (corpus, name), of in sorted(found.items())]
 
 
 def _tile(manifest: Manifest, position: int) -> tuple[Image.Image, set[int]]:

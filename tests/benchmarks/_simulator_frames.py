@@ -1,7 +1,8 @@
 """What the simulator benchmark compares: real frames from a folder, simulated runs, their devices.
 
-Both go through the estimators of ``fedefm.data.xray_measures``. Simulated frames are runs at 30
-frames a second, as the real ones are, with breath, heartbeat and an advancing device in them.
+Both go through the estimators of ``xray_measures`` and ``xray_lines`` in ``fedefm.data``. Simulated
+frames are runs at 30 frames a second, as the real ones are, with breath, heartbeat and an advancing
+device in them.
 """
 
 from dataclasses import dataclass, replace
@@ -13,19 +14,17 @@ from numpy.typing import NDArray
 from fedefm.data.fluoroscopy import scene_of
 from fedefm.data.readers import count_frames, is_image_file, read_frames
 from fedefm.data.xray_detector import detect, display, expose
+from fedefm.data.xray_lines import contrast_and_width, profiles, trace
 from fedefm.data.xray_measures import (
     PERCENTILES,
     GrayLevels,
     autocorrelation,
-    contrast_and_width,
     field_of_view,
     gray_levels,
     noise_by_gray,
     noise_power,
     noise_tiles,
-    profiles,
     single_frame_noise,
-    trace,
 )
 from fedefm.data.xray_scene import Scene, attenuation, mask_attenuation
 from fedefm.data.xray_sequence import Sequence

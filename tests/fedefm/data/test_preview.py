@@ -14,7 +14,6 @@ from fedefm.data.preview import (
     MOST_STRIPS,
     contact_sheet,
     save_sheet,
-    spread_over_patients,
 )
 from fedefm.data.tile import MASK_COLORS, TILE, draw_tile
 from fedefm.errors import DataError
@@ -63,19 +62,6 @@ def test_a_frame_of_several_classes_is_shown_with_each(make_manifest: MakeManife
     np.testing.assert_array_equal(tile_at(sheet, 0, 0), a)
     np.testing.assert_array_equal(tile_at(sheet, 1, 0), a)
     np.testing.assert_array_equal(tile_at(sheet, 1, 1), b)
-
-
-def test_frames_are_of_as_many_patients_as_fit() -> None:
-    rows = tuple(Row(f"{k}.png", 0, f"p{k // 10}", "c") for k in range(60))  # 6 patients of 10
-    some = Manifest(Path(), rows)
-    positions = range(60)
-    assert spread_over_patients(some, positions, 3) == [5, 25, 45]
-    assert {k // 10 for k in spread_over_patients(some, positions, 6)} == set(range(6))
-    eight = spread_over_patients(some, positions, 8)
-    assert len(set(eight)) == 8
-    assert {k // 10 for k in eight} == set(range(6))
-    assert spread_over_patients(some, positions, 100) == list(positions)
-    assert spread_over_patients(some, [7, 3], 8) == [3, 7]
 
 
 def test_corpus_and_split_leave_only_theirs(manifest: Manifest) -> None:

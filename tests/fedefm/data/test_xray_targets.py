@@ -12,13 +12,12 @@ import pytest
 
 from fedefm.data.fluoroscopy import DOMAINS, scene_of
 from fedefm.data.xray_detector import detect, display, expose
+from fedefm.data.xray_lines import contrast_and_width, profiles
 from fedefm.data.xray_measures import (
     autocorrelation,
-    contrast_and_width,
     gray_levels,
     noise_by_gray,
     noise_tiles,
-    profiles,
 )
 from fedefm.data.xray_raster import arc_lengths
 from fedefm.data.xray_scene import attenuation, device_mask, mask_attenuation
