@@ -9,61 +9,24 @@ highdicom writes that for one frame only, it makes the object for one, and ``dic
 the others in.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from fedefm.errors import DataError
-from fedefm.finetune.overlay import COLORS
-from fedefm.finetune.tiling import Mask
-from fedefm.predict.dicom_codes import coded
 from fedefm.predict.dicom_frames import MarkedFrame, set_frames
+from fedefm.predict.highdicom_seg import Algorithm, made_of, refuse_without_highdicom
 
-if TYPE_CHECKING:  # highdicom is an extra
-    from highdicom.seg import SegmentDescription
-
-MANUFACTURER = "FedEFM"
-_FIRST_SERIES = 9000  # above the numbers that modalities give
 _EMPTY_IF_ABSENT = (  # type 2 in every image, and still missing in some
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
     *("StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 _REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """What the segments were found with, as the SEG will say."""
-
-    name: str
-    version: str
-    sha256: str  # of the checkpoint
-
-    @property
-    def short(self) -> str:
-        """The beginning of the hash."""
-        return f"sha256:{self.sha256[:16]}"
-
-
-def refuse_without_highdicom() -> None:
-    """Raises DataError, naming the extra, where highdicom is not installed."""
-    try:
-        import highdicom  # noqa: F401
-    except ImportError:
-        raise DataError(
-            "no DICOM SEG was written: highdicom is not installed; "
-            "pip install 'fedefm[dicom]' brings it"
-        ) from None
 
 
 def segmentation(
@@ -123,7 +86,7 @@ def _in_space(
     if len(frames) < int(sources[0].get("NumberOfFrames") or 1) * len(sources):
         raise ValueError("some frames were not asked for, or not readable")
     masks = np.stack([frame.mask() for frame in frames])
-    return _made(sources, masks, classes, algorithm, number, omit_empty_frames=True)
+    return made_of(sources, masks, classes, algorithm, number, omit_empty_frames=True)
 
 
 def _by_reference(
@@ -136,7 +99,9 @@ def _by_reference(
     """Without positions: every frame points at the one that it was derived from."""
     first = next(iter(headers.values()))
     empty = np.zeros((1, int(first.Rows), int(first.Columns)), np.uint8)
-    seg = _made([_as_one_still(first)], empty, classes, algorithm, number, omit_empty_frames=False)
+    seg = made_of(
+        [_as_one_still(first)], empty, classes, algorithm, number, omit_empty_frames=False
+    )
     seg.PatientOrientation = first.get("PatientOrientation")  # instead of an orientation in space
     set_frames(seg, frames, headers, len(classes))
     return seg
@@ -151,78 +116,3 @@ def _as_one_still(header: Dataset) -> Dataset:
             delattr(still, name)
     still.SOPClassUID = SecondaryCaptureImageStorage
     return still
-
-
-def _made(
-    sources: Sequence[Dataset],
-    masks: Mask,
-    classes: tuple[str, ...],
-    algorithm: Algorithm,
-    number: int,
-    omit_empty_frames: bool,
-) -> Dataset:
-    from highdicom.seg import Segmentation
-
-    devices = ", ".join(classes[1:])
-    with _unheard():
-        return Segmentation(
-            source_images=sources,
-            pixel_array=masks,
-            segmentation_type="BINARY",
-            segment_descriptions=_segments(classes, algorithm),
-            series_instance_uid=generate_uid(prefix=None),
-            series_number=_FIRST_SERIES + number,
-            sop_instance_uid=generate_uid(prefix=None),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=algorithm.name[:64],
-            software_versions=algorithm.version[:64],
-            device_serial_number=algorithm.short,
-            content_label="SEGMENTATION",
-            content_description=f"Found by a model: {devices}"[:64],
-            series_description=f"{MANUFACTURER}: {devices}"[:64],
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            omit_empty_frames=omit_empty_frames,
-            specific_character_set="ISO_IR 192",  # class names may be in any script
-        )
-
-
-@contextmanager
-def _unheard() -> Iterator[None]:
-    """Without what highdicom tells: it logs UIDs, and quotes a patient's name to call it odd."""
-    logger = logging.getLogger("highdicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _segments(classes: tuple[str, ...], algorithm: Algorithm) -> list["SegmentDescription"]:
-    from highdicom import AlgorithmIdentificationSequence
-    from highdicom.color import CIELabColor
-    from highdicom.seg import SegmentDescription
-    from pydicom.sr.codedict import codes
-
-    identification = AlgorithmIdentificationSequence(
-        name=algorithm.name[:64],
-        version=algorithm.version[:64],
-        family=codes.cid7162.ArtificialIntelligence,
-        source=MANUFACTURER,
-        parameters={"checkpoint": f"sha256:{algorithm.sha256}"},
-    )
-    return [
-        SegmentDescription(
-            segment_number=number,
-            segment_label=name[:64],
-            segmented_property_category=coded(name)[0],
-            segmented_property_type=coded(name)[1],
-            algorithm_type="AUTOMATIC",
-            algorithm_identification=identification,
-            display_color=CIELabColor.from_rgb(*COLORS[(number - 1) % len(COLORS)]),
-        )
-        for number, name in enumerate(classes[1:], start=1)
-    ]

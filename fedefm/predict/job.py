@@ -7,7 +7,7 @@ from pathlib import Path
 from fedefm.data.folders import fresh_folder, refuse_full
 from fedefm.errors import DataError, all_problems
 from fedefm.finetune.checkpoint import TrainedSegmenter
-from fedefm.predict.dicom_seg import Algorithm, refuse_without_highdicom
+from fedefm.predict.highdicom_seg import Algorithm, refuse_without_highdicom
 from fedefm.predict.latency import Latency, Stopwatch
 from fedefm.predict.outputs import Outputs
 from fedefm.predict.sources import Clip, Progress, find_clips, read_clips

@@ -22,7 +22,8 @@ from fedefm.finetune.overlay import draw_overlay
 from fedefm.finetune.tiling import Mask
 from fedefm.predict.animation import DEFAULT_MS, frame_milliseconds, write_animation
 from fedefm.predict.dicom_frames import MarkedFrame
-from fedefm.predict.dicom_seg import Algorithm, segmentation
+from fedefm.predict.dicom_seg import segmentation
+from fedefm.predict.highdicom_seg import Algorithm
 from fedefm.predict.sources import Clip, Frame
 
 INDEX, IDENTIFIED, SOURCES = "index.csv", "identified", "sources.csv"

@@ -50,7 +50,7 @@ def predict(
     """
     from fedefm.finetune.checkpoint import read_trained_segmenter, sha256_of
     from fedefm.finetune.device import find_device
-    from fedefm.predict.dicom_seg import Algorithm
+    from fedefm.predict.highdicom_seg import Algorithm
     from fedefm.predict.job import predict as predict_images
 
     segmenter = read_trained_segmenter(checkpoint)

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
 
 from fedefm.finetune.checkpoint import TrainedSegmenter
-from fedefm.predict.dicom_seg import Algorithm
+from fedefm.predict.highdicom_seg import Algorithm
 
 CLASSES = ("background", "catheter", "guidewire")
 
