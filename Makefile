@@ -75,7 +75,7 @@ clean:  ## remove .venv, caches and build files; runs/ stays
 	@touch $@
 
 .venv/installed-dev: .venv/installed
-	$(INSTALL) -e '.[dev,dicom]'
+	$(INSTALL) -e '.[dev,dicom,onnx]'
 	@touch $@
 
 .venv/installed-bench: .venv/installed

@@ -1,12 +1,25 @@
 """The console script ``fedefm``: puts the commands together and turns errors into sentences."""
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 import typer
 
 from fedefm.errors import FedEFMError
-from nvflare_jobs.commands import data, demo, finetune, job, privacy, provision, report, run
+from nvflare_jobs.commands import (
+    data,
+    demo,
+    evaluate,
+    export,
+    finetune,
+    job,
+    predict,
+    privacy,
+    provision,
+    report,
+    run,
+)
 
 app = typer.Typer(
     help="Hospitals train one medical imaging foundation model together, without sharing images.",
@@ -19,6 +32,9 @@ app.add_typer(data.app, name="data")
 run.register(app)
 job.register(app)
 finetune.register(app)
+evaluate.register(app)
+predict.register(app)
+export.register(app)
 report.register(app)
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(provision.app, name="provision")
@@ -33,6 +49,9 @@ def options(
 
 def main() -> None:
     """Run the command line. An error that is the user's to mend is one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # a letter that a terminal lacks is not worth a failure
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except FedEFMError as error:

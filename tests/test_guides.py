@@ -42,6 +42,10 @@ ELSEWHERE = {
         FROM_HERE,
         '"--resume"',
     ),
+    "fedefm report runs/catheters runs/dense --out both.html": (
+        "tests/nvflare_jobs/test_report_command.py",
+        '"both.html"',
+    ),
     "fedefm job abort JOB": (FROM_HERE, '"job", "abort"'),
     "nvflare config add lead kit": (LOOPBACK, '"config", "add"'),
     "nvflare config use lead": (LOOPBACK, '"config", "use"'),

@@ -50,7 +50,7 @@ KNOWN_ONLY_TO = {
 }
 
 # Inside fedefm, along the path of the data; a package imports from those before it.
-LAYERS = ("data", "topology", "distill", "model", "train", "finetune", "report")
+LAYERS = ("data", "topology", "distill", "model", "train", "finetune", "predict", "report")
 # At its end a run measures and describes its model with the tools of fine-tuning.
 LOOKS_AHEAD = {
     ("fedefm.train.verdict", "fedefm.finetune.evaluate"),

@@ -55,10 +55,10 @@ class DistillConfig(Section):
 
 
 class FinetuneConfig(Section):
-    """Segmentation from a foundation model after pre-training; the options of `fedefm finetune`."""
+    """Training for a task after pre-training; the options of `fedefm finetune`."""
 
-    num_classes: int = Field(3, ge=2)
     steps: int = Field(300, ge=1)
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(0.01, gt=0)
     label_fraction: float = Field(1.0, gt=0, le=1)
+    patience: int | None = Field(None, ge=1)  # looks at validation without a better one; null: all

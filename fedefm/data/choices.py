@@ -6,7 +6,7 @@ line shows them in its help.
 
 from typing import Literal
 
-Files = Literal["link", "png"]
+Files = Literal["auto", "link", "png"]
 
 LAYOUT_NAMES = (  # of ``fedefm.data.layouts``, in its order
     "chase-db1",
@@ -16,7 +16,20 @@ LAYOUT_NAMES = (  # of ``fedefm.data.layouts``, in its order
     "msd-task04-hippocampus",
     "isic-skin-mini",
     "xa-dicom",
+    "cathaction",
+    "endovascular",
+    "guide3d",
+    "ranzcr-clip",
+    "arcade",
+    "dca1",
+    "drive",
+    "msd",
+    "vessel12",
+    "sennet",
+    "busi",
+    "camus",
     "collection",
+    "list",
     "classes",
     "images",
 )

@@ -1,5 +1,7 @@
 """Divide images between sites so that each sees labels that the others do not.
 
+The label of an image is its kind, as pre-training learns it (``fedefm.data.kinds``).
+
 The papers speak of "X % unseen label corpora" and publish no construction for 0 < X < 100, so this
 is the definition used here. Of L labels, m are *common* to all n sites and the others *private*,
 dealt out to one site each; m is chosen so that the mean over sites of
@@ -15,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fedefm.data.kinds import kinds_of
 from fedefm.data.manifest import Manifest, Row
 from fedefm.data.splits import assign_splits
 from fedefm.errors import DataError
@@ -30,6 +33,7 @@ class Held:
     source: int
     position: int
     row: Row  # with its split
+    kind: str  # the label that it is divided by
 
 
 @dataclass(frozen=True)
@@ -77,13 +81,14 @@ def split_corpora(
         raise DataError("the sites must have names that differ")
     places = [(s, p) for s, manifest in enumerate(manifests) for p in range(len(manifest.rows))]
     rows = assign_splits([manifests[s].rows[p] for s, p in places], seed)
-    common, private = deal_labels(_patients_by_label(rows), names, unseen, seed)
-    homes = _homes(rows, common, private, seed)
+    kinds = kinds_of(rows)
+    common, private = deal_labels(_patients_by_label(rows, kinds), names, unseen, seed)
+    homes = _homes(rows, kinds, common, private, seed)
     held: dict[str, list[Held]] = {name: [] for name in names}
-    for (source, position), row in zip(places, rows, strict=True):
+    for (source, position), row, kind in zip(places, rows, kinds, strict=True):
         site = homes[row.patient_id]
-        if row.target in common or row.target in private[site]:
-            held[site].append(Held(source, position, row))
+        if kind in common or kind in private[site]:
+            held[site].append(Held(source, position, row, kind))
     _refuse_empty(held)
     kept = {name: tuple(items) for name, items in held.items()}
     left_out = len(rows) - sum(map(len, kept.values()))
@@ -135,15 +140,17 @@ def _mean_share(private: Sequence[int], common: int) -> float:
     return sum(shares) / len(shares)
 
 
-def _patients_by_label(rows: Sequence[Row]) -> dict[str, int]:
+def _patients_by_label(rows: Sequence[Row], kinds: Sequence[str]) -> dict[str, int]:
     """Patients to train on; a label may have none."""
-    pairs = {(row.target, row.patient_id) for row in rows if row.split == "train"}
-    counts = Counter(label for label, _ in pairs)
-    return {label: counts[label] for label in {row.target for row in rows}}
+    named = zip(rows, kinds, strict=True)
+    pairs = {(kind, row.patient_id) for row, kind in named if row.split == "train"}
+    counts = Counter(kind for kind, _ in pairs)
+    return {kind: counts[kind] for kind in {*kinds}}
 
 
 def _homes(
     rows: Sequence[Row],
+    kinds: Sequence[str],
     common: Sequence[str],
     private: Mapping[str, Sequence[str]],
     seed: int,
@@ -152,13 +159,13 @@ def _homes(
     owner = {label: site for site, labels in private.items() for label in labels}
     votes: dict[str, Counter[str]] = {}
     free: dict[tuple[str, str], set[str]] = {}  # by common label and split
-    for row in rows:
-        if row.target in owner:
-            votes.setdefault(row.patient_id, Counter())[owner[row.target]] += 1
+    for row, kind in zip(rows, kinds, strict=True):
+        if kind in owner:
+            votes.setdefault(row.patient_id, Counter())[owner[kind]] += 1
     homes = {patient: count.most_common(1)[0][0] for patient, count in votes.items()}
-    for row in rows:
+    for row, kind in zip(rows, kinds, strict=True):
         if row.patient_id not in homes:
-            free.setdefault((row.target, row.split), set()).add(row.patient_id)
+            free.setdefault((kind, row.split), set()).add(row.patient_id)
     for label in common:
         _deal_patients(label, free, homes, tuple(private), seed)
     return homes

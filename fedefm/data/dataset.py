@@ -1,9 +1,9 @@
 """Frames of one site, decoded once and kept small in memory, handed out as standardized batches."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fedefm.data.manifest import Manifest, where
-from fedefm.data.readers import count_frames, read_image, read_mask
+from fedefm.data.kinds import kinds_of
+from fedefm.data.manifest import Manifest, Row, where
+from fedefm.data.masks import mask_frame as mask_frame
+from fedefm.data.masks import read_row_mask as read_row_mask
+from fedefm.data.masks import size_mismatch as size_mismatch
+from fedefm.data.readers import read_image
 from fedefm.data.transforms import Transform
 from fedefm.errors import DataError, all_problems
 
@@ -38,6 +42,23 @@ class Batch:
         return Batch(self.images[places], self.labels[places], self.rows[places])
 
 
+@dataclass(frozen=True)
+class Origins:
+    """What scores are grouped by and measured with.
+
+    ``corpora`` (N,) positions in ``names``, int64; ``spacing`` (N, 2) millimeters that a pixel of
+    the resized frame is high and wide, nan where nobody said.
+    """
+
+    names: tuple[str, ...]
+    corpora: Tensor
+    spacing: Tensor
+
+    def at(self, rows: Tensor) -> "Origins":
+        """Those of the frames at ``rows``."""
+        return Origins(self.names, self.corpora[rows], self.spacing[rows])
+
+
 class FrameDataset:
     """Frames in memory as uint8, with class index, patient and, for segmentation, mask.
 
@@ -47,6 +68,7 @@ class FrameDataset:
         patients: (N,) int64, equal for frames of one patient.
         classes: names of the class indices; with ``masks``, of the mask values.
         masks: (N, S, S) uint8 mask values, or None.
+        origins: corpus and pixel size of each frame, where a manifest told them.
     """
 
     def __init__(
@@ -56,11 +78,12 @@ class FrameDataset:
         patients: Tensor,
         classes: tuple[str, ...],
         masks: Tensor | None = None,
+        origins: Origins | None = None,
     ) -> None:
         if len({len(images), len(labels), len(patients)}) != 1:
             raise ValueError("images, labels and patients differ in number")
         self.images, self.labels, self.patients = images, labels, patients
-        self.classes, self.masks = classes, masks
+        self.classes, self.masks, self.origins = classes, masks, origins
 
     @classmethod
     def from_manifest(
@@ -74,35 +97,27 @@ class FrameDataset:
     ) -> "FrameDataset":
         """Decode the rows of ``split`` (all rows if None) at ``image_size`` squared.
 
-        A row's label is its ``label`` or, if that is empty, its ``corpus``, and must be one of
-        ``classes``. With ``masks``, ``classes`` name the mask values instead, every row needs a
-        mask, and image labels that are not in ``classes`` are -1.
+        A row's label is its kind (``kinds_of``) and must be one of ``classes``. With ``masks``,
+        ``classes`` name the mask values instead, every row needs a mask, and image labels that are
+        not in ``classes`` are -1.
 
         Raises DataError: no rows in the split, an unknown label, a row without mask, a mask of
         another size than its image, a mask value without a class, a file that cannot be read.
         """
         positions = manifest.of_split(split)
-        _refuse_unusable(manifest, positions, split, classes, masks)
-        images = torch.empty(len(positions), 1, image_size, image_size, dtype=torch.uint8)
-        values = torch.empty(len(positions), image_size, image_size, dtype=torch.uint8)
-        # frames of one file in turn, so that it is opened once
-        order = sorted(range(len(positions)), key=lambda k: _file_order(manifest, positions[k]))
-        for done, k in enumerate(order, start=1):
-            image, mask = _frame(manifest, positions[k], image_size, len(classes), masks)
-            images[k, 0] = image
-            if mask is not None:
-                values[k] = mask
-            if progress:
-                progress(done, len(order))
-        rows = [manifest.rows[position] for position in positions]
+        kinds = kinds_of(manifest.rows, classes)
+        _refuse_unusable(manifest, positions, split, classes, None if masks else kinds)
+        count = len(classes) if masks else None
+        frames = decode_frames(manifest, positions, image_size, count, progress)
         index = {name: i for i, name in enumerate(classes)}
-        codes = {name: i for i, name in enumerate(sorted({row.patient_id for row in rows}))}
+        labels = [index.get(kinds[position], -1) for position in positions]
         return cls(
-            images,
-            torch.tensor([index.get(row.target, -1) for row in rows]),
-            torch.tensor([codes[row.patient_id] for row in rows]),
+            frames.images,
+            torch.tensor(labels),
+            frames.patients,
             tuple(classes),
-            values if masks else None,
+            frames.masks,
+            frames.origins,
         )
 
     def __len__(self) -> int:
@@ -136,8 +151,69 @@ class FrameDataset:
         """The frames at ``rows`` as a dataset of their own."""
         masks = None if self.masks is None else self.masks[rows]
         return FrameDataset(
-            self.images[rows], self.labels[rows], self.patients[rows], self.classes, masks
+            self.images[rows],
+            self.labels[rows],
+            self.patients[rows],
+            self.classes,
+            masks,
+            None if self.origins is None else self.origins.at(rows),
         )
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The decoded rows of a manifest, in the order asked for; tensors as of ``FrameDataset``."""
+
+    images: Tensor
+    patients: Tensor
+    masks: Tensor | None
+    origins: Origins
+
+
+def decode_frames(
+    manifest: Manifest,
+    positions: Sequence[int],
+    image_size: int,
+    mask_classes: int | None = None,
+    progress: Progress | None = None,
+) -> Frames:
+    """The frames of the rows at ``positions``, and their masks where ``mask_classes`` is given.
+
+    Raises DataError: a file that cannot be read, a mask of another size than its image, a mask
+    value of ``mask_classes`` or above.
+    """
+    shape = (len(positions), image_size, image_size)
+    images = torch.empty(shape, dtype=torch.uint8)
+    masks = None if mask_classes is None else torch.empty(shape, dtype=torch.uint8)
+    heights_and_widths = torch.empty(len(positions), 2)
+    # frames of one file in turn, so that it is opened once
+    order = sorted(range(len(positions)), key=lambda k: _file_order(manifest, positions[k]))
+    for done, k in enumerate(order, start=1):
+        image, mask = _frame(manifest, positions[k], mask_classes)
+        images[k] = resize_image(image, image_size)
+        if masks is not None and mask is not None:
+            masks[k] = resize_mask(mask, image_size, image_size)
+        heights_and_widths[k] = torch.tensor(image.shape)
+        if progress:
+            progress(done, len(order))
+    rows = [manifest.rows[position] for position in positions]
+    patients = _codes([row.patient_id for row in rows])
+    origins = _origins(rows, heights_and_widths / image_size)
+    return Frames(images[:, None], patients, masks, origins)
+
+
+def _origins(rows: Sequence[Row], shrunk: Tensor) -> Origins:
+    """``shrunk`` (N, 2): how many pixels of the file one of the resized frame is high and wide."""
+    corpora = [row.corpus for row in rows]
+    spacing = [math.nan if row.spacing_mm is None else row.spacing_mm for row in rows]
+    names = tuple(sorted(set(corpora)))
+    return Origins(names, _codes(corpora), torch.tensor(spacing)[:, None] * shrunk)
+
+
+def _codes(names: Sequence[str]) -> Tensor:
+    """The position of each name among all that occur, sorted."""
+    codes = {name: i for i, name in enumerate(sorted(set(names)))}
+    return torch.tensor([codes[name] for name in names])
 
 
 def standardize(images: Tensor) -> Tensor:
@@ -172,9 +248,9 @@ def _refuse_unusable(
     positions: Sequence[int],
     split: str | None,
     classes: Sequence[str],
-    masks: bool,
+    kinds: Sequence[str] | None,
 ) -> None:
-    """Everything that can be known before a file is opened."""
+    """Everything that can be known before a file is opened; without ``kinds``, masks are needed."""
     if not positions:
         found = sorted({row.split or "(none)" for row in manifest.rows}) or ["(no rows)"]
         raise DataError(
@@ -184,12 +260,12 @@ def _refuse_unusable(
     problems = []
     for position in positions:
         row = manifest.rows[position]
-        if masks and not row.mask_path:
+        if kinds is None and not row.mask_path:
             problems.append(f"{where(position, row)} has no mask")
-        if not masks and row.target not in classes:
-            problems.append(f"{where(position, row)} has the unknown label {row.target!r}")
+        if kinds is not None and kinds[position] not in classes:
+            problems.append(f"{where(position, row)} has the unknown label {kinds[position]!r}")
     if problems:
-        known = "" if masks else f" (known labels: {', '.join(classes) or 'none'})"
+        known = "" if kinds is None else f" (known labels: {', '.join(classes) or 'none'})"
         raise DataError(all_problems(f"the manifest in {manifest.folder}{known}", problems))
 
 
@@ -199,38 +275,18 @@ def _file_order(manifest: Manifest, position: int) -> tuple[str, int]:
 
 
 def _frame(
-    manifest: Manifest, position: int, size: int, num_classes: int, masks: bool
-) -> tuple[Tensor, Tensor | None]:
+    manifest: Manifest, position: int, mask_classes: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None]:
     row = manifest.rows[position]
     image = read_image(manifest.folder / row.path, row.frame)
-    if not masks:
-        return resize_image(image, size), None
+    if mask_classes is None:
+        return image, None
     mask = read_row_mask(manifest, position)
     if mask.shape != image.shape:
         raise DataError(f"{where(position, row)}: {size_mismatch(image.shape, mask.shape)}")
-    if mask.max(initial=0) >= min(num_classes or 256, 256):
+    if mask.max(initial=0) >= min(mask_classes or 256, 256):
         raise DataError(
             f"{where(position, row)}: the mask has the value {mask.max()}, "
-            f"but there are {num_classes} classes"
+            f"but there are {mask_classes} classes"
         )
-    return resize_image(image, size), resize_mask(mask, size, size)
-
-
-def read_row_mask(manifest: Manifest, position: int) -> NDArray[np.int64]:
-    """The mask of a row: the same frame of a mask file with many, else its only one."""
-    row = manifest.rows[position]
-    path = manifest.folder / row.mask_path
-    return read_mask(path, mask_frame(path, row.frame))
-
-
-def mask_frame(mask_path: Path, frame: int) -> int:
-    """Which frame of a mask file belongs to an image's frame: the same one, or its only one."""
-    return frame if count_frames(mask_path) > 1 else 0
-
-
-def size_mismatch(image: tuple[int, ...], mask: tuple[int, ...]) -> str:
-    """The sentence for a mask that does not fit its image; sizes are (height, width)."""
-    return (
-        f"the mask has {mask[1]} x {mask[0]} pixels and the image {image[1]} x {image[0]}; "
-        "they must be equal"
-    )
+    return image, mask

@@ -1,134 +1,138 @@
 """DICOM images, single- and multi-frame, as gray frames in [0, 1].
 
-The grayscale pipeline of the standard (PS3.3, C.11): rescale slope and intercept, then the first
-VOI look-up table or window, then MONOCHROME1 inverted, so that a large value is bright everywhere.
-Without a window, 8 stored bits keep their range and more bits are taken between the 0.5 and 99.5
-percentiles of the frame.
+A frame is read from the file and decoded when it is asked for, alone: a run of a thousand frames
+takes no more memory than one of ten. Values that lie outside the stored bits are masked, color is
+RGB. How stored values become gray: ``fedefm.data.dicom_gray``.
 """
 
-import warnings
+import zlib
 from pathlib import Path
-from typing import Any
+from struct import unpack
+from typing import Any, BinaryIO
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
+from pydicom.encaps import get_frame
+from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut, apply_voi_lut
-from pydicom.pixels.utils import pixel_array
+from pydicom.pixels.utils import as_pixel_options, pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from fedefm.data.intensity import rescale, to_unit
+from fedefm.data.dicom_decoders import refuse_unknown_compression, set_up
+from fedefm.data.dicom_gray import shown
+from fedefm.data.limits import claimed_size, within_limits
+from fedefm.data.unreadable import Unfit
 
-# What pydicom warns of quotes the attributes of patients.
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-warnings.filterwarnings("ignore", module="pydicom")
+LARGEST_FRAMES = 100_000  # of a file: an hour of fluoroscopy at 30 frames a second
+LARGEST_INFLATED = 2**31  # bytes of a deflated file, which is inflated as a whole
+PIXEL_DATA = (0x7FE0, 0x0010)
+
+set_up()
 
 
 class DicomStack:
-    """An opened DICOM file; a frame is decoded when it is asked for, alone."""
+    """An opened DICOM file. Raises Unfit or what pydicom raises where it cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        self._dataset = pydicom.dcmread(path)
-        if "PixelData" not in self._dataset:
-            raise ValueError("a DICOM file without pixel data")
-        _refuse_unknown_compression(self._dataset)
-        self.count = int(self._dataset.get("NumberOfFrames") or 1)
-        self.size = (int(self._dataset.Rows), int(self._dataset.Columns))
+        self._path = path
+        self._header, self._start = read_header(path)
+        if "Rows" not in self._header:
+            raise Unfit("it is DICOM without an image")
+        self._syntax = self._header.file_meta.get("TransferSyntaxUID")
+        if not self._syntax:
+            raise Unfit("it does not say its transfer syntax")
+        self.count, self.size = extent(self._header, path)
+        refuse_unknown_compression(self._syntax, int(self._header.BitsStored))
 
     def gray(self, frame: int) -> NDArray[np.float32]:
         """(H, W) in [0, 1]."""
-        stored = self.values(frame)
-        kind = str(self._dataset.PhotometricInterpretation)
-        if kind == "PALETTE COLOR":
-            stored = apply_color_lut(stored, self._dataset)
-        if stored.ndim == 3:
-            return to_unit(stored)
-        gray = self._shown(stored, frame)
-        return 1 - gray if kind == "MONOCHROME1" else gray
+        return shown(self.values(frame), self._header, frame)
 
     def values(self, frame: int) -> NDArray[Any]:
         """Stored values (H, W), or (H, W, 3) in RGB."""
-        return pixel_array(self._dataset, index=frame)
-
-    def _shown(self, stored: NDArray[Any], frame: int) -> NDArray[np.float32]:
-        values = stored * self._number("RescaleSlope", 1.0, frame)
-        values = values + self._number("RescaleIntercept", 0.0, frame)
-        if "VOILUTSequence" in self._dataset:
-            table = apply_voi_lut(values.astype(np.int64), self._dataset)
-            bits = int(self._dataset.VOILUTSequence[0].LUTDescriptor[2])
-            return rescale(table, 0, 2**bits - 1)
-        width = self._number("WindowWidth", 0.0, frame)
-        if width > 0:
-            shape = str(self._dataset.get("VOILUTFunction") or "LINEAR")
-            return windowed(values, self._number("WindowCenter", 0.0, frame), width, shape)
-        if int(self._dataset.BitsStored) <= 8 and np.array_equal(values, stored):
-            return self._full_range(stored)
-        return to_unit(values * 1.0)
-
-    def _full_range(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        levels = 2 ** int(self._dataset.BitsStored)
-        low = -levels // 2 if int(self._dataset.PixelRepresentation) else 0
-        return rescale(stored, low, low + levels - 1)
-
-    def _number(self, name: str, otherwise: float, frame: int) -> float:
-        """The first value of an attribute, from the file or its (enhanced) functional groups."""
-        for group in self._groups(frame):
-            value = group.get(name)
-            if isinstance(value, MultiValue):
-                value = value[0] if len(value) else None
-            if value is not None and value != "":
-                return float(value)
-        return otherwise
-
-    def _groups(self, frame: int) -> list[Dataset]:
-        found: list[Dataset] = [self._dataset]
-        for name, index in (
-            ("PerFrameFunctionalGroupsSequence", frame),
-            ("SharedFunctionalGroupsSequence", 0),
-        ):
-            sequence = self._dataset.get(name)
-            if not sequence or index >= len(sequence):
-                continue
-            for inner in ("FrameVOILUTSequence", "PixelValueTransformationSequence"):
-                found += list(sequence[index].get(inner) or [])[:1]
-        return found
+        if self._syntax == DeflatedExplicitVRLittleEndian:
+            return pixel_array(self._header, index=frame)  # inflated as a whole
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            options = as_pixel_options(self._header, **_pixel_element(file, self._header))
+            if self._syntax.is_encapsulated:
+                _refuse_huge_frame(file, frame, self.count)
+            decoder = get_decoder(self._syntax)
+            return decoder.as_array(file, index=frame, **options)[0]
 
 
-def patient_of(path: Path) -> str | None:
-    """Whose image a DICOM file is (empty if it does not say); None for DICOM without an image.
+def read_header(path: Path) -> tuple[Dataset, int]:
+    """All attributes before the pixels, and where in the file the pixels' element starts.
 
-    Reports, plans and directories lie among the images of an export. Raises what pydicom raises
-    where the file is not DICOM.
+    A deflated file is inflated whole, with its pixels. Raises what pydicom raises.
     """
-    header = pydicom.dcmread(path, stop_before_pixels=True)
-    if "Rows" not in header:
-        return None
-    for name in ("PatientID", "StudyInstanceUID"):
-        if header.get(name):
-            return f"{name}/{header.get(name)}"
-    return ""
+    with path.open("rb") as file:
+        if _is_deflated(file, path):
+            _refuse_bomb(file)
+            return dcmread(path), 0
+        file.seek(0)
+        header = dcmread(file, stop_before_pixels=True)
+        return header, file.tell()
 
 
-def _refuse_unknown_compression(dataset: Dataset) -> None:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated and not get_decoder(syntax).is_available:
-        raise ValueError(
-            f"its compression ({syntax.name}) needs a decoder that is not installed; "
-            "pip install 'fedefm[dicom]' may have it, or decompress the file (gdcmconv --raw)"
-        )
+def extent(header: Dataset, path: Path) -> tuple[int, tuple[int, int]]:
+    """How many frames, and their height and width. Raises Unfit where no file can hold so much."""
+    count = int(header.get("NumberOfFrames") or 1)
+    height, width = int(header.Rows), int(header.Columns)
+    if height < 1 or width < 1 or count < 1:
+        raise Unfit(f"it says that it holds {count} frames of {width} x {height} pixels")
+    within_limits(height, width)
+    if count > LARGEST_FRAMES or count > path.stat().st_size:
+        raise Unfit(f"it says that it holds {count} frames, more than can be in it")
+    return count, (height, width)
 
 
-def windowed(
-    values: NDArray[Any], center: float, width: float, shape: str = "LINEAR"
-) -> NDArray[np.float32]:
-    """A VOI window as PS3.3 C.11.2.1.2 defines it, to [0, 1]."""
-    if shape == "SIGMOID":
-        return (1 / (1 + np.exp(-4 * (values - center) / width))).astype(np.float32)
-    if shape == "LINEAR_EXACT":
-        return rescale(values, center - width / 2, center + width / 2)
-    if width <= 1:  # the standard's LINEAR with width 1 is a threshold
-        return (values > center - 0.5).astype(np.float32)
-    half = (width - 1) / 2
-    return rescale(values, center - 0.5 - half, center - 0.5 + half)
+def _pixel_element(file: BinaryIO, header: Dataset) -> dict[str, Any]:
+    """What the decoder has to know of the pixels' element; the file is left where they begin."""
+    syntax = header.file_meta.TransferSyntaxUID
+    known = {"transfer_syntax_uid": syntax, "pixel_keyword": "PixelData"}
+    start = file.read(8)
+    if (
+        len(start) < 8
+        or unpack("<HH" if syntax.is_little_endian else ">HH", start[:4]) != PIXEL_DATA
+    ):
+        raise Unfit("it is DICOM without pixel data")
+    kind = start[4:6]
+    if kind not in (b"OB", b"OW", b"UN"):  # implicit, whatever the syntax says
+        return known
+    file.read(4)  # the length
+    return known | {"pixel_vr": kind.decode()}
+
+
+def _refuse_huge_frame(file: BinaryIO, frame: int, count: int) -> None:
+    """By the size that a compressed frame says it has, whatever the header says."""
+    start = file.tell()
+    size = claimed_size(get_frame(file, frame, number_of_frames=count))
+    if size is not None:
+        within_limits(*size)
+    file.seek(start)
+
+
+def _is_deflated(file: BinaryIO, path: Path) -> bool:
+    """A look at the first bytes, and at the syntax itself only where they hold its name."""
+    if DeflatedExplicitVRLittleEndian.encode() not in file.read(1024):
+        return False
+    return bool(
+        read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    )
+
+
+def _refuse_bomb(file: BinaryIO) -> None:
+    """A few deflated kilobytes can stand for terabytes of zeros; counting them takes no memory."""
+    inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    file.seek(0)
+    preamble = file.read(144)
+    length = int.from_bytes(preamble[140:144], "little")  # of the file meta group (PS3.10, 7.1)
+    rest = file.seek(144 + length) and b""
+    while not inflater.eof and (block := rest or file.read(1 << 16)):
+        inflated += len(inflater.decompress(block, 1 << 20))
+        rest = inflater.unconsumed_tail
+        if inflated > LARGEST_INFLATED:
+            raise Unfit("it is deflated, and inflates to more than 2 GiB")

@@ -3,7 +3,8 @@
 A frame is a pure function of ``(domain, seed, index, size)``, and of ``patient`` where frames share
 one: anatomy, vessels and acquisition belong to the patient; breath, contrast agent, devices and
 noise to the frame. The projection model is that of DeepDRR (Unberath et al., MICCAI 2018) on drawn
-instead of scanned anatomy; device widths and contrasts are those measured on real angiograms.
+instead of scanned anatomy; device widths, contrasts, noise and gray levels are those measured on
+real angiograms (``tests/benchmarks/simulator.py`` measures both alike).
 """
 
 from dataclasses import dataclass
@@ -35,17 +36,25 @@ class Frame:
 
 
 def simulate_frame(
-    domain: str, seed: int, index: int, size: int = 256, patient: int | None = None
+    domain: str,
+    seed: int,
+    index: int,
+    size: int = 256,
+    patient: int | None = None,
+    *,
+    distractors: bool = False,
+    negatives: float | None = None,
 ) -> Frame:
     """Frame ``index`` of a domain, with its mask.
 
     Frames with the same ``patient`` share anatomy and acquisition; without one, every frame is its
     own patient. The scene is the same at every size. A frame that is not :func:`is_negative` always
-    shows a device. Raises DataError for an unknown domain, a negative index or a size below 32.
+    shows a device. ``distractors`` adds wires, clips, electrodes and leads, which no mask labels.
+    Raises DataError for an unknown domain, a negative index, a size below 32, or a share of
+    ``negatives`` outside of 0 to 1.
     """
-    if size < SMALLEST:
-        raise DataError(f"a simulated frame is at least {SMALLEST} px wide; got size {size}")
-    scene = scene_of(domain, seed, index, patient)
+    check_size(size)
+    scene = scene_of(domain, seed, index, patient, distractors=distractors, negatives=negatives)
     exposure = scene.patient.exposure
     noise = numpy_generator(seed, "fluoroscopy", domain, "noise", index)
     live = detect(expose(attenuation(scene, size), exposure), exposure, noise)
@@ -55,16 +64,37 @@ def simulate_frame(
     return Frame(display(live, reference, exposure), device_mask(scene, size))
 
 
-def scene_of(domain: str, seed: int, index: int, patient: int | None = None) -> Scene:
+def scene_of(
+    domain: str,
+    seed: int,
+    index: int,
+    patient: int | None = None,
+    *,
+    distractors: bool = False,
+    negatives: float | None = None,
+) -> Scene:
     """What frame ``index`` shows, before it is drawn at a size."""
     settings = find_domain(domain)
     if index < 0:
         raise DataError(f"simulated frames are numbered from 0; got index {index}")
-    return compose(settings, seed, index, patient, not is_negative(domain, seed, index))
+    device = not is_negative(domain, seed, index, negatives)
+    return compose(settings, seed, index, patient, device, distractors)
 
 
-def is_negative(domain: str, seed: int, index: int) -> bool:
-    """Whether frame ``index`` has no device: an exact share of every 20 consecutive indices."""
+def is_negative(domain: str, seed: int, index: int, negatives: float | None = None) -> bool:
+    """Whether frame ``index`` has no device: an exact share of every 20 consecutive indices.
+
+    The share is ``negatives``, to the nearest twentieth, or else the domain's own.
+    """
+    share = find_domain(domain).negatives if negatives is None else negatives
+    if not 0 <= share <= 1:
+        raise DataError(f"the share of frames without a device is from 0 to 1; got {share}")
     block, place = divmod(index, BLOCK)
     order = numpy_generator(seed, "fluoroscopy", domain, "negatives", block).permutation(BLOCK)
-    return bool(order[place] < negatives_in(find_domain(domain), BLOCK))
+    return bool(order[place] < negatives_in(share, BLOCK))
+
+
+def check_size(size: int) -> None:
+    """Raises DataError for a frame that is too small to show a device."""
+    if size < SMALLEST:
+        raise DataError(f"a simulated frame is at least {SMALLEST} px wide; got size {size}")

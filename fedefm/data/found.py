@@ -1,11 +1,19 @@
 """One frame as found in a source folder, before it has a pseudonym or a place in a manifest."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fedefm.errors import DataError
+
+DrawnMask = Callable[[], NDArray[np.int64]]
+"""Gives the (H, W) labels of a mask that no file holds as it is: drawn from lines, or joined from
+several files. Raises DataError. Ingest calls it and writes the result; it can be pickled.
+"""
 
 
 @dataclass(frozen=True)
@@ -18,8 +26,10 @@ class Found:
     frame: int = 0
     label: str = ""
     mask: Path | None = None
+    drawn: DrawnMask | None = None  # instead of ``mask``
     split: str = ""
     instances: bool = False  # the mask numbers objects; what counts is object or not
+    spacing_mm: float | None = None  # side of a pixel, where the set tells it
     note: str = ""  # what its user has to know of how ``patient`` came about
 
     @property
@@ -28,8 +38,12 @@ class Found:
         return self.patient or f"file/{self.image}"
 
 
-def by_pattern(found: Iterable[Found], source: Path, pattern: str) -> list[Found]:
+def by_pattern(
+    found: Iterable[Found], source: Path, pattern: str, name: Callable[[Path], str] = str
+) -> list[Found]:
     """The same frames, their patient read from the path below ``source`` by a regular expression.
+
+    ``name`` is how a message names a file.
 
     Raises DataError where the expression is wrong, or does not fit a file.
     """
@@ -41,12 +55,17 @@ def by_pattern(found: Iterable[Found], source: Path, pattern: str) -> list[Found
         raise DataError(f"the patient pattern {pattern!r} must have one group, such as '^([^/]+)/'")
     base = source if source.is_dir() else source.parent
     return [
-        replace(item, patient=_matched(expression, item.image, base), note="") for item in found
+        replace(item, patient=_matched(expression, item.image, base, name), note="")
+        for item in found
     ]
 
 
-def _matched(expression: re.Pattern[str], path: Path, base: Path) -> str:
+def _matched(
+    expression: re.Pattern[str], path: Path, base: Path, name: Callable[[Path], str]
+) -> str:
     match = expression.search(path.relative_to(base).as_posix())
     if match is None or not match.group(1):
-        raise DataError(f"the patient pattern {expression.pattern!r} finds no patient in {path}")
+        raise DataError(
+            f"the patient pattern {expression.pattern!r} finds no patient in {name(path)}"
+        )
     return str(match.group(1))

@@ -48,9 +48,9 @@ def _site(division: Division, site: str) -> dict[str, Any]:
     labels: dict[str, dict[str, int]] = {}
     patients: dict[str, set[str]] = {}
     for held in division.held[site]:
-        count = labels.setdefault(held.row.target, dict.fromkeys((*SPLITS, "patients"), 0))
+        count = labels.setdefault(held.kind, dict.fromkeys((*SPLITS, "patients"), 0))
         count[held.row.split] += 1
-        patients.setdefault(held.row.target, set()).add(held.row.patient_id)
+        patients.setdefault(held.kind, set()).add(held.row.patient_id)
     for label, people in patients.items():
         labels[label]["patients"] = len(people)
     return {"private": list(division.private[site]), "labels": dict(sorted(labels.items()))}

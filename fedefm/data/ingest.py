@@ -1,31 +1,51 @@
 """From a folder of images to a manifest that everything else works on.
 
-Files get neutral names (``images/<corpus>/000001.png``), since names like ``Miller_1.dcm`` would
-carry the patient into messages and reports; patients get pseudonyms. All frames are decoded before
-anything is written, and the output folder appears whole or not at all.
+What identifies a patient stays behind: patients get pseudonyms; files get neutral names
+(``images/<corpus>/000001-0000.png``), since names like ``Miller_1.dcm`` would carry the patient
+into messages and reports; and by default every file with a header that can name somebody is written
+anew, as 8-bit PNG without one. That loses nothing: training works on 8 bits of the shown gray.
+
+The output folder appears whole or not at all. Many frames take long, so that it can be interrupted
+and continued; the result is the same, byte by byte.
 """
 
-import re
-import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from fedefm.data.check import sha256_of
 from fedefm.data.choices import Files
-from fedefm.data.dataset import Progress, mask_frame, size_mismatch
-from fedefm.data.folders import fresh_folder, link_or_copy, refuse_full
-from fedefm.data.found import Found, by_pattern
-from fedefm.data.layouts import LAYOUTS, find_layout, passed_over
+from fedefm.data.file_numbers import FileNumbers
+from fedefm.data.file_pool import finished
+from fedefm.data.folders import refuse_full
+from fedefm.data.frame_choice import FrameChoice
+from fedefm.data.ingest_frames import Task, crashed, placed
+from fedefm.data.ingest_plan import (
+    SourceFile,
+    digest_of,
+    files_in_order,
+    left_aside,
+    refuse_persons,
+    taken,
+    tasks_of,
+)
+from fedefm.data.ingest_report import REPORT_NAME, Line, fault_lines, write_report
+from fedefm.data.ingest_source import Source, find_source
 from fedefm.data.manifest import Row, write_manifest
-from fedefm.data.pseudonyms import new_key, pseudonym, write_key
-from fedefm.data.readers import read_image, read_mask
+from fedefm.data.pseudonyms import KEY_NAME, new_key, read_key, write_key
+from fedefm.data.unfinished import UnfinishedFolder, unfinished_folder, unfinished_path
 from fedefm.errors import DataError, all_problems
+from fedefm.words import several
 
-SHOWN = 3  # paths that a message names
+FEW_FRAMES = 64  # are done before a second process has started
+
+Progress = Callable[[int, int], None]
+ALL_FRAMES = FrameChoice()
+
+
+class IngestInterrupted(DataError):
+    """Stopped by the user; what is done is kept."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +55,9 @@ class Ingested:
     manifest: Path
     layout: str
     rows: tuple[Row, ...]
-    skipped: tuple[str, ...]  # why files were left out, when asked to leave them out
+    report: tuple[Line, ...]  # what became of files that were not taken as they are
+    faults: tuple[Line, ...]  # those of them that could not be used
+    skipped: tuple[str, ...]  # the same, as sentences
     without_patient: int  # frames that do not say whose they are
     passed_over: int  # image files below the source that the layout does not take
     notes: tuple[str, ...]  # what to know of the patients before trusting figures on them
@@ -46,183 +68,196 @@ def ingest(
     folder: Path,
     layout: str = "auto",
     corpus: str | None = None,
-    files: Files = "link",
+    files: Files = "auto",
     patient_pattern: str | None = None,
     key: bytes | None = None,
+    choice: FrameChoice = ALL_FRAMES,
+    allow_burned_in: bool = False,
     skip_unreadable: bool = False,
+    show_paths: bool = False,
+    resume: bool = False,
+    processes: int = 1,
     progress: Progress | None = None,
 ) -> Ingested:
     """Write ``folder/manifest.csv`` and its images from what is in ``source``.
+
+    Beside them lie ``ingest_report.csv`` and, readable by the owner alone, the key to the
+    pseudonyms and ``.sources.csv``, which says which file each running number stands for.
 
     Args:
         source: a folder, or one image file.
         folder: new or empty.
         layout: a name in ``LAYOUTS``, or ``auto``.
         corpus: a name for all frames, instead of the layout's own.
-        files: ``link`` shares the files with the source (a copy where links are not possible);
-            ``png`` writes every frame as an 8-bit PNG, which leaves all DICOM headers behind.
+        files: ``auto`` writes frames of files that may name a patient as 8-bit PNG (DICOM, NIfTI,
+            TIFF, and others with text in them) and shares the others with the source; ``png``
+            writes all; ``link`` shares all, headers included, with names and dates in them.
         patient_pattern: regular expression whose group is the patient in a file's path.
         key: for pseudonyms; a new one if None. It is kept in ``folder/.pseudonym_key``.
+        choice: which frames of a file are taken.
+        allow_burned_in: take DICOM images that show signs of burned-in text.
         skip_unreadable: leave out frames that cannot be used, instead of refusing them all.
+        show_paths: name files in messages, instead of their running numbers.
+        resume: go on in the folder of an earlier call that was interrupted, if there is one.
+        processes: how many decode; with more than one, a script must guard its main module. With
+            one, that is this process, which a decoder may end on corrupt JPEG lossless DICOM.
 
     Raises DataError: nothing found, an unknown layout, frames or masks that cannot be used, image
-    files that ``auto`` would lose.
+    files that ``auto`` would lose, a ``folder`` in the source, a corpus or label called as a
+    patient is, a disk that is full. Raises IngestInterrupted on Ctrl-C.
     """
-    refuse_full(folder)  # before minutes of decoding
-    name, found, others = find_frames(source, layout)
-    if corpus is not None:
-        found = [replace(item, corpus=corpus) for item in found]
-    if patient_pattern is not None:
-        found = by_pattern(found, source, patient_pattern)
-    leaks = _split_leaks(found)
-    if leaks:
-        raise DataError(all_problems(f"source {source}", leaks))
-    usable, faults = _sorted_out(found, progress)
-    if faults and (not usable or not skip_unreadable):
-        raise DataError(all_problems(f"source {source}", faults))
-    secret = key or new_key()
-    with fresh_folder(folder) as output:
-        rows = tuple(_placed(usable, output, files, secret))
-        write_manifest(output / "manifest.csv", rows)
-        write_key(output, secret)
-    unknown = sum(not item.patient for item in usable)
-    notes = tuple(dict.fromkeys(item.note for item in usable if item.note))
-    return Ingested(folder / "manifest.csv", name, rows, tuple(faults), unknown, len(others), notes)
-
-
-def find_frames(source: Path, layout: str = "auto") -> tuple[str, list[Found], list[Path]]:
-    """The layout's name, all frames that it finds, and the image files that it passes over.
-
-    Raises DataError where there are no frames, and where ``auto`` would pass over image files.
-    """
-    if not source.exists():
-        raise DataError(f"source {source} does not exist")
-    if layout not in ("auto", *LAYOUTS):
-        raise DataError(f"layout {layout!r} is not known; known are auto, {', '.join(LAYOUTS)}")
+    refuse_full(folder)  # before minutes of looking
+    _refuse_inside(source, folder)
+    numbers = FileNumbers(source, show_paths)
+    seen = find_source(source, layout, corpus, patient_pattern, numbers)
+    kept, lines = taken(files_in_order(seen.found), choice, allow_burned_in, numbers)
+    refuse_persons(kept, corpus, numbers)
+    lines += left_aside(source, seen, numbers)
+    if not kept:
+        raise DataError(_nothing_left(source, lines, numbers))
+    secret = key or _earlier_key(folder, resume) or new_key()
+    tasks = tasks_of(kept, numbers, unfinished_path(folder), files, secret)
+    isolated = any(file.facts and file.facts.fragile for file in kept)
+    steps = _Steps(sum(len(task.frames) for task in tasks), progress)
     try:
-        name = find_layout(source) if layout == "auto" else layout
-        found = LAYOUTS[name].find(source)
-        others = passed_over(source, name, found)
-    except OSError as error:
-        raise DataError(f"source {source} cannot be read: {error.strerror}") from None
-    if not found:
-        raise DataError(f"source {source} holds no images in the layout {name!r}")
-    if others and layout == "auto":
-        raise DataError(_would_lose(source, name, others))
-    return name, found, others
-
-
-def _would_lose(source: Path, layout: str, others: Sequence[Path]) -> str:
-    shown = [path.relative_to(source).as_posix() for path in others[:SHOWN]]
-    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-    return (
-        f"source {source} looks like the layout {layout!r}, which would pass over "
-        f"{len(others)} of its image files ({', '.join(shown)}{more}); go on without them by "
-        f"--layout {layout}, take every image by --layout images, or ingest them apart"
+        with unfinished_folder(folder, digest_of(tasks), resume) as unfinished:
+            _keep_key(unfinished.path, secret)
+            rows, faults = _filled(tasks, unfinished, processes, steps, isolated)
+            if faults and not (rows and skip_unreadable):
+                raise DataError(all_problems(numbers.source, _sentences(faults, numbers)))
+            _write_tables(unfinished.path, rows, [*lines, *faults], numbers)
+    except KeyboardInterrupt:
+        raise IngestInterrupted(
+            f"interrupted after {steps.done} of {steps.total} frames, which are kept; "
+            "the same command with --resume goes on"
+        ) from None
+    report = tuple(sorted([*lines, *faults], key=lambda line: line.file))
+    return Ingested(
+        manifest=folder / "manifest.csv",
+        layout=seen.layout,
+        rows=rows,
+        report=report,
+        faults=tuple(faults),
+        skipped=tuple(_sentences(faults, numbers)),
+        without_patient=_without_patient(kept, faults, numbers),
+        passed_over=len(seen.passed_over),
+        notes=tuple(_notes(seen, layout)),
     )
 
 
-def _split_leaks(found: Sequence[Found]) -> list[str]:
-    """Frames whose patient is also in another split."""
-    first: dict[str, Found] = {}
-    return [
-        f"{item.image}: its patient is in split {item.split!r} here and in {seen.split!r} in "
-        f"{seen.image}; a patient belongs to one split"
-        for item in found
-        if item.split and (seen := first.setdefault(item.person, item)).split != item.split
-    ]
-
-
-def _sorted_out(found: Sequence[Found], progress: Progress | None) -> tuple[list[Found], list[str]]:
-    """The frames that can be used, and what is wrong with the others."""
-    usable, faults = [], []
-    for done, item in enumerate(found, start=1):
-        fault = _fault(item)
-        if fault:
-            faults.append(fault)
-        else:
-            usable.append(item)
-        if progress:
-            progress(done, len(found))
-    return usable, faults
-
-
-def _fault(item: Found) -> str:
-    try:
-        image = read_image(item.image, item.frame)
-        if item.mask is None:
-            return ""
-        mask = read_mask(item.mask, mask_frame(item.mask, item.frame))
-    except DataError as error:
-        return str(error)
-    return (
-        ""
-        if mask.shape == image.shape
-        else f"{item.image}: {size_mismatch(image.shape, mask.shape)}"
-    )
-
-
-def _placed(found: Sequence[Found], output: Path, files: Files, key: bytes) -> Iterator[Row]:
-    """Put each frame's files into ``output`` and give its row."""
-    numbers: dict[Path, int] = {}  # a file of many frames keeps one name
-    hashes: dict[str, str] = {}
-    for item in found:
-        number = numbers.setdefault(item.image, len(numbers) + 1)
-        name = f"{_plain(item.corpus)}/{number:06d}"
-        path = _place_image(item, output, name, files)
-        if path not in hashes:
-            hashes[path] = sha256_of(output / path)
-        yield Row(
-            path=path,
-            frame=item.frame if files == "link" else 0,
-            patient_id=pseudonym(key, item.person),
-            corpus=item.corpus,
-            label=item.label,
-            mask_path=_place_mask(item, output, name, files),
-            split=item.split,
-            sha256=hashes[path],
+def _refuse_inside(source: Path, folder: Path) -> None:
+    inside, outside = os.path.realpath(folder), os.path.realpath(source)
+    if source.is_dir() and os.path.commonpath([inside, outside]) == outside:
+        raise DataError(
+            f"{folder} is in the source {source}, where another ingest would take its images for "
+            "more of them; name a folder elsewhere"
         )
 
 
-def _place_image(item: Found, output: Path, name: str, files: Files) -> str:
-    if files == "link":
-        path = f"images/{name}{_suffix(item.image)}"
-        link_or_copy(item.image, output / path)
-        return path
-    path = f"images/{name}-{item.frame:04d}.png"
-    gray = np.rint(read_image(item.image, item.frame) * 255).astype(np.uint8)
-    _save(Image.fromarray(gray), output / path)
-    return path
+def _notes(seen: Source, layout: str) -> Iterable[str]:
+    """What to know of patients and labels, each once."""
+    yield from dict.fromkeys(item.note for item in seen.found if item.note)
+    if layout == "auto" and seen.layout == "classes":
+        labels = len({item.label for item in seen.found})
+        yield (
+            f"the names of {several(labels, 'folder')} became labels, which models and reports "
+            "show; if they stand for people, use --patient-pattern '^([^/]+)/'"
+        )
 
 
-def _place_mask(item: Found, output: Path, name: str, files: Files) -> str:
-    if item.mask is None:
-        return ""
-    if files == "link" and not item.instances:
-        path = f"masks/{name}{_suffix(item.mask)}"
-        link_or_copy(item.mask, output / path)
-        return path
-    path = f"masks/{name}-{item.frame:04d}.png"
-    labels = read_mask(item.mask, mask_frame(item.mask, item.frame))
-    if item.instances:
-        labels = np.minimum(labels, 1)
-    if labels.max(initial=0) > 255:
-        raise DataError(f"mask {item.mask} has label values above 255; it numbers objects")
-    _save(Image.fromarray(labels.astype(np.uint8)), output / path)
-    return path
+class _Steps:
+    """Frames that are done, told as they come."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.total, self.done, self._progress = total, 0, progress
+
+    def add(self, frames: int) -> None:
+        self.done += frames
+        if self._progress:
+            self._progress(self.done, self.total)
 
 
-def _save(image: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+def _filled(
+    tasks: Sequence[Task],
+    unfinished: UnfinishedFolder,
+    processes: int,
+    steps: _Steps,
+    isolated: bool,
+) -> tuple[tuple[Row, ...], list[Line]]:
+    """The rows of all frames that can be used, and what is wrong with the others."""
+    notes = unfinished.done()
+    for number in notes:
+        steps.add(len(tasks[number].frames))
+    left = [task for task in tasks if task.number not in notes]
+    few = sum(len(task.frames) for task in left) < FEW_FRAMES and not isolated
+    for done in finished(placed, left, 1 if few else processes, crashed):
+        notes[done.task] = {"rows": [asdict(row) for row in done.rows], "faults": done.faults}
+        unfinished.note(done.task, done.written, notes[done.task])
+        steps.add(len(tasks[done.task].frames))
+    rows = tuple(Row(**row) for task in tasks for row in notes[task.number]["rows"])
+    return rows, _faults(tasks, notes)
 
 
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix or ".dcm"
+def _faults(tasks: Sequence[Task], notes: Mapping[int, Any]) -> list[Line]:
+    frames: dict[int, int] = {}
+    faults: dict[int, list[tuple[int, str]]] = {}
+    for task in tasks:
+        frames[task.file] = frames.get(task.file, 0) + len(task.frames)
+        for frame, reason in notes[task.number]["faults"]:
+            faults.setdefault(task.file, []).append((frame, reason))
+    return [
+        line
+        for file, some in faults.items()
+        for line in fault_lines(file, some, whole=len(some) == frames[file])
+    ]
 
 
-def _plain(name: str) -> str:
-    """A corpus' name as a folder: letters of any script stay, anything else is a dash."""
-    normal = unicodedata.normalize("NFC", name)
-    return re.sub(r"[^\w-]+", "-", normal).strip("-") or "corpus"
+def _write_tables(
+    folder: Path, rows: Sequence[Row], lines: Sequence[Line], numbers: FileNumbers
+) -> None:
+    write_report(folder / REPORT_NAME, lines)
+    numbers.write(folder)
+    write_manifest(folder / "manifest.csv", rows)
+
+
+def _sentences(lines: Iterable[Line], numbers: FileNumbers) -> list[str]:
+    return [_sentence(numbers.name_of(line.file), line) for line in lines]
+
+
+def _sentence(name: str, line: Line) -> str:
+    """A reason begins with a verb, or with the thing that it is about."""
+    noun = "frame" if line.frames.isdecimal() else "frames"
+    frames = f", {noun} {line.frames}" if line.frames else ""
+    stop = ":" if line.reason.startswith(("it", "the ")) else ""
+    return f"{name}{frames}{stop} {line.reason}"
+
+
+def _without_patient(
+    files: Sequence[SourceFile], faults: Sequence[Line], numbers: FileNumbers
+) -> int:
+    """Frames that do not say whose they are, of files that can be used."""
+    broken = {line.file for line in faults if not line.frames}
+    return sum(
+        not item.patient
+        for file in files
+        if numbers.of(file.path) not in broken
+        for item in file.frames
+    )
+
+
+def _earlier_key(folder: Path, resume: bool) -> bytes | None:
+    path = unfinished_path(folder) / KEY_NAME
+    return read_key(path) if resume and path.exists() else None
+
+
+def _keep_key(folder: Path, key: bytes) -> None:
+    if not (folder / KEY_NAME).exists():
+        write_key(folder, key)
+
+
+def _nothing_left(source: Path, lines: Sequence[Line], numbers: FileNumbers) -> str:
+    reasons = "; ".join(dict.fromkeys(line.reason for line in lines))
+    return (
+        f"source {source} holds no image that is taken: {reasons}; "
+        "--allow-burned-in takes those that may show text"
+    )

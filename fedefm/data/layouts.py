@@ -1,15 +1,13 @@
 """The folder layouts that ``fedefm data ingest`` knows.
 
-To support another public set, write its function in ``fedefm.data.public``, add one line to
+To support another public set, write its reader in ``fedefm.data.public_sets``, add one line to
 ``PUBLIC``, and its name to ``fedefm.data.choices``; ``auto`` takes the first that matches, so the
 generic ones come last.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from fedefm.data import public
 from fedefm.data.found import Found
 from fedefm.data.plain_folders import (
     MASK_FOLDERS,
@@ -19,19 +17,28 @@ from fedefm.data.plain_folders import (
     images,
     is_without_image,
 )
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How to recognize a kind of folder, and how to list what is in it.
-
-    ``companions`` are patterns of files that look like images and are none of the set's: masks, and
-    second readings that are not used. Any other file that ``find`` leaves would be lost.
-    """
-
-    matches: Callable[[Path], bool]
-    find: Callable[[Path], list[Found]]
-    companions: tuple[str, ...] = ()
+from fedefm.data.public_sets import (
+    arcade,
+    busi,
+    camus,
+    cathaction,
+    chase,
+    dca1,
+    decathlon,
+    drive,
+    dsb_nuclei,
+    endovascular,
+    guide3d,
+    hc18,
+    isic,
+    nih_chest,
+    path_list,
+    ranzcr,
+    sennet,
+    vessel12,
+    xa_angiogram,
+)
+from fedefm.data.public_sets.layout import About, Layout
 
 
 def find_layout(source: Path) -> str:
@@ -62,42 +69,35 @@ def collection(source: Path) -> list[Found]:
 
 
 def _known_inside(source: Path) -> list[tuple[Path, Layout]]:
-    return [
-        (folder, layout)
-        for folder in (sorted(source.iterdir()) if source.is_dir() else [])
-        for layout in PUBLIC.values()
-        if layout.matches(folder)
-    ]
+    folders = sorted(path for path in source.iterdir() if path.is_dir()) if source.is_dir() else []
+    known = ((folder, _public_layout(folder)) for folder in folders)
+    return [(folder, layout) for folder, layout in known if layout]
 
 
-def _has(*names: str) -> Callable[[Path], bool]:
-    return lambda source: all((source / name).exists() for name in names)
+def _public_layout(folder: Path) -> Layout | None:
+    return next((layout for layout in PUBLIC.values() if layout.matches(folder)), None)
 
 
 PUBLIC: dict[str, Layout] = {
-    "chase-db1": Layout(_has("CHASEDB1/Image_01L.jpg"), public.chase, ("CHASEDB1/*HO.png",)),
-    "nih-cxr-mini": Layout(_has("No_findings", "Pneumonia"), public.nih_chest),
-    "dsb2018-nuclei": Layout(
-        _has("fluorescence/images", "histology/images"),
-        public.dsb_nuclei,
-        ("fluorescence/labels/*.png", "histology/labels/*.png"),
-    ),
-    "hc18-fetal-head": Layout(
-        _has("training_set", "filled_masks"),
-        public.fetal_head,
-        ("training_set/*_Annotation.png", "filled_masks/*.png"),
-    ),
-    "msd-task04-hippocampus": Layout(
-        _has("Task04_Hippocampus/imagesTr"),
-        public.hippocampus,
-        ("Task04_Hippocampus/labelsTr/*.nii.gz",),
-    ),
-    "isic-skin-mini": Layout(
-        lambda source: any((source / "images").glob("ISIC_*.jpg")) and (source / "masks").is_dir(),
-        public.skin,
-        ("masks/ISIC_*.png",),
-    ),
-    "xa-dicom": Layout(_has("HasFragmentSequence_XA_96fr.dcm"), public.angiogram),
+    "chase-db1": chase.LAYOUT,
+    "nih-cxr-mini": nih_chest.LAYOUT,
+    "dsb2018-nuclei": dsb_nuclei.LAYOUT,
+    "hc18-fetal-head": hc18.LAYOUT,
+    "msd-task04-hippocampus": decathlon.HIPPOCAMPUS,
+    "isic-skin-mini": isic.LAYOUT,
+    "xa-dicom": xa_angiogram.LAYOUT,
+    "cathaction": cathaction.LAYOUT,
+    "endovascular": endovascular.LAYOUT,
+    "guide3d": guide3d.LAYOUT,
+    "ranzcr-clip": ranzcr.LAYOUT,
+    "arcade": arcade.LAYOUT,
+    "dca1": dca1.LAYOUT,
+    "drive": drive.LAYOUT,
+    "msd": decathlon.LAYOUT,
+    "vessel12": vessel12.LAYOUT,
+    "sennet": sennet.LAYOUT,
+    "busi": busi.LAYOUT,
+    "camus": camus.LAYOUT,
 }
 
 MASKS = tuple(f"{folder}/*" for folder in MASK_FOLDERS)
@@ -107,7 +107,29 @@ LAYOUTS: dict[str, Layout] = PUBLIC | {
         lambda source: bool(_known_inside(source)),
         collection,
         tuple(pattern for layout in PUBLIC.values() for pattern in layout.companions),
+        About("a folder of folders, each in one of the layouts above", "", "those of each set", ""),
     ),
-    "classes": Layout(has_classes, classes, MASKS),
-    "images": Layout(lambda source: True, images, MASKS),
+    "list": path_list.LAYOUT,
+    "classes": Layout(
+        has_classes,
+        classes,
+        MASKS,
+        About(
+            "<class>/... or <split>/<class>/...: the folder's name is the label",
+            "",
+            "your own",
+            "as stored; found by the usual names, such as masks/a.png or a_mask.png",
+        ),
+    ),
+    "images": Layout(
+        lambda source: True,
+        images,
+        MASKS,
+        About(
+            "any folder of images, or one file; train, val and test at its top set the split",
+            "",
+            "your own",
+            "as stored; found by the usual names, such as masks/a.png or a_mask.png",
+        ),
+    ),
 }

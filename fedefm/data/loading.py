@@ -1,6 +1,6 @@
 """A manifest's images in memory, split by split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fedefm.data.dataset import FrameDataset, Progress
@@ -33,12 +33,20 @@ def load_splits(
 
     Raises DataError where nothing is for training, and as ``FrameDataset.from_manifest`` does.
     """
-    names = {row.split for row in manifest.rows}
-    training_rows(manifest)
 
     def of(split: str) -> FrameDataset:
         return FrameDataset.from_manifest(manifest, split, classes, image_size, masks, progress)
 
+    return splits_of(manifest, of)
+
+
+def splits_of(manifest: Manifest, of: Callable[[str], FrameDataset]) -> Splits:
+    """The splits that a manifest has, each made by ``of(split)``; rows without one are training.
+
+    Raises DataError where nothing is for training, before anything is made.
+    """
+    names = {row.split for row in manifest.rows}
+    training_rows(manifest)
     return Splits(
         train=of("train") if "train" in names else of(""),
         validation=of("validation") if "validation" in names else None,

@@ -1,25 +1,30 @@
 """The manifest: one CSV row an image or frame, and the checks that keep it honest.
 
-Columns: ``path,frame,patient_id,corpus,label,mask_path,split,sha256``. Paths are relative to the
-manifest's folder and may not leave it, also not through a symbolic link. ``patient_id`` is a
-pseudonym. Rows are counted as a spreadsheet shows them: the header is row 1. Messages name row and
-path, never a patient.
+Columns: ``path,frame,patient_id,corpus,label,mask_path,split,sha256`` and, where it is known of a
+frame, ``spacing_mm``. Paths are relative to the manifest's folder and may not leave it, also not
+through a symbolic link. ``patient_id`` is a pseudonym. Rows are counted as a spreadsheet shows
+them: the header is row 1. Messages name row and path, never a patient.
 """
 
 import csv
+import math
 import ntpath
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
+from fedefm.data.endless import refuse_endless
 from fedefm.errors import DataError, all_problems
 
 SPLITS = ("train", "validation", "test")
 FIRST_ROW = 2  # the header is row 1
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 LARGEST_BYTES = 512 * 1024 * 1024  # some four million rows; more is not a manifest
 
 
@@ -35,14 +40,11 @@ class Row:
     mask_path: str = ""
     split: str = ""
     sha256: str = ""  # of the whole file at ``path``
-
-    @property
-    def target(self) -> str:
-        """The label that a model learns: ``label`` or, where that is empty, ``corpus``."""
-        return self.label or self.corpus
+    spacing_mm: float | None = None  # side of a pixel; a projection's is often at the detector
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+SPACING = "spacing_mm"
+COLUMNS = tuple(field.name for field in fields(Row) if field.name != SPACING)
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,6 @@ class Manifest:
 
     folder: Path
     rows: tuple[Row, ...]
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """All labels that occur, sorted: the classes of a model for this manifest alone."""
-        return tuple(sorted({row.target for row in self.rows}))
 
     def of_split(self, split: str | None) -> tuple[int, ...]:
         """Positions of the rows in ``split``; of all rows if ``split`` is None."""
@@ -83,8 +80,9 @@ def parse_manifest(path: Path) -> tuple[Manifest, list[str]]:
     """
     rows: list[Row] = []
     problems: list[str] = []
-    for number, cells in enumerate(_table(path), start=FIRST_ROW):
-        row, faults = _row(cells)
+    columns, lines = _table(path)
+    for number, cells in enumerate(lines, start=FIRST_ROW):
+        row, faults = _row(cells, len(columns))
         problems += [f"row {number}: {fault}" for fault in faults]
         rows.append(row)
     if not rows:
@@ -112,13 +110,17 @@ def path_verdicts(manifest: Manifest) -> dict[str, str]:
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
-    """Write ``rows`` to ``path``, whole or not at all."""
+    """Write ``rows`` to ``path``, whole or not at all; ``spacing_mm`` only if a row has one."""
+    kept = list(rows)
+    columns = COLUMNS
+    if any(row.spacing_mm is not None for row in kept):
+        columns = (*COLUMNS, SPACING)
     handle, name = tempfile.mkstemp(prefix=".manifest-", suffix=".csv", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(astuple(row) for row in rows)
+            writer.writerow(columns)
+            writer.writerows(astuple(row)[: len(columns)] for row in kept)
         Path(name).chmod(0o644)  # mkstemp makes it private; a manifest is as open as its images
         Path(name).replace(path)
     except BaseException:
@@ -126,28 +128,50 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
         raise
 
 
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet may run a cell as a formula (OWASP, "CSV Injection"); numbers may not.
+
+    What people open must not do what the name of a folder says.
+    """
+    cell = text.strip()
+    if not cell.startswith(("=", "+", "-", "@")):
+        return False
+    return re.fullmatch(r"[+-]?[0-9]+([.,][0-9]+)?", cell) is None
+
+
+def has_control(text: str) -> bool:
+    """Whether a cell holds control characters, which a terminal would obey where it is shown."""
+    return CONTROL.search(text) is not None
+
+
 def where(position: int, row: Row) -> str:
     """How a message names the row at ``position``."""
     return f"row {position + FIRST_ROW} ({row.path})"
 
 
-def _table(path: Path) -> Iterator[list[str]]:
-    """The cells of each row, after the header was found to be ours."""
-    lines = csv.reader(_text(path).splitlines(keepends=True), strict=True)
+def _table(path: Path) -> tuple[tuple[str, ...], Iterator[list[str]]]:
+    """The header, which was found to be ours, and the cells of each row."""
+    rows = _rows(path)
+    header = tuple(cell.strip() for cell in next(rows, ()))
+    if header not in (COLUMNS, (*COLUMNS, SPACING)):
+        raise DataError(
+            f"manifest {path} has the columns {_shown(','.join(header))}; "
+            f"they must be {','.join(COLUMNS)}, and {SPACING} may follow"
+        )
+    return header, (cells for cells in rows if cells)
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    lines = csv.reader(StringIO(_text(path), newline=""), strict=True)
     try:
-        header = tuple(cell.strip() for cell in next(lines, ()))
-        if header != COLUMNS:
-            raise DataError(
-                f"manifest {path} has the columns {_shown(','.join(header))}; "
-                f"they must be {','.join(COLUMNS)}"
-            )
-        yield from (cells for cells in lines if cells)
+        yield from lines
     except csv.Error as error:
         raise DataError(f"manifest {path} is not CSV: line {lines.line_num}: {error}") from None
 
 
 def _text(path: Path) -> str:
     try:
+        refuse_endless(path)
         if path.stat().st_size > LARGEST_BYTES:
             raise DataError(f"manifest {path} is larger than 512 MiB; split it by corpus")
         content = path.read_bytes()
@@ -164,16 +188,29 @@ def _text(path: Path) -> str:
         raise DataError(f"manifest {path} is not UTF-8 text; save it as CSV in UTF-8") from None
 
 
-def _row(cells: list[str]) -> tuple[Row, list[str]]:
+def _row(cells: list[str], width: int) -> tuple[Row, list[str]]:
     """A row and its faults; a cell that cannot be used is left empty."""
-    if len(cells) != len(COLUMNS):
-        return Row(""), [f"has {len(cells)} cells instead of {len(COLUMNS)}"]
-    path, frame, patient, corpus, label, mask, split, digest = (cell.strip() for cell in cells)
+    if len(cells) != width:
+        return Row(""), [f"has {len(cells)} cells instead of {width}"]
+    cells = [cell.strip() for cell in cells]
     faults = [
         f"{name} is empty"
-        for name, cell in zip(COLUMNS, cells, strict=True)
-        if not cell.strip() and name in ("path", "patient_id", "corpus")
+        for name, cell in zip(COLUMNS, cells, strict=False)
+        if not cell and name in ("path", "patient_id", "corpus")
     ]
+    faults += [
+        f"{name} starts with {cell[0]!r}; a spreadsheet would run that as a formula"
+        for name, cell in zip(COLUMNS, cells, strict=False)
+        if is_formula(cell) and name not in ("frame", "split", "sha256")
+    ]
+    faults += [
+        f"{name} holds a control character"
+        for name, cell in zip((*COLUMNS, SPACING), cells, strict=False)
+        if has_control(cell)
+    ]
+    cells = ["" if has_control(cell) else cell for cell in cells]
+    path, frame, patient, corpus, label, mask, split, digest, *more = cells
+    spacing = "".join(more)
     if not (frame == "" or (frame.isascii() and frame.isdigit() and len(frame) < 10)):
         faults.append(f"frame {_shown(frame)} is not a whole number from 0")
         frame = ""
@@ -183,7 +220,19 @@ def _row(cells: list[str]) -> tuple[Row, list[str]]:
     if digest and not _is_sha256(digest):
         faults.append("sha256 is not 64 hexadecimal digits")
         digest = ""
-    return Row(path, int(frame or 0), patient, corpus, label, mask, split, digest.lower()), faults
+    millimeters = _millimeters(spacing)
+    if spacing and millimeters is None:
+        faults.append(f"spacing_mm {_shown(spacing)} is not a number above 0")
+    row = Row(path, int(frame or 0), patient, corpus, label, mask, split, digest.lower())
+    return replace(row, spacing_mm=millimeters), faults
+
+
+def _millimeters(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None
 
 
 def _path_problems(manifest: Manifest) -> Iterator[str]:

@@ -6,7 +6,7 @@ Masks are found by the usual names; a leading folder ``train``, ``val`` or ``tes
 from dataclasses import replace
 from pathlib import Path
 
-from fedefm.data.dicom import patient_of
+from fedefm.data.dicom_header import facts_of
 from fedefm.data.found import Found
 from fedefm.data.readers import count_frames, is_image_file
 from fedefm.errors import DataError
@@ -35,16 +35,16 @@ def classes(source: Path) -> list[Found]:
 def images(source: Path) -> list[Found]:
     """Every image below a folder (or one file), with the masks that lie beside them."""
     base = source if source.is_dir() else source.parent
-    files = image_files(source)
-    masks = {path: mask for path in files if (mask := mask_beside(path, base))}
+    files, listing = image_files(source), Listing()
+    masks = {path: mask for path in files if (mask := mask_beside(path, base, listing))}
     taken = set(masks.values())
     found = []
     for path in files:
         if path in taken or _in_mask_folder(path, base):
             continue
-        patient = _patient(path)
-        if patient is None:
+        if (known := _patient_and_frames(path)) is None:
             continue
+        patient, frames = known
         top = path.relative_to(base).parts[0].lower()
         item = Found(
             path,
@@ -53,8 +53,24 @@ def images(source: Path) -> list[Found]:
             mask=masks.get(path),
             split=SPLIT_FOLDERS.get(top, "") if path.parent != base else "",
         )
-        found += [replace(item, frame=frame) for frame in _frames(path)]
+        found += [replace(item, frame=frame) for frame in frames]
     return found
+
+
+class Listing:
+    """The names of what lies in a folder, looked up once: a mask may have a hundred names."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def of(self, folder: Path) -> frozenset[str]:
+        """Nothing, where there is no such folder or it cannot be read."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(path.name for path in folder.iterdir())
+            except OSError:
+                self._names[folder] = frozenset()
+        return self._names[folder]
 
 
 def image_files(source: Path) -> list[Path]:
@@ -66,10 +82,13 @@ def image_files(source: Path) -> list[Path]:
 
 def is_without_image(path: Path) -> bool:
     """Whether a file is DICOM that holds no image: a report, a plan, a directory."""
-    return _patient(path) is None
+    try:
+        return facts_of(path) is None
+    except Exception:  # not DICOM, or too broken to say
+        return False
 
 
-def mask_beside(path: Path, base: Path) -> Path | None:
+def mask_beside(path: Path, base: Path, listing: Listing) -> Path | None:
     """The mask of an image by the usual names: in a sister folder, or beside it with an ending."""
     stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
     places = [(path.parent, ending) for ending in MASK_ENDINGS]
@@ -78,10 +97,11 @@ def mask_beside(path: Path, base: Path) -> Path | None:
             (path.parent.parent / name, end) for name in MASK_FOLDERS for end in ("", "_mask")
         ]
     for folder, ending in places:
+        names = listing.of(folder)
         for suffix in (".png", path.suffix, ".gif", ".tif", ".npy", ".nii.gz", ".bmp"):
-            candidate = folder / f"{stem}{ending}{suffix}"
-            if candidate != path and candidate.is_file():
-                return candidate
+            name = f"{stem}{ending}{suffix}"
+            if name in names and (folder / name) != path and (folder / name).is_file():
+                return folder / name
     return None
 
 
@@ -96,12 +116,13 @@ def _in_mask_folder(path: Path, base: Path) -> bool:
     return is_mask_folder and (folder.parent / "images").is_dir()
 
 
-def _patient(path: Path) -> str | None:
-    """The person in a DICOM header; other images do not say whose they are."""
+def _patient_and_frames(path: Path) -> tuple[str, range] | None:
+    """As a DICOM header says; other images do not say whose they are. None: there is no image."""
     try:
-        return patient_of(path)
+        facts = facts_of(path)
     except Exception:  # not DICOM, or too broken to say: reading the image will tell
-        return ""
+        return "", _frames(path)
+    return (facts.patient, range(facts.frames)) if facts else None
 
 
 def _frames(path: Path) -> range:

@@ -1,53 +1,70 @@
-"""A contact sheet: what a manifest holds, at one glance, with masks drawn over the images."""
+"""A contact sheet: what a manifest holds, at one glance, with outlines of the masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from fedefm.data.dataset import Progress, read_row_mask, resize_mask
-from fedefm.data.manifest import Manifest
+from fedefm.data.manifest import FIRST_ROW, SPLITS, Manifest
+from fedefm.data.masks import read_row_mask
+from fedefm.data.preview_choice import Strip, spread_over_patients, strips_of
 from fedefm.data.readers import read_image
+from fedefm.data.tile import TILE, color_of, draw_tile
 from fedefm.errors import DataError
+from fedefm.words import several
 
-TILE, GAP, CAPTION = 144, 8, 30  # pixels
-PAPER, INK, FRAME = (250, 250, 250), (25, 25, 25), (20, 20, 20)
-MASK_COLORS = (  # by label value from 1; distinct for the color-blind as well (Okabe and Ito)
-    (230, 159, 0),
-    (0, 158, 230),
-    (0, 190, 120),
-    (240, 228, 66),
-    (213, 94, 0),
-    (204, 121, 167),
-)
-MASK_STRENGTH = 0.6
+Progress = Callable[[int, int], None]  # tiles done, tiles in all
+
+GAP, CAPTION, FOOT, LEGEND = 8, 46, 18, 30  # pixels
+NARROWEST = 3  # tiles; captions need the room
+PAPER, INK, FAINT = (250, 250, 250), (25, 25, 25), (95, 95, 95)
+MOST_STRIPS = 80
+MOST_VALUES = 12  # that the legend tells
 
 
 def contact_sheet(
-    manifest: Manifest, columns: int = 8, progress: Progress | None = None
+    manifest: Manifest,
+    columns: int = 8,
+    progress: Progress | None = None,
+    corpus: str | None = None,
+    split: str | None = None,
 ) -> Image.Image:
-    """One strip of up to ``columns`` frames for each corpus and label, with counts above it.
+    """One strip of up to ``columns`` frames for each corpus and class, with counts above it.
 
-    Raises DataError where a frame or mask cannot be read.
+    Frames are of as many patients as possible. ``corpus`` and ``split`` leave only theirs.
+
+    Raises DataError where nothing is left, there are more than MOST_STRIPS strips, or a frame or
+    mask cannot be read.
     """
-    strips = _strips(manifest)
-    total = sum(min(len(positions), columns) for positions in strips.values())
-    size = (GAP + columns * (TILE + GAP), GAP + len(strips) * (CAPTION + TILE + GAP))
+    strips = strips_of(manifest, corpus, split)
+    if len(strips) > MOST_STRIPS:
+        raise DataError(
+            f"the manifest in {manifest.folder} has {len(strips)} classes, too many for one sheet; "
+            "draw one corpus at a time by --corpus"
+        )
+    chosen = [spread_over_patients(manifest, strip.positions, columns) for strip in strips]
+    total, done = sum(map(len, chosen)), 0
+    size = (
+        GAP + max(columns, NARROWEST) * (TILE + GAP),
+        LEGEND + len(strips) * (CAPTION + TILE + FOOT + GAP),
+    )
     sheet = Image.new("RGB", size, PAPER)
-    draw, done = ImageDraw.Draw(sheet), 0
-    for strip, ((corpus, label), positions) in enumerate(sorted(strips.items())):
-        top = GAP + strip * (CAPTION + TILE + GAP)
-        caption = _caption(manifest, corpus, label, positions)
-        draw.text((GAP, top + 4), _fitting(caption, size[0] - 2 * GAP), INK, _font())
-        for column, position in enumerate(_spread(positions, columns)):
-            place = (GAP + column * (TILE + GAP), top + CAPTION)
-            sheet.paste(_tile(manifest, position), place)
+    pen, values = ImageDraw.Draw(sheet), set[int]()
+    for number, (strip, positions) in enumerate(zip(strips, chosen, strict=True)):
+        top = LEGEND + number * (CAPTION + TILE + FOOT + GAP)
+        _write_caption(pen, manifest, strip, top, size[0] - 2 * GAP)
+        for column, position in enumerate(positions):
+            left = GAP + column * (TILE + GAP)
+            tile, found = _tile(manifest, position)
+            sheet.paste(tile, (left, top + CAPTION))
+            pen.text((left, top + CAPTION + TILE + 2), _foot(manifest, position), FAINT, _font(11))
+            values |= found
             done += 1
             if progress:
                 progress(done, total)
+    _write_legend(pen, sorted(values))
     return sheet
 
 
@@ -66,70 +83,67 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
             temporary.unlink()
 
 
-def _strips(manifest: Manifest) -> dict[tuple[str, str], list[int]]:
-    strips: dict[tuple[str, str], list[int]] = {}
-    for position, row in enumerate(manifest.rows):
-        strips.setdefault((row.corpus, row.label), []).append(position)
-    return strips
-
-
-def _caption(manifest: Manifest, corpus: str, label: str, positions: Sequence[int]) -> str:
-    rows = [manifest.rows[position] for position in positions]
-    name = f"{corpus}: {label}" if label else corpus
-    masks = sum(bool(row.mask_path) for row in rows)
-    patients = len({row.patient_id for row in rows})
-    counts = [_counted(len(rows), "image"), _counted(patients, "patient")]
-    if masks:
-        counts.append(_counted(masks, "mask"))
-    return f"{name}   {', '.join(counts)}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _spread(positions: Sequence[int], count: int) -> list[int]:
-    """Up to ``count`` of the positions, evenly spaced, the first among them."""
-    step = max(len(positions) / count, 1)
-    return [positions[int(i * step)] for i in range(min(count, len(positions)))]
-
-
-def _tile(manifest: Manifest, position: int) -> Image.Image:
-    """A frame in a square, its proportions kept, with its mask over it."""
+def _tile(manifest: Manifest, position: int) -> tuple[Image.Image, set[int]]:
     row = manifest.rows[position]
     gray = read_image(manifest.folder / row.path, row.frame)
-    scale = TILE / max(gray.shape)
-    height, width = (max(round(side * scale), 1) for side in gray.shape)
-    small = Image.fromarray(gray).resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.repeat(np.asarray(small)[..., None] * 255, 3, axis=2)
-    if row.mask_path:
-        mask = np.minimum(read_row_mask(manifest, position), 255)
-        _tint(pixels, resize_mask(mask, height, width).numpy())
-    tile = Image.new("RGB", (TILE, TILE), FRAME)
-    picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    tile.paste(picture, ((TILE - width) // 2, (TILE - height) // 2))
-    return tile
+    mask = read_row_mask(manifest, position) if row.mask_path else None
+    values = set() if mask is None else set(np.unique(mask[mask > 0]).tolist())
+    return draw_tile(gray, mask), values
 
 
-def _tint(pixels: NDArray[np.float32], mask: NDArray[np.uint8]) -> None:
-    """Color ``pixels`` (H, W, 3) where ``mask`` (H, W) has a label, in place."""
-    for value in np.unique(mask[mask > 0]):
-        color = np.array(MASK_COLORS[(int(value) - 1) % len(MASK_COLORS)], np.float32)
-        inside = mask == value
-        pixels[inside] = (1 - MASK_STRENGTH) * pixels[inside] + MASK_STRENGTH * color
+def _foot(manifest: Manifest, position: int) -> str:
+    """Which row it is; nothing of the patient."""
+    split = manifest.rows[position].split
+    return f"row {position + FIRST_ROW}" + (f", {split}" if split else "")
 
 
-def _font() -> ImageFont.FreeTypeFont:
+def _write_caption(
+    pen: ImageDraw.ImageDraw, manifest: Manifest, strip: Strip, top: int, width: int
+) -> None:
+    name = f"{strip.corpus}: {strip.name}" if strip.name else strip.corpus
+    pen.text((GAP, top + 4), _fitting(name, width), INK, _font(15))
+    pen.text((GAP, top + 25), _fitting(_counts(manifest, strip), width), FAINT, _font(12))
+
+
+def _counts(manifest: Manifest, strip: Strip) -> str:
+    rows = [manifest.rows[position] for position in strip.positions]
+    masks = sum(bool(row.mask_path) for row in rows)
+    counts = [
+        several(len(rows), "image"),
+        several(len({row.patient_id for row in rows}), "patient"),
+        several(masks, "mask") if masks else "no masks",
+    ]
+    splits = [
+        f"{split} {sum(row.split == split for row in rows)}"
+        for split in SPLITS
+        if any(row.split == split for row in rows)
+    ]
+    return ", ".join(counts) + (f"; {', '.join(splits)}" if splits else "")
+
+
+def _write_legend(pen: ImageDraw.ImageDraw, values: Sequence[int]) -> None:
+    if not values:
+        pen.text((GAP, 8), "no masks are drawn", FAINT, _font(12))
+        return
+    pen.text((GAP, 8), "mask values:", INK, _font(12))
+    left = GAP + 90
+    for value in values[:MOST_VALUES]:
+        pen.rectangle((left, 9, left + 13, 22), fill=color_of(value))
+        pen.text((left + 18, 8), str(value), INK, _font(12))
+        left += 32 + int(_font(12).getlength(str(value)))
+    if len(values) > MOST_VALUES:
+        pen.text((left, 8), f"and {len(values) - MOST_VALUES} more", INK, _font(12))
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
     """Matplotlib's own font: it has Latin, Greek and Cyrillic letters, on every system."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 15)
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def _fitting(text: str, width: int) -> str:
-    """``text``, shortened in the middle of its name until it fits."""
-    font = _font()
-    if font.getlength(text) <= width:
+    """``text``, cut at its end where it is too long."""
+    if _font(15).getlength(text) <= width:
         return text
-    name, _, counts = text.rpartition("   ")
-    while name and font.getlength(f"{name}...   {counts}") > width:
-        name = name[:-1]
-    return f"{name}...   {counts}"
+    while text and _font(15).getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text}..."

@@ -10,10 +10,12 @@ import os
 import secrets
 from pathlib import Path
 
+from fedefm.data.endless import refuse_endless
 from fedefm.errors import DataError
 
 KEY_NAME = ".pseudonym_key"
 KEY_BYTES = 32
+LONGEST = 1024  # characters of a file that could be one
 
 
 def new_key() -> bytes:
@@ -23,7 +25,8 @@ def new_key() -> bytes:
 
 def pseudonym(key: bytes, patient: str) -> str:
     """The pseudonym of ``patient``: the same for the same key, 64 bits, so no two patients meet."""
-    return "p" + hmac.new(key, patient.encode(), hashlib.sha256).hexdigest()[:16]
+    name = patient.encode(errors="surrogatepass")  # part of a path that need not be UTF-8
+    return "p" + hmac.new(key, name, hashlib.sha256).hexdigest()[:16]
 
 
 def write_key(folder: Path, key: bytes) -> None:
@@ -35,8 +38,10 @@ def write_key(folder: Path, key: bytes) -> None:
 
 def read_key(path: Path) -> bytes:
     """The key in a file that ``write_key`` made. Raises DataError where there is none."""
+    refuse_endless(path)
     try:
-        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        with path.open(encoding="ascii") as file:
+            key = bytes.fromhex(file.read(LONGEST).strip())
     except OSError as error:
         raise DataError(f"the pseudonym key {path} cannot be read: {error.strerror}") from None
     except ValueError:

@@ -1,19 +1,22 @@
 """Image files of any kind a hospital has, read as gray frames in [0, 1].
 
 PNG, JPEG, TIFF (also multi-page), GIF and PGM by Pillow, ``.npy`` by NumPy, NIfTI by nibabel, DICOM
-by pydicom. Every file is a stack of frames: a plain image has one, a multi-frame DICOM, TIFF or GIF
-has many, a NIfTI volume one for each slice along its last axis.
+by pydicom, MetaImage (``.mhd``, ``.mha``) here. Every file is a stack of frames: a plain image has
+one, a multi-frame DICOM, TIFF or GIF has many, a volume one for each slice along its last axis.
 
 How values become [0, 1] (a pure function of file and frame):
 
 * 8 bits and fewer: the range of the type; color becomes luminance (ITU-R 601).
 * floats that lie in [0, 1] already: as they are.
-* wider integers and other floats: linear between the 0.5 and 99.5 percentiles of the frame (of the
-  volume for NIfTI). The range of the type would leave 12-bit data in 16-bit files almost black.
+* wider integers and other floats: linear between the 0.5 and 99.5 percentiles of the frame, or
+  of its volume. The range of the type would leave 12-bit data in 16-bit files almost black.
 * DICOM: see ``fedefm.data.dicom``.
 """
 
+import logging
+import math
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +27,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedefm.data.dicom import DicomStack
-from fedefm.data.intensity import luminance, to_unit
+from fedefm.data.intensity import luminance, rescale, to_unit, unit_range
+from fedefm.data.limits import within_limits
+from fedefm.data.metaimage import MetaImageStack
+from fedefm.data.unreadable import Unfit, UnreadableImage, unreadable
 from fedefm.errors import DataError
+
+# Of what Pillow knows; it goes by content, and PostScript, for one, would be run by Ghostscript.
+PICTURES = ("PNG", "JPEG", "TIFF", "GIF", "PPM", "BMP")
+# What they say of damaged files beside what they raise would be lines without a file's name.
+warnings.filterwarnings("ignore", module="PIL")
+for _library in ("nibabel", "PIL"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
+
+TILE_WIDTH, TILE_HEIGHT = 322, 323  # tags of TIFF; a small page may be cut from one huge tile
+LARGEST_LABEL = 2**31
+MOST_PAGES = 10_000  # of a TIFF: ten minutes of fluoroscopy
+LARGEST_VOLUME = 2**29  # voxels: a slice of .nii.gz takes the volume into memory
 
 Gray = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -88,12 +106,14 @@ class _PillowStack:
     """PNG, JPEG, TIFF, GIF, PGM, BMP."""
 
     def __init__(self, path: Path) -> None:
-        self._image = Image.open(path)
+        self._image = Image.open(path, formats=PICTURES)
+        if self._image.format == "TIFF":
+            _refuse_endless_pages(path)
         self.count = int(getattr(self._image, "n_frames", 1))
-        self.size = (self._image.height, self._image.width)
+        self.size = self._checked_size()
 
     def gray(self, frame: int) -> Gray:
-        self._image.seek(frame)
+        self._seek(frame)
         if self._image.mode in ("P", "PA", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "La"):
             return luminance(np.asarray(self._image.convert("RGB")))
         if self._image.mode == "LA":
@@ -101,21 +121,33 @@ class _PillowStack:
         return to_unit(np.asarray(self._image))
 
     def values(self, frame: int) -> NDArray[Any]:
-        self._image.seek(frame)
+        self._seek(frame)
         return np.asarray(self._image)
+
+    def _seek(self, frame: int) -> None:
+        self._image.seek(frame)
+        self._checked_size()  # pages have sizes of their own
+
+    def _checked_size(self) -> tuple[int, int]:
+        tags = getattr(self._image, "tag_v2", {})
+        within_limits(int(tags.get(TILE_HEIGHT, 1)), int(tags.get(TILE_WIDTH, 1)))
+        return within_limits(self._image.height, self._image.width)
 
 
 class _NumpyStack:
     """``.npy``: (H, W), frames first (N, H, W), or one color image (H, W, 3 or 4)."""
 
     def __init__(self, path: Path) -> None:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):  # of a size that no file has; it is refused all the same
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
         if array.ndim not in (2, 3) or array.dtype.kind not in "biuf":
-            raise ValueError(f"holds {array.dtype} values on {array.ndim} axes, not images")
+            raise Unfit(f"holds {array.dtype} values on {array.ndim} axes, not images")
         single = array.ndim == 2 or array.shape[-1] in (3, 4)
         self._frames = array[None] if single else array
         self.count = self._frames.shape[0]
-        self.size = (self._frames.shape[1], self._frames.shape[2])
+        if self.count == 0:
+            raise Unfit("holds no frames")
+        self.size = within_limits(self._frames.shape[1], self._frames.shape[2])
 
     def gray(self, frame: int) -> Gray:
         return to_unit(self.values(frame))
@@ -125,27 +157,51 @@ class _NumpyStack:
 
 
 class _NiftiStack:
-    """NIfTI: slices along the last axis, turned so that the second axis points up."""
+    """NIfTI: slices along the third axis, turned so that the second axis points up.
+
+    Several volumes in one file (channels, times) follow each other: all slices of the first, then
+    all of the second.
+    """
 
     def __init__(self, path: Path) -> None:
         image: Any = nibabel.load(path)
         shape = tuple(image.shape) + (1,) * (3 - len(image.shape))
-        if any(extent != 1 for extent in shape[3:]):
-            raise ValueError(f"holds {shape[3]} volumes; split it into one file for each")
-        self._proxy, self._shape = image.dataobj, shape[:3]
+        if not 0 < math.prod(shape) <= LARGEST_VOLUME:
+            raise Unfit(f"a volume of {' x '.join(map(str, shape))} voxels cannot be read")
+        self._proxy, self._slices = image.dataobj, shape[2]
         self._volume: NDArray[Any] | None = None
-        self.count, self.size = shape[2], (shape[1], shape[0])
+        self._ranges: dict[int, tuple[float, float]] = {}
+        self.count, self.size = math.prod(shape[2:]), within_limits(shape[1], shape[0])
 
     def gray(self, frame: int) -> Gray:
-        return to_unit(self.values(frame), reference=self._whole())
+        values = self.values(frame)
+        return to_unit(values) if values.dtype == np.uint8 else rescale(values, *self._range(frame))
 
     def values(self, frame: int) -> NDArray[Any]:
         return np.rot90(self._whole()[:, :, frame])
 
     def _whole(self) -> NDArray[Any]:
         if self._volume is None:  # .nii.gz is one stream: a slice costs as much as the volume
-            self._volume = np.asarray(self._proxy).reshape(self._shape)
+            sides = (self.size[1], self.size[0], self.count)
+            self._volume = np.asarray(self._proxy).reshape(sides, order="F")
         return self._volume
+
+    def _range(self, frame: int) -> tuple[float, float]:
+        """Of the whole volume that a slice is of; to find it takes as long as a hundred slices."""
+        start = frame - frame % self._slices
+        if start not in self._ranges:
+            self._ranges[start] = unit_range(self._whole()[:, :, start : start + self._slices])
+        return self._ranges[start]
+
+
+def _refuse_endless_pages(path: Path) -> None:
+    """Pages of a few bytes each take Pillow the longer, the more of them there are."""
+    with Image.open(path, formats=("TIFF",)) as image:  # seeking beyond the end spoils its count
+        try:
+            image.seek(MOST_PAGES)
+        except EOFError:
+            return
+    raise Unfit(f"holds more than {MOST_PAGES:,} pages")
 
 
 _OPENERS: dict[str, Callable[[Path], Stack]] = {
@@ -153,6 +209,7 @@ _OPENERS: dict[str, Callable[[Path], Stack]] = {
     **dict.fromkeys((".pgm", ".ppm", ".bmp"), _PillowStack),
     ".npy": _NumpyStack,
     **dict.fromkeys((".nii", ".nii.gz"), _NiftiStack),
+    **dict.fromkeys((".mhd", ".mha"), MetaImageStack),
     **dict.fromkeys((".dcm", ".dicom", ".ima"), DicomStack),
 }
 
@@ -172,29 +229,30 @@ def _opened(path: Path) -> Stack:
             del stacks[next(iter(stacks))]
         return stack
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist") from None
+        raise UnreadableImage(path, "does not exist") from None
     except IsADirectoryError:
-        raise DataError(f"{path} is a folder, not an image") from None
+        raise UnreadableImage(path, "is a folder, not an image") from None
     except DataError:
         raise
     except Exception as error:  # decoders raise whatever they trip over in a corrupt file
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from error
 
 
 def _decode(path: Path, frame: int, how: Callable[[Stack, int], NDArray[Any]]) -> NDArray[Any]:
     stack = _opened(path)
     if not 0 <= frame < stack.count:
-        raise DataError(f"{path} has no frame {frame}; it has {stack.count}, counted from 0")
+        raise UnreadableImage(path, f"has no frame {frame}; it has {stack.count}, counted from 0")
     try:
         return how(stack, frame)
     except Exception as error:  # as above
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from error
 
 
 def _gray_of(stack: Stack, frame: int) -> Gray:
-    gray = stack.gray(frame)
+    with np.errstate(invalid="ignore", over="ignore"):  # of infinite values; told below
+        gray = stack.gray(frame)
     if not np.isfinite(gray).all():
-        raise ValueError("holds values that are not numbers")
+        raise Unfit("holds values that are not numbers")
     return gray
 
 
@@ -202,11 +260,12 @@ def _labels_of(stack: Stack, frame: int) -> Labels:
     values = stack.values(frame)
     if values.ndim == 3:
         values = _one_channel(values)
-    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
-        raise ValueError("a mask holds whole label values")
+    whole = values.dtype.kind != "f" or np.array_equal(values, np.rint(values))
+    if not whole or (values.dtype.kind == "f" and np.abs(values).max(initial=0) > LARGEST_LABEL):
+        raise Unfit("a mask holds whole label values")
     labels = values.astype(np.int64)
     if labels.size and labels.min() < 0:
-        raise ValueError("a mask holds no negative label values")
+        raise Unfit("a mask holds no negative label values")
     binary = labels.max(initial=0) == 255 and not ((labels != 0) & (labels != 255)).any()
     return np.minimum(labels, 1) if binary else labels
 
@@ -215,7 +274,7 @@ def _one_channel(values: NDArray[Any]) -> NDArray[Any]:
     """The gray channel of a mask that some tool has saved as color."""
     colors = values[..., : 1 if values.shape[-1] == 2 else 3]
     if (colors != colors[..., :1]).any():
-        raise ValueError("a mask holds one label value a pixel, not colors")
+        raise Unfit("a mask holds one label value a pixel, not colors")
     return colors[..., 0]
 
 
@@ -224,7 +283,7 @@ def _opener(path: Path) -> Callable[[Path], Stack]:
     if opener is None and _is_dicom(path):  # exports often have no suffix
         opener = DicomStack
     if opener is None:
-        raise DataError(f"{path} is of no known kind; known are {', '.join(_OPENERS)}")
+        raise UnreadableImage(path, f"is of no known kind; known are {', '.join(_OPENERS)}")
     return opener
 
 
@@ -236,8 +295,3 @@ def _suffix(path: Path) -> str:
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return DataError(f"{path} cannot be read as an image: {reason}")

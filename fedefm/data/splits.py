@@ -35,12 +35,12 @@ def assign_splits(
 
 
 def _open_patients(rows: Sequence[Row], given: dict[str, str]) -> dict[str, list[str]]:
-    """Patients without a split, sorted, under the first of their labels."""
+    """Patients without a split, sorted, under the first of their labels (or sets of labels)."""
     label_of: dict[str, str] = {}
     for row in rows:
         if row.patient_id not in given:
-            known = label_of.setdefault(row.patient_id, row.target)
-            label_of[row.patient_id] = min(known, row.target)
+            label = row.label or row.corpus
+            label_of[row.patient_id] = min(label_of.get(row.patient_id, label), label)
     found: dict[str, list[str]] = {}
     for patient in sorted(label_of):
         found.setdefault(label_of[patient], []).append(patient)

@@ -2,7 +2,12 @@
 
 The chain of Beer and Lambert, then of the detector: primary ``exp(-A)``, scatter as a wide blur in
 proportion to the primary (SPR), heel effect, focal-spot blur, Poisson quanta, electronic noise with
-the correlation that the vendor's filter leaves, tone curve, percentile window, edge enhancement.
+the correlation that the vendor's filter leaves, tone curve, edge enhancement, window.
+
+A frame that is not subtracted is shown as angiography systems store it (Pixel Intensity
+Relationship LIN in DICOM): nearly in proportion to the signal, so that noise grows with the gray
+level and ``ln(background / device)`` is nearly that of the signal. A subtracted one shows the
+logarithm.
 """
 
 from dataclasses import dataclass
@@ -21,7 +26,12 @@ _SCATTER_GRID = 48
 
 @dataclass(frozen=True)
 class Detector:
-    """Ranges that each patient's acquisition is drawn from; blurs in pixels of a 256 px frame."""
+    """Ranges that each patient's acquisition is drawn from; blurs in pixels of a 256 px frame.
+
+    ``tone`` is the power of the signal that is shown, ``black`` the share of the darkest signal
+    that is shown as black, and ``least_window`` the smallest range of log signal that fills the
+    scale of a subtracted frame.
+    """
 
     scatter: Range = (0.4, 1.0)
     blur: Range = (0.4, 0.7)
@@ -30,10 +40,11 @@ class Detector:
     correlation: Range = (0.4, 0.8)
     heel: Range = (0.0, 0.25)
     vignette: Range = (0.0, 0.2)
-    tone: Range = (0.1, 0.6)
+    tone: Range = (0.8, 1.0)
+    black: Range = (0.0, 0.2)
     sharpening: Range = (0.0, 0.6)
     least_window: float = 0.4
-    brightness: Range = (0.85, 1.0)
+    brightness: Range = (0.65, 1.0)
     blades: Range = (0.0, 0.08)
     circle: Range = (0.75, 0.75)
     subtracted: bool = False
@@ -83,6 +94,15 @@ class Exposure:
     tone: float
     sharpening: float
     brightness: float
+    black: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """The tones that are shown as black and as the monitor's white."""
+
+    black: float
+    white: float
 
 
 def set_up(detector: Detector, rng: np.random.Generator) -> Exposure:
@@ -101,6 +121,7 @@ def set_up(detector: Detector, rng: np.random.Generator) -> Exposure:
         tone=rng.uniform(*detector.tone),
         sharpening=rng.uniform(*detector.sharpening),
         brightness=rng.uniform(*detector.brightness),
+        black=rng.uniform(*detector.black),
     )
 
 
@@ -131,19 +152,41 @@ def detect(signal: Float, exposure: Exposure, rng: np.random.Generator) -> Float
     return np.asarray(np.maximum(signal + noise, np.float32(0.01)), np.float32)
 
 
-def display(live: Float, mask: Float | None, exposure: Exposure) -> Float:
-    """The frame in [0, 1]: subtracted from ``mask`` where there is one, windowed and shuttered."""
+def display(
+    live: Float, mask: Float | None, exposure: Exposure, window: Window | None = None
+) -> Float:
+    """The frame in [0, 1]: subtracted from ``mask`` where there is one, windowed and shuttered.
+
+    ``window`` is that of another frame of the same run, or else the frame's own.
+    """
     size = len(live)
+    tones = _tones(live, mask, exposure)
+    shown = window or _window(tones, exposure)
+    gray = np.clip((tones - shown.black) / (shown.white - shown.black), 0, 1)
     depth = exposure.view.aperture(size)
-    # Box-Cox: a logarithm at tone 0, linear at 1; vendors show something in between.
-    tones = (live**exposure.tone - 1) / exposure.tone if mask is None else np.log(live / mask)
-    edges = tones - gaussian_filter(tones, 2 * size / REFERENCE)
-    tones = tones + np.float32(exposure.sharpening) * edges
-    low, high = np.percentile(tones[depth > 1], (0.5, 99.5))
-    missing = max(0.0, exposure.detector.least_window - (high - low))
-    shown = np.clip((tones - low + 0.6 * missing) / (high - low + missing), 0, 1)
     shutter = np.clip(depth * np.float32(REFERENCE / size / 2) + np.float32(0.5), 0, 1)
-    return np.asarray((shown * shutter * np.float32(exposure.brightness)), np.float32)
+    return np.asarray(gray * shutter * np.float32(exposure.brightness), np.float32)
+
+
+def window_of(live: Float, mask: Float | None, exposure: Exposure) -> Window:
+    """The window in which ``display`` shows this frame where it is given none."""
+    return _window(_tones(live, mask, exposure), exposure)
+
+
+def _tones(live: Float, mask: Float | None, exposure: Exposure) -> Float:
+    """A power of the signal, or the log of what is left after subtraction; edges enhanced."""
+    tones = live ** np.float32(exposure.tone) if mask is None else np.log(live / mask)
+    edges = tones - gaussian_filter(tones, 2 * len(live) / REFERENCE)
+    return np.asarray(tones + np.float32(exposure.sharpening) * edges, np.float32)
+
+
+def _window(tones: Float, exposure: Exposure) -> Window:
+    depth = exposure.view.aperture(len(tones))
+    low, high = (float(p) for p in np.percentile(tones[depth > 1], (0.5, 99.5)))
+    if not exposure.detector.subtracted:
+        return Window(exposure.black * low, high)
+    missing = max(0.0, exposure.detector.least_window - (high - low))
+    return Window(low - 0.6 * missing, high + 0.4 * missing)
 
 
 def _unevenness(exposure: Exposure, size: int) -> Float:

@@ -1,13 +1,14 @@
 """A hollow catheter and the guidewire in it, pushed along a vessel, with shaped tips."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from fedefm.data.xray_detector import View
+from fedefm.data.xray_motion import contracted
 from fedefm.data.xray_raster import (
     Float,
     Range,
@@ -29,10 +30,10 @@ _SPACING = 0.006
 class Devices:
     """Sizes in fractions of the frame's width, strengths in attenuation through the axis."""
 
-    catheter_radius: Range = (0.0036, 0.0054)
-    wire_radius: Range = (0.0021, 0.003)
-    catheter: Range = (0.28, 0.45)
-    wire: Range = (0.45, 0.7)
+    catheter_radius: Range = (0.0034, 0.0048)
+    wire_radius: Range = (0.002, 0.0028)
+    catheter: Range = (0.26, 0.38)
+    wire: Range = (0.28, 0.44)
     advanced: Range = (0.55, 1.0)
     protrusion: Range = (0.1, 0.6)
     wireless: float = 0.2
@@ -48,6 +49,16 @@ class Placement:
     wire: Tube | None
     catheter_strength: float
     wire_strength: float
+
+    def moved(self, shift: tuple[float, float], squeeze: float) -> "Placement":
+        """The devices in a body that has moved, on a heart that has contracted."""
+        offset = np.asarray(shift, np.float32)
+
+        def along(body: Tube) -> Tube:
+            return Tube(contracted(body.points, squeeze) + offset, body.radius)
+
+        wire = None if self.wire is None else along(self.wire)
+        return replace(self, catheter=along(self.catheter), wire=wire)
 
     def attenuation(self, size: int) -> Float:
         """What the devices absorb, (size, size)."""
@@ -69,9 +80,59 @@ class Placement:
         return labels
 
 
-def place_devices(
+@dataclass(frozen=True)
+class Insertion:
+    """Devices on their road, before it is said how far in they are.
+
+    ``road`` (K, 2) goes beyond the tip; ``seen`` (K,) is the length in the field of view up to each
+    of its points, and ``tip`` how much of it the devices have traveled when fully in. ``bend`` is
+    the shape of the tip, in steps along and across the road's end.
+    """
+
+    road: Float
+    seen: Float
+    tip: float
+    protruding: float
+    bend: Float
+    catheter_radius: float
+    wire_radius: float | None
+    catheter_strength: float
+    wire_strength: float
+
+    def placed(self, withdrawn: float = 0.0) -> Placement:
+        """Where the devices lie when pulled back by ``withdrawn`` frame widths.
+
+        ``LEAST_VISIBLE`` remains in the field of view, however far they are pulled.
+        """
+        tip = max(self.tip - withdrawn, LEAST_VISIBLE)
+        road = self._up_to(tip)
+        path = self._with_tip(road)
+        wire, catheter = None, path
+        if self.wire_radius is not None:
+            wire, catheter = tube(path, self.wire_radius), self._up_to(tip * (1 - self.protruding))
+        return Placement(
+            tube(catheter, self.catheter_radius), wire, self.catheter_strength, self.wire_strength
+        )
+
+    def _up_to(self, length: float) -> Float:
+        """The road as far as ``length`` of it has been seen, to a fraction of a step."""
+        end = int(np.clip(np.searchsorted(self.seen, length), 4, len(self.road) - 1))
+        step = self.seen[end] - self.seen[end - 1]
+        share = np.clip((length - self.seen[end - 1]) / max(step, 1e-9), 0.01, 1)
+        last = self.road[end - 1] + share * (self.road[end] - self.road[end - 1])
+        return np.asarray(np.concatenate([self.road[:end], last[None]]), np.float32)
+
+    def _with_tip(self, path: Float) -> Float:
+        """The path and the bent tip, which turns with the heading of the path's end."""
+        x, y = path[-1] - path[-4]
+        far = max(float(np.hypot(x, y)), 1e-9)
+        turned = np.array([(x, y), (-y, x)]) / far
+        return np.concatenate([path, path[-1] + self.bend @ turned]).astype(np.float32)
+
+
+def insert_devices(
     devices: Devices, roads: Sequence[Float], view: View, rng: np.random.Generator
-) -> Placement:
+) -> Insertion:
     """Pushes a catheter and perhaps a wire along one of the ``roads``.
 
     At least ``LEAST_VISIBLE`` of the frame's width lies in the field of view, whatever is drawn.
@@ -80,15 +141,16 @@ def place_devices(
     seen = _visible_length(road, view)
     tip = max(seen[-1] * rng.uniform(*devices.advanced), LEAST_VISIBLE)
     with_wire = rng.random() >= devices.wireless
-    protruding = rng.uniform(*devices.protrusion) if with_wire else 0.0
-    end, mouth = np.searchsorted(seen, (tip, tip * (1 - protruding)))
-    path = _with_curl(road[: end + 1], devices, rng)
-    catheter = path[: mouth + 1] if with_wire else path
-    return Placement(
-        tube(catheter, rng.uniform(*devices.catheter_radius)),
-        tube(path, rng.uniform(*devices.wire_radius)) if with_wire else None,
-        rng.uniform(*devices.catheter),
-        rng.uniform(*devices.wire),
+    return Insertion(
+        road,
+        seen,
+        float(tip),
+        protruding=rng.uniform(*devices.protrusion) if with_wire else 0.0,
+        bend=_bend(devices, rng),
+        catheter_radius=rng.uniform(*devices.catheter_radius),
+        wire_radius=rng.uniform(*devices.wire_radius) if with_wire else None,
+        catheter_strength=rng.uniform(*devices.catheter),
+        wire_strength=rng.uniform(*devices.wire),
     )
 
 
@@ -121,12 +183,11 @@ def _visible_length(road: Float, view: View) -> Float:
     return visible
 
 
-def _with_curl(path: Float, devices: Devices, rng: np.random.Generator) -> Float:
-    """Appends the bent tip (a J, or nearly straight), with curvature that grows toward its end."""
-    last = path[-1] - path[-4]
+def _bend(devices: Devices, rng: np.random.Generator) -> Float:
+    """A tip (a J, or nearly straight) with curvature that grows toward its end: along, across."""
     turn = rng.choice((-1, 1)) * rng.uniform(*devices.curl)
     steps = int(rng.integers(5, 10))
     weights = np.arange(1, steps + 1)
-    heading = np.arctan2(last[1], last[0]) + turn * np.cumsum(weights) / weights.sum()
+    heading = turn * np.cumsum(weights) / weights.sum()
     moves = _SPACING * np.stack([np.cos(heading), np.sin(heading)], 1)
-    return np.concatenate([path, path[-1] + np.cumsum(moves, axis=0)]).astype(np.float32)
+    return np.asarray(np.cumsum(moves, axis=0), np.float32)

@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 from fedefm.data.xray_anatomy import Anatomy
 from fedefm.data.xray_detector import Detector
 from fedefm.data.xray_devices import Devices
+from fedefm.data.xray_motion import Motion
 from fedefm.data.xray_vessels import Vasculature
 from fedefm.errors import DataError
+
+BREATHING = Motion()
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Domain:
     vessels: Vasculature
     devices: Devices
     detector: Detector
+    motion: Motion = BREATHING
     negatives: float = 0.1
 
 
@@ -41,6 +45,10 @@ CHEST = Anatomy(
     leads=(0, 2),
 )
 HEAD = Anatomy(tissue=(0.1, 0.2), texture=0.03, skull=(0.3, 0.5))
+
+STILL = Motion(breath=(0.0, 0.0))
+HELD = Motion(breath=(0.0002, 0.0006))  # subtraction needs breath to be held
+HEARTBEAT = Motion(beat=(0.008, 0.02))
 
 AORTA = Vasculature(trunk=(0.45, 0.6), radius=(0.018, 0.028), generations=3, opacified=0.25)
 CORONARIES = Vasculature(
@@ -72,8 +80,11 @@ CARDIAC = Domain(
     "cardiac",
     CHEST,
     CORONARIES,
-    Devices(wire_radius=(0.002, 0.0027), protrusion=(0.3, 0.7)),
-    Detector(quanta=(1500, 3000), circle=(0.56, 0.66), correlation=(0.6, 0.9)),
+    Devices(
+        wire_radius=(0.002, 0.0027), catheter=(0.28, 0.4), wire=(0.26, 0.4), protrusion=(0.3, 0.7)
+    ),
+    Detector(quanta=(1000, 2000), circle=(0.56, 0.66), correlation=(0.95, 1.15)),
+    HEARTBEAT,
 )
 ANIMAL = Domain("animal", ABDOMEN, AORTA, Devices(), Detector())
 NEURO = Domain(
@@ -91,10 +102,11 @@ NEURO = Domain(
         quanta=(1500, 3500),
         subtracted=True,
         misregistration=(0.0005, 0.003),
-        least_window=0.45,
+        least_window=0.65,
         blades=(0.0, 0.03),
         sharpening=(0.2, 0.6),
     ),
+    HELD,
 )
 
 DOMAINS: dict[str, Domain] = {
@@ -115,11 +127,11 @@ DOMAINS: dict[str, Domain] = {
             Devices(
                 catheter_radius=(0.0042, 0.0056),
                 wire_radius=(0.0024, 0.0032),
-                wire=(0.5, 0.75),
+                catheter=(0.3, 0.4),
+                wire=(0.22, 0.36),
             ),
-            Detector(
-                scatter=(0.4, 0.7), quanta=(1500, 4000), vignette=(0.1, 0.4), least_window=0.8
-            ),
+            Detector(scatter=(0.4, 0.7), quanta=(1500, 4000), vignette=(0.1, 0.4)),
+            STILL,
         ),
         ANIMAL,
         CARDIAC,
@@ -134,10 +146,10 @@ DOMAINS: dict[str, Domain] = {
         replace(
             CARDIAC,
             name="image_intensifier",
-            devices=Devices(catheter=(0.35, 0.5), wire=(0.7, 0.95), protrusion=(0.3, 0.7)),
+            devices=Devices(catheter=(0.4, 0.55), wire=(0.45, 0.65), protrusion=(0.3, 0.7)),
             detector=Detector(
                 scatter=(0.8, 1.3),
-                blur=(0.6, 0.9),
+                blur=(0.5, 0.75),
                 quanta=(400, 1000),
                 vignette=(0.5, 0.9),
                 circle=(0.44, 0.485),
@@ -149,8 +161,8 @@ DOMAINS: dict[str, Domain] = {
             ANIMAL,
             name="high_scatter",
             anatomy=replace(ABDOMEN, tissue=(0.2, 0.32), spine=(0.25, 0.5)),
-            devices=Devices(catheter=(0.45, 0.7), wire=(0.8, 1.1)),
-            detector=Detector(scatter=(1.6, 2.4), blur=(0.6, 0.9), quanta=(200, 500)),
+            devices=Devices(catheter=(0.75, 0.95), wire=(0.75, 1.05)),
+            detector=Detector(scatter=(1.6, 2.4), blur=(0.5, 0.75), quanta=(200, 500)),
         ),
         replace(
             NEURO,
@@ -169,6 +181,6 @@ def find_domain(name: str) -> Domain:
     return DOMAINS[name]
 
 
-def negatives_in(domain: Domain, block: int) -> int:
+def negatives_in(share: float, block: int) -> int:
     """How many of ``block`` frames have no device."""
-    return math.floor(domain.negatives * block + 0.5)
+    return math.floor(share * block + 0.5)

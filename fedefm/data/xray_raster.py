@@ -106,7 +106,9 @@ def _pixels_near(
     for reach in np.unique(window):
         start, end, radius = np.split(pieces[window == reach].astype(np.float32), [2, 4], axis=1)
         along = np.abs(end - start)
-        width = along.max(1) / np.maximum(np.hypot(along[:, 0], along[:, 1]), np.float32(1e-9))
+        length = np.hypot(along[:, 0], along[:, 1])
+        # A piece around a sharp turn may end where it began; any width serves it.
+        width = np.where(length > 0, along.max(1) / np.maximum(length, np.float32(1e-9)), 1)
         offsets = np.mgrid[-reach : reach + 1, -reach : reach + 1][::-1].reshape(2, -1).T
         pixel = np.floor((start + end) / 2).astype(int)[:, None] + offsets
         column, row = pixel[..., 0], pixel[..., 1]

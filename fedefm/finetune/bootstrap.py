@@ -75,26 +75,32 @@ def patient_intervals(
     return _intervals(np.where(known, means, 0.0), known.astype(float), seed, draws, level)
 
 
+def drawn_patients(patients: int, seed: int, draws: int) -> npt.NDArray[np.int64]:
+    """``(draws, patients)``: how often each patient is in each draw; no draws of fewer than two."""
+    if patients < 2:
+        return np.empty((0, patients), dtype=np.int64)
+    rng = numpy_generator(seed, "bootstrap")
+    return rng.multinomial(patients, np.full(patients, 1 / patients), size=draws)
+
+
+def percentile_interval(value: float, drawn: Array, patients: int, level: float = 0.95) -> Interval:
+    """The interval between the percentiles of ``drawn`` (D,); draws that are nan say nothing."""
+    known = drawn[~np.isnan(drawn)]
+    if patients < 2 or not known.size:
+        return Interval(value, np.nan, np.nan, patients)
+    low, high = np.quantile(known, ((1 - level) / 2, (1 + level) / 2))
+    return Interval(value, float(low), float(high), patients)
+
+
 def _intervals(
     total: Array, weight: Array, seed: int, draws: int, level: float
 ) -> tuple[Interval, ...]:
     """Percentile intervals of ``sum(total) / sum(weight)`` when rows (patients) are drawn anew."""
-    patients = len(total)
+    times = drawn_patients(len(total), seed, draws)
+    drawn = ratio(times @ total, times @ weight)  # (draws, K)
     value = ratio(total.sum(axis=0), weight.sum(axis=0))
-    low = high = np.full_like(value, np.nan)
-    if patients > 1:
-        rng = numpy_generator(seed, "bootstrap")
-        times = rng.multinomial(patients, np.full(patients, 1 / patients), size=draws)
-        drawn = ratio(times @ total, times @ weight)  # (draws, K)
-        low, high = (_percentile(drawn, share) for share in ((1 - level) / 2, (1 + level) / 2))
     behind = (weight > 0).sum(axis=0)
     return tuple(
-        Interval(float(v), *((float(a), float(b)) if n > 1 else (np.nan, np.nan)), int(n))
-        for v, a, b, n in zip(value, low, high, behind, strict=True)
+        percentile_interval(float(v), column, int(n), level)
+        for v, column, n in zip(value, drawn.T, behind, strict=True)
     )
-
-
-def _percentile(drawn: Array, share: float) -> Array:
-    """A draw without any patient that has the class says nothing; it is left out."""
-    columns = (column[~np.isnan(column)] for column in drawn.T)
-    return np.array([np.quantile(column, share) if column.size else np.nan for column in columns])

@@ -1,12 +1,17 @@
 """The model card: what a reader must know before using a model."""
 
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, isnan
 from typing import Any
 
 from pydantic import BaseModel
 
-from fedefm.finetune.evaluate import FoundationScores, SegmentationScores
+from fedefm.finetune.bootstrap import Interval
+from fedefm.finetune.evaluate import FoundationScores
+from fedefm.finetune.label_scores import ONE_LABEL, LabelScores
+from fedefm.finetune.mask_scores import SegmentationScores
+
+Scores = SegmentationScores | LabelScores | FoundationScores
 
 NOT_PROTECTED = (
     "**Not protected.** Trained without differential privacy: the weights may give away facts "
@@ -77,6 +82,7 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
     data: tuple[DataUse, ...] = ()
     scores: dict[str, str] = {}
     scored_on: str = ""
+    by_corpus: dict[str, dict[str, str]] = {}  # corpus -> some of the scores
     settings: dict[str, str] = {}
     privacy: str = ""  # the guarantee in words; empty: none
 
@@ -94,6 +100,7 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         if self.scores:
             parts += [f"## Measured on {self.scored_on or 'unnamed data'}", INTERVALS]
             parts += [_table(("score", "value [95 % interval]"), list(self.scores.items()))]
+            parts += [_grid("corpus", self.by_corpus)] if self.by_corpus else []
         parts += ["## Privacy", self.privacy or NOT_PROTECTED]
         if self.settings:
             parts += ["## Settings", _table(("setting", "value"), list(self.settings.items()))]
@@ -103,29 +110,62 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
 
 INTERVALS = (
     "Intervals are drawn by patient (percentile bootstrap). A class that is in neither truth nor "
-    "prediction is left out. Jaccard is IoU; mIoU is its mean over the devices."
+    "prediction is left out. Jaccard is IoU; mIoU is its mean over the devices. HD95 and tip "
+    "distances are over images with the device; one that was missed counts as the diagonal of the "
+    "frame. Pixels are those of the resized frames; millimeters are by the manifest, of a "
+    "projection often at the detector."
 )
 
 
-def named_scores(scores: SegmentationScores | FoundationScores) -> dict[str, str]:
+def named_scores(scores: Scores) -> dict[str, str]:
     """The scores as lines of a card or of a terminal."""
     if isinstance(scores, FoundationScores):
-        lines = {"accuracy": str(scores.accuracy)}
-        return lines | {f"accuracy, {name}": str(v) for name, v in scores.per_class.items()}
+        return _named("accuracy", scores.accuracy, scores.per_class)
+    if isinstance(scores, LabelScores):
+        areas = _named("AUROC", scores.macro_auroc, scores.auroc, "mean AUROC")
+        return areas | {ONE_LABEL: str(scores.accuracy_of_one_label)}
     lines = {
-        "mean Dice": str(scores.mean_dice),
+        **headline(scores),
         "mIoU": str(scores.miou),
         "mIoU with background": str(scores.miou_with_background),
-        "mean clDice": str(scores.mean_cldice),
         "false alarms on empty images": str(scores.false_alarm),
     }
     for word, each in (
         ("Dice", scores.dice),
         ("Jaccard", scores.jaccard),
         ("clDice", scores.cldice),
+        ("HD95 in pixels", scores.hd95_px),
+        ("HD95 in mm", _measured(scores.hd95_mm)),
+        ("tip distance in pixels", scores.tip_px),
+        ("tip distance in mm", _measured(scores.tip_mm)),
     ):
         lines |= {f"{word}, {name}": str(value) for name, value in each.items()}
     return lines
+
+
+def headline(scores: Scores) -> dict[str, str]:
+    """The few scores that one compares, for a table of several groups of images."""
+    if isinstance(scores, FoundationScores):
+        return {"accuracy": str(scores.accuracy)}
+    if isinstance(scores, LabelScores):
+        return {"mean AUROC": str(scores.macro_auroc)}
+    return {"mean Dice": str(scores.mean_dice), "mean clDice": str(scores.mean_cldice)}
+
+
+def _named(
+    word: str, overall: Interval, each: Mapping[str, Interval], mean: str = ""
+) -> dict[str, str]:
+    return {mean or word: str(overall)} | {f"{word}, {name}": str(v) for name, v in each.items()}
+
+
+def _measured(each: Mapping[str, Interval]) -> dict[str, Interval]:
+    return {name: value for name, value in each.items() if not isnan(value.value)}
+
+
+def _grid(what: str, groups: Mapping[str, Mapping[str, str]]) -> str:
+    """A table of one row a group; all groups have the same scores."""
+    names = next(iter(groups.values()))
+    return _table((what, *names), [(group, *scores.values()) for group, scores in groups.items()])
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

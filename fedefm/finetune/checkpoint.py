@@ -11,6 +11,12 @@ from fedefm.model.checkpoint import load_checkpoint, read_checkpoint_info, save_
 from fedefm.model.foundation import FoundationModel, HeadKind, build_foundation
 from fedefm.model.segmenter import KIND, Segmenter, read_segmenter
 
+CLASSIFIER = "classifier"  # kind of checkpoint
+FRAME_SIZE = "frame_size"  # among the facts of a segmenter trained on tiles
+FOUNDATION_SHA256 = "foundation_sha256"  # of the checkpoint that training started from
+FOUNDATION_NAME = "foundation_run"  # as its run file calls itself
+_KEPT = (FRAME_SIZE, FOUNDATION_SHA256, FOUNDATION_NAME)  # facts that no builder knows of
+
 
 @dataclass(frozen=True)
 class TrainedSegmenter:
@@ -25,16 +31,31 @@ class TrainedSegmenter:
         """Side in pixels of the squares that images are resized to."""
         return int(self.model.info["image_size"])
 
+    @property
+    def frame_size(self) -> int:
+        """Side in pixels that frames were brought to before tiles of ``image_size`` were cut.
+
+        Equal to ``image_size`` where whole frames were trained on.
+        """
+        return int(self.model.info.get(FRAME_SIZE, self.image_size))
+
 
 def save_trained_segmenter(path: Path, segmenter: TrainedSegmenter) -> None:
     """Write ``segmenter`` to ``path``, whole or not at all."""
-    card = segmenter.card
-    facts = {
-        "classes": json.dumps(segmenter.classes),
+    facts = {"classes": json.dumps(segmenter.classes), **_told(segmenter.card)}
+    save_checkpoint(path, segmenter.model, segmenter.model.info | facts)
+
+
+def save_classifier(path: Path, model: FoundationModel, card: ModelCard | None = None) -> None:
+    """Write a classifier by several labels to ``path``, whole or not at all."""
+    save_checkpoint(path, model, model.info | {"kind": CLASSIFIER} | _told(card))
+
+
+def _told(card: ModelCard | None) -> dict[str, str]:
+    return {
         "trained_from": card.trained_from if card else "",
         "card": card.model_dump_json() if card else "",
     }
-    save_checkpoint(path, segmenter.model, segmenter.model.info | facts)
 
 
 def read_trained_segmenter(path: Path) -> TrainedSegmenter:
@@ -47,7 +68,9 @@ def read_trained_segmenter(path: Path) -> TrainedSegmenter:
     try:
         classes = tuple(json.loads(info["classes"]))
         card = ModelCard.model_validate_json(info["card"]) if info.get("card") else None
-        return TrainedSegmenter(read_segmenter(path), classes, card)
+        model = read_segmenter(path)
+        model.info |= {name: info[name] for name in _KEPT if name in info}
+        return TrainedSegmenter(model, classes, card)
     except (KeyError, ValueError) as error:
         raise _unclear(path, error) from None
 
@@ -59,6 +82,25 @@ def read_foundation(path: Path) -> FoundationModel:
         raise ModelError(
             f"checkpoint {path} is no foundation model ({_what(info)}); make one with 'fedefm run'"
         )
+    return _read_with_head(path, info)
+
+
+def read_classifier(path: Path) -> FoundationModel:
+    """The classifier by several labels at ``path``. Raises ModelError if damaged or another model.
+
+    Its logits (B, K) are one yes or no each: labels do not exclude each other.
+    """
+    info = read_checkpoint_info(path)
+    if not is_classifier(info):
+        raise ModelError(
+            f"checkpoint {path} is no classifier ({_what(info)}); make one with 'fedefm finetune'"
+        )
+    model = _read_with_head(path, info)
+    model.info |= {name: info[name] for name in ("kind", *_KEPT) if name in info}
+    return model
+
+
+def _read_with_head(path: Path, info: dict[str, str]) -> FoundationModel:
     try:
         head: HeadKind = "frozen" if info["head"] == "frozen" else "trainable"
         classes, size = json.loads(info["classes"]), int(info["image_size"])
@@ -74,9 +116,14 @@ def is_segmenter(info: dict[str, str]) -> bool:
     return info.get("kind") == KIND
 
 
+def is_classifier(info: dict[str, str]) -> bool:
+    """Whether the facts of a checkpoint are those of a classifier by several labels."""
+    return info.get("kind") == CLASSIFIER
+
+
 def is_foundation(info: dict[str, str]) -> bool:
     """Whether the facts of a checkpoint are those of a foundation model."""
-    return "head" in info and not is_segmenter(info)
+    return "head" in info and not is_segmenter(info) and not is_classifier(info)
 
 
 def sha256_of(path: Path) -> str:
@@ -95,6 +142,8 @@ def _what(info: dict[str, str]) -> str:
     backbone = info.get("backbone", "an unknown backbone")
     if is_segmenter(info):
         return f"it holds a segmenter on {backbone}"
+    if is_classifier(info):
+        return f"it holds a classifier on {backbone}"
     if is_foundation(info):
         return f"it holds a foundation model on {backbone}"
     return "it does not say what it holds"

@@ -1,6 +1,7 @@
 """A trained segmenter on its way out of the house: weights, model card and a program.
 
-The weights (safetensors) need this package, the program (``torch.export``, .pt2) only PyTorch.
+The weights (safetensors) need this package, the program (``torch.export``, .pt2) only PyTorch, and
+ONNX any runtime for it.
 """
 
 import shutil
@@ -9,29 +10,54 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fedefm.data.folders import fresh_folder
+from fedefm.data.folders import fresh_folder, refuse_full
 from fedefm.errors import ModelError
 from fedefm.finetune.card import UNKNOWN_ORIGIN, ModelCard
-from fedefm.finetune.checkpoint import is_segmenter, read_foundation, read_trained_segmenter
+from fedefm.finetune.checkpoint import (
+    is_classifier,
+    is_segmenter,
+    read_classifier,
+    read_foundation,
+    read_trained_segmenter,
+    sha256_of,
+)
 from fedefm.finetune.evaluate import evaluation_mode
+from fedefm.finetune.onnx_program import refuse_without_onnx, save_onnx
 from fedefm.model.checkpoint import read_checkpoint_info
+from fedefm.model.foundation import FoundationModel
+from fedefm.model.segmenter import Segmenter
 
 WEIGHTS, CARD, PROGRAM = "model.safetensors", "model_card.md", "model.pt2"
+ONNX, BACKBONE_ONNX = "model.onnx", "backbone.onnx"
 
 
-def export(checkpoint: Path, target: Path, program: bool = True) -> list[str]:
-    """Write the model at ``checkpoint`` to the new folder ``target``; the names of its files.
+def export(
+    checkpoint: Path, target: Path, program: bool = True, onnx: bool = False
+) -> dict[str, float | None]:
+    """Write the model at ``checkpoint`` to the new folder ``target``; its files by name.
 
-    Raises ModelError if the checkpoint cannot be used or traced, DataError if ``target`` is taken;
-    nothing is written then.
+    With ``onnx`` there is ``model.onnx``, and ``backbone.onnx`` with the dense features of the
+    backbone alone; their figures are their differences to PyTorch. Other files have none.
+
+    Raises ModelError if the checkpoint cannot be used, traced or written as ONNX without a
+    difference, DataError if ``target`` is taken; nothing is written then.
     """
+    refuse_full(target)
+    if onnx:
+        refuse_without_onnx()
     model, card = _opened(checkpoint)
+    differences: dict[str, float] = {}
     with fresh_folder(target) as folder:
         shutil.copyfile(checkpoint, folder / WEIGHTS)
         (folder / CARD).write_text(card.markdown(), encoding="utf-8")
         if program:
             save_program(folder / PROGRAM, model, card.image_size)
-        return sorted(path.name for path in folder.iterdir())
+        if onnx:
+            facts = _facts(card, sha256_of(checkpoint))
+            for name, part in ((ONNX, model), (BACKBONE_ONNX, model.backbone)):
+                differences[name] = save_onnx(folder / name, part, card.image_size, facts)
+        names = sorted(path.name for path in folder.iterdir())
+        return {name: differences.get(name) for name in names}
 
 
 def save_program(path: Path, model: nn.Module, image_size: int) -> None:
@@ -51,6 +77,17 @@ def save_program(path: Path, model: nn.Module, image_size: int) -> None:
     torch.export.save(program, path)
 
 
+def _facts(card: ModelCard, checkpoint_hash: str) -> dict[str, str]:
+    """What an ONNX file says of itself."""
+    return {
+        "task": card.task,
+        "classes": ", ".join(card.classes),
+        "image_size": str(card.image_size),
+        "input": "gray images, each standardized to zero mean and unit deviation",
+        "checkpoint": f"sha256:{checkpoint_hash}",
+    }
+
+
 def _card_of(info: dict[str, str]) -> ModelCard | None:
     try:
         return ModelCard.model_validate_json(info["card"]) if info.get("card") else None
@@ -58,10 +95,10 @@ def _card_of(info: dict[str, str]) -> ModelCard | None:
         return None  # the bare card then says that the origin is unknown
 
 
-def _opened(checkpoint: Path) -> tuple[nn.Module, ModelCard]:
+def _opened(checkpoint: Path) -> tuple[Segmenter | FoundationModel, ModelCard]:
     """The model and its card; where it has none, one that says how little is known."""
     info = read_checkpoint_info(checkpoint)
-    model: nn.Module
+    model: Segmenter | FoundationModel
     if is_segmenter(info):
         segmenter = read_trained_segmenter(checkpoint)
         model, task, classes, card = (
@@ -70,6 +107,9 @@ def _opened(checkpoint: Path) -> tuple[nn.Module, ModelCard]:
             segmenter.classes,
             segmenter.card,
         )
+    elif is_classifier(info):
+        model = classifier = read_classifier(checkpoint)
+        task, classes, card = "classification by labels", classifier.classes, _card_of(info)
     else:
         model = foundation = read_foundation(checkpoint)
         task, classes, card = (

@@ -9,19 +9,19 @@ from typing import Any, Protocol
 from fedefm.config import FinetuneConfig
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.folders import fresh_folder
-from fedefm.data.loading import Splits, load_splits
+from fedefm.data.loading import Splits, splits_of
 from fedefm.data.manifest import Manifest, read_manifest
+from fedefm.data.transforms import Transform
 from fedefm.events import EventLog, Listener
-from fedefm.finetune.card import DataUse, ModelCard, guarantee, named_scores
-from fedefm.finetune.checkpoint import TrainedSegmenter, save_trained_segmenter
+from fedefm.finetune.card import DataUse, ModelCard, Scores, guarantee, headline, named_scores
+from fedefm.finetune.checkpoint import FRAME_SIZE
 from fedefm.finetune.device import find_device
-from fedefm.finetune.evaluate import SegmentationScores, evaluate_segmenter
-from fedefm.finetune.examples import draw_examples
+from fedefm.finetune.groups import by_corpus
 from fedefm.finetune.labels import labeled_manifest
 from fedefm.finetune.result import as_json
-from fedefm.finetune.segment import FinetuneResult, finetune_segmenter
 from fedefm.finetune.start import Start
-from fedefm.model.segmenter import Segmenter
+from fedefm.finetune.task import Answers, Model, Task, image_size_of
+from fedefm.finetune.training import FinetuneResult, finetune, refuse_patience
 from fedefm.train.protection import Protection
 
 SCORES_STAY = (
@@ -33,7 +33,8 @@ SCORES_STAY = (
 class Guard(Protocol):
     """Makes the protection of private fine-tuning; comes from whoever knows the privacy packages.
 
-    ``check`` is asked before an image is decoded; the call sets the site's budget aside.
+    ``check`` is asked before an image is decoded; the call sets the site's budget aside. ``views``
+    vary the images that are trained on.
     """
 
     @property
@@ -41,7 +42,7 @@ class Guard(Protocol):
 
     def check(self, manifest: Manifest) -> None: ...
 
-    def __call__(self, data: FrameDataset) -> Protection: ...
+    def __call__(self, data: FrameDataset, views: Transform) -> Protection: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class FinetuneJob:
     target: Path
     start: Start
     config: FinetuneConfig
-    classes: tuple[str, ...]  # of the mask values; the first is the background
+    task: Task
     seed: int = 1
     device: str = "cpu"
     guard: Guard | None = None  # None: trained without privacy
@@ -62,25 +63,27 @@ class FinetuneJob:
 class FinetuneReport:
     """What was trained and what it is worth; ``scored_on`` names the split of ``scores``.
 
-    ``privacy`` is what the site promised and spent, None where nothing protects the patients.
+    ``by_corpus`` holds the scores of each corpus of that split where it has several. ``privacy`` is
+    what the site promised and spent, None where nothing protects the patients.
     """
 
     folder: Path
     trained_from: str
     result: FinetuneResult
     scored_on: str
-    scores: SegmentationScores | None
+    scores: Scores | None
+    by_corpus: Mapping[str, Scores]
     privacy: Mapping[str, Any] | None = None
 
 
 def run_finetuning(
     job: FinetuneJob, listeners: tuple[Listener, ...] = (), decoding: Progress | None = None
 ) -> FinetuneReport:
-    """Train a segmenter on the masks of a manifest and write it to the new folder ``job.target``.
+    """Train a model for the task on the images of a manifest; write it to the new ``job.target``.
 
-    It gets ``model.safetensors``, ``model_card.md``, ``result.json``, ``events.jsonl`` and
-    ``examples/`` (truth beside prediction, best and worst). Scores are of the test split or, where
-    there is none, of the validation split, which then was also used to choose the weights.
+    It gets ``model.safetensors``, ``model_card.md``, ``result.json``, ``events.jsonl`` and, of a
+    segmenter, ``examples/`` (truth beside prediction). Scores are of the test split or, where there
+    is none, of the validation split, which then was also used to choose the weights.
 
     With a guard, training is private: the last weights are kept, and neither the model nor its card
     says anything that was measured on images; scores and examples stay in the folder.
@@ -90,26 +93,36 @@ def run_finetuning(
     """
     with fresh_folder(job.target) as folder:
         manifest = _training_manifest(job)
-        model = job.start.build(len(job.classes), job.seed).to(find_device(job.device))
-        size = int(model.info["image_size"])
-        splits = load_splits(manifest, job.classes, size, True, decoding)
+        model = job.task.build(job.start, job.seed).to(find_device(job.device))
+        splits = _load(job, manifest, image_size_of(model), decoding)
         log = EventLog(folder / "events.jsonl", listeners)
         try:
-            with _guarded(job, splits.train, log) as protection:
-                result = finetune_segmenter(
-                    model, splits.train, splits.validation, job.config, job.seed, log, protection
+            with _guarded(job, model, splits.train, log) as protection:
+                result = finetune(
+                    job.task,
+                    model,
+                    splits.train,
+                    splits.validation,
+                    job.config,
+                    job.seed,
+                    log,
+                    protection,
                 )
                 spent = protection.release.result() if protection else None
         finally:
             log.close()
-        report = _judge(job, model, splits, result, spent)
-        _write(folder, job, model, splits, report)
-    return report
+        return _write(folder, job, model, splits, result, spent)
+
+
+def _load(job: FinetuneJob, manifest: Manifest, size: int, decoding: Progress | None) -> Splits:
+    return splits_of(manifest, lambda split: job.task.load(manifest, split, size, decoding))
 
 
 def _training_manifest(job: FinetuneJob) -> Manifest:
     """The manifest; for private training with the labeled patients only."""
     manifest = read_manifest(job.manifest)
+    private = job.guard is not None
+    refuse_patience(job.config, not private and bool(manifest.of_split("validation")), private)
     if job.guard is None:
         return manifest
     labeled = labeled_manifest(manifest, job.config.label_fraction, job.seed)
@@ -118,12 +131,14 @@ def _training_manifest(job: FinetuneJob) -> Manifest:
 
 
 @contextmanager
-def _guarded(job: FinetuneJob, data: FrameDataset, log: EventLog) -> Iterator[Protection | None]:
+def _guarded(
+    job: FinetuneJob, model: Model, data: FrameDataset, log: EventLog
+) -> Iterator[Protection | None]:
     """The protection, which gives back what it did not draw, however training ends."""
     if job.guard is None:
         yield None
         return
-    protection = job.guard(data)
+    protection = job.guard(data, job.task.augmentation(image_size_of(model)))
     release = protection.release
     try:
         log.emit("privacy_planned", site=job.guard.site, **(release.planned() or {}))
@@ -134,49 +149,73 @@ def _guarded(job: FinetuneJob, data: FrameDataset, log: EventLog) -> Iterator[Pr
         release.close()
 
 
-def _judge(
+def _write(
+    folder: Path,
     job: FinetuneJob,
-    model: Segmenter,
+    model: Model,
     splits: Splits,
     result: FinetuneResult,
     spent: Mapping[str, Any] | None,
 ) -> FinetuneReport:
-    scores, scored_on = result.validation, "validation" if result.validation else "nothing"
-    if splits.test is not None:
-        scores, scored_on = evaluate_segmenter(model, splits.test), "test"
-    return FinetuneReport(job.target, str(job.start), result, scored_on, scores, spent)
-
-
-def _write(
-    folder: Path, job: FinetuneJob, model: Segmenter, splits: Splits, report: FinetuneReport
-) -> None:
+    """Measure the model and write all but the events."""
+    report, answers, judged = _judge(job, model, splits, result, spent)
     card = _card(job, model, splits, report)
-    trained = TrainedSegmenter(model, job.classes, card)
-    save_trained_segmenter(folder / "model.safetensors", trained)
+    job.task.save(folder / "model.safetensors", model, card)
     (folder / "model_card.md").write_text(card.markdown(), encoding="utf-8")
     (folder / "result.json").write_text(as_json({"schema": 1, "report": report}), encoding="utf-8")
-    judged = splits.test or splits.validation
-    if judged is not None and report.scores is not None:
-        draw_examples(folder / "examples", model, judged, report.scores.image_dice)
+    if judged is not None and answers is not None:
+        job.task.draw(folder / "examples", answers, judged, report.scores)
+    return report
 
 
-def _card(job: FinetuneJob, model: Segmenter, splits: Splits, report: FinetuneReport) -> ModelCard:
-    settings = {name: str(value) for name, value in job.config.model_dump().items()}
+def _judge(
+    job: FinetuneJob,
+    model: Model,
+    splits: Splits,
+    result: FinetuneResult,
+    spent: Mapping[str, Any] | None,
+) -> tuple[FinetuneReport, Answers | None, FrameDataset | None]:
+    """What the model is worth, its answers, and the images that they are about."""
+    judged, split = splits.test, "test"
+    if judged is None:
+        judged, split = splits.validation, "validation" if splits.validation else "nothing"
+    answers, scores, corpora = None, None, {}
+    if judged is not None:
+        answers = job.task.answers(model, judged)
+        scores = result.validation if split == "validation" else job.task.score(answers, judged)
+        corpora = by_corpus(job.task, answers, judged)
+    report = FinetuneReport(job.target, str(job.start), result, split, scores, corpora, spent)
+    return report, answers, judged
+
+
+def _card(job: FinetuneJob, model: Model, splits: Splits, report: FinetuneReport) -> ModelCard:
+    asked = job.config.model_dump(exclude_none=True)
+    settings = {name: str(value) for name, value in asked.items()} | _course(report.result)
     private = job.guard is not None and report.privacy is not None
     if private:
         del settings["batch_size"]  # patients were drawn instead
+    if FRAME_SIZE in model.info:
+        settings["frames"] = f"{model.info[FRAME_SIZE]} px a side, in tiles of the model's size"
     return ModelCard(
-        task="segmentation of " + " and ".join(job.classes[1:]),
+        task=job.task.title,
         backbone=model.info["backbone"],
-        image_size=int(model.info["image_size"]),
-        classes=job.classes,
+        image_size=image_size_of(model),
+        classes=job.task.classes,
         trained_from=report.trained_from,
         data=tuple(_uses(job.manifest.resolve().parent.name, splits, report.result)),
         scores=named_scores(report.scores) if report.scores and not private else {},
         scored_on=f"the {report.scored_on} split",
+        by_corpus={} if private else {k: headline(v) for k, v in report.by_corpus.items()},
         settings={**settings, "seed": str(job.seed)},
         privacy=_privacy(job, report),
     )
+
+
+def _course(result: FinetuneResult) -> dict[str, str]:
+    """What became of the steps that were asked for, where that is not all of them."""
+    if not result.stopped_early:
+        return {}
+    return {"stopped": f"after {result.steps} steps, by the validation split"}
 
 
 def _privacy(job: FinetuneJob, report: FinetuneReport) -> str:

@@ -6,141 +6,117 @@ split (the public code selects on its test set), and augmentation is drawn anew 
 """
 
 from dataclasses import dataclass
-from math import isnan
+from pathlib import Path
 
+import numpy as np
+import torch
 from torch import nn
 
-from fedefm.config import FinetuneConfig
-from fedefm.data.dataset import FrameDataset
-from fedefm.data.transforms import (
-    Transform,
-    compose,
-    gaussian_noise,
-    random_intensity,
-    random_view,
-)
-from fedefm.errors import DataError
-from fedefm.events import EventLog
-from fedefm.finetune.evaluate import SegmentationScores, evaluate_segmenter, mean_dice
-from fedefm.finetune.labels import labeled_rows
+from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.manifest import Manifest
+from fedefm.data.transforms import Transform, compose
+from fedefm.errors import ConfigError
+from fedefm.finetune.augment import fluoroscopy_views, random_tile
+from fedefm.finetune.card import ModelCard
+from fedefm.finetune.checkpoint import FRAME_SIZE, TrainedSegmenter, save_trained_segmenter
+from fedefm.finetune.evaluate import refuse_unmarked, score_dataset
+from fedefm.finetune.examples import draw_examples
 from fedefm.finetune.loss import segmentation_objective
-from fedefm.model.weights import Weights, load_weights, weights_of
-from fedefm.seeding import generator_for
-from fedefm.train.protection import Protection
-from fedefm.train.trainer import SgdTrainer, Trainer
+from fedefm.finetune.mask_scores import SegmentationScores, mean_dice
+from fedefm.finetune.overlap import Labels
+from fedefm.finetune.start import Start
+from fedefm.finetune.task import Answers, image_size_of
+from fedefm.finetune.tiling import LARGEST_SIDE, tiled_logits
+from fedefm.model.segmenter import Segmenter
+from fedefm.train.objective import Objective
 
-MOMENTUM = 0.9
-CLIP_NORM = 5.0
-POLY_POWER = 0.9
-_CHUNK = 10  # steps that share one learning rate
-_VALIDATIONS = 10  # looks at the validation split per run; each costs a pass over it
+_BATCH = 32
 
 
 @dataclass(frozen=True)
-class FinetuneResult:
-    """What a fine-tuning run did; the model it was given holds the weights of ``best_step``."""
+class Segmentation:
+    """Marking devices: ``classes`` name the values of the masks, the background first.
 
-    steps: int
-    best_step: int  # the last step where nothing could be validated
-    validation: SegmentationScores | None
-    train_images: int | None  # None: private
-    train_patients: int  # private: as published, or counted
-
-
-def finetune_segmenter(
-    model: nn.Module,
-    train: FrameDataset,
-    validation: FrameDataset | None,
-    config: FinetuneConfig,
-    seed: int,
-    events: EventLog | None = None,
-    protection: Protection | None = None,
-) -> FinetuneResult:
-    """Train ``model`` in place on a share of the patients of ``train`` and keep its best weights.
-
-    With a ``protection``, its trainer takes the steps, on the patients that it was made for, and
-    the last weights are kept: to choose by validation images would be a release of its own.
-
-    Args:
-        model: segmenter, logits ``(B, K, H, W)``.
-        train, validation: datasets with masks of K classes; without ``validation`` the last weights
-            are kept.
-        seed: draws the labeled patients, the batches and the augmentation.
-    Raises DataError if a dataset has no masks, ModelError if the loss diverges.
+    With a ``frame_size`` above the model's image size, frames are kept at that size, tiles of them
+    are learned from, and overlapping tiles are put together when the model is used.
     """
-    for dataset in (train, *((validation,) if validation else ())):
-        _check_masks(dataset)
-    events = events or EventLog()
-    if protection is None:
-        labeled = train.subset(labeled_rows(train.patients, config.label_fraction, seed))
-        plain = SgdTrainer(labeled, config.batch_size, MOMENTUM, CLIP_NORM, augmentation())
-        trainer: Trainer = plain
-        images, patients = len(labeled), len(labeled.patients.unique())
-    else:
-        trainer, images, patients = protection.trainer, None, protection.size or 0
-    rng = generator_for(seed, "finetune", 0, "batches")
-    best = _Best(validation if protection is None else None)
-    step = 0
-    for steps in _chunks(config.steps):
-        rate = poly_rate(config.learning_rate, step, config.steps)
-        stats = trainer.fit(model, segmentation_objective, steps, rate, rng)
-        step += steps
-        loss = stats.loss if protection is None else None
-        events.emit("finetune_step", step=step, steps=config.steps, loss=loss, rate=rate)
-        if _validates(step, steps, config.steps):
-            best.look(model, step, events)
-    best.restore(model)
-    scores = evaluate_segmenter(model, validation) if validation else None
-    return FinetuneResult(config.steps, best.step, scores, images, patients)
+
+    classes: tuple[str, ...]
+    frame_size: int | None = None  # pixels a side; None: the model's own
+    measure = "Dice"
+
+    @property
+    def title(self) -> str:
+        """What the model does."""
+        return "segmentation of " + " and ".join(self.classes[1:])
+
+    @property
+    def objective(self) -> Objective:
+        """Cross-entropy and Dice."""
+        return segmentation_objective
+
+    def build(self, start: Start, seed: int) -> Segmenter:
+        """The segmenter before its first step. Raises ConfigError if frames are smaller than it."""
+        model = start.segmenter(len(self.classes), seed)
+        size = int(model.info["image_size"])
+        if self.frame_size is None:
+            return model
+        if not size <= self.frame_size <= LARGEST_SIDE:
+            raise ConfigError(
+                f"a frame size of {self.frame_size} cannot be cut into tiles of {size} pixels, the "
+                f"model's image size; choose one from {size} to {LARGEST_SIDE}"
+            )
+        model.info[FRAME_SIZE] = str(self.frame_size)
+        return model
+
+    def load(
+        self,
+        manifest: Manifest,
+        split: str | None,
+        image_size: int,
+        progress: Progress | None = None,
+    ) -> FrameDataset:
+        """Frames with masks. Raises DataError as ``FrameDataset.from_manifest`` does."""
+        size = self.frame_size or image_size
+        return FrameDataset.from_manifest(manifest, split, self.classes, size, True, progress)
+
+    def augmentation(self, image_size: int) -> Transform:
+        """Other views of a frame, or of a tile of it."""
+        if self.frame_size in (None, image_size):
+            return fluoroscopy_views()
+        return compose(random_tile(image_size), fluoroscopy_views())
+
+    @torch.inference_mode()
+    def answers(self, model: nn.Module, dataset: FrameDataset) -> Answers:
+        """Label maps ``(N, H, W)`` at the size of the frames."""
+        refuse_unmarked(dataset)
+        size, side = image_size_of(model), dataset.images.shape[-1]
+        at_once = _BATCH if side == size else 1  # the tiles of a frame are a batch
+        maps = [
+            tiled_logits(model, dataset.images[rows].float() / 255, size).argmax(dim=1)
+            for rows in torch.arange(len(dataset)).split(at_once)
+        ]
+        return np.concatenate([one.to(torch.uint8).cpu().numpy() for one in maps])
+
+    def score(self, answers: Answers, dataset: FrameDataset, seed: int = 0) -> SegmentationScores:
+        """Overlap, center lines and distances."""
+        return score_dataset(_maps(answers), dataset, seed)
+
+    def look(self, answers: Answers, dataset: FrameDataset) -> float:
+        """Mean Dice over the devices."""
+        truth = refuse_unmarked(dataset).numpy()
+        return mean_dice(_maps(answers), truth, dataset.patients.numpy(), len(self.classes))
+
+    def save(self, path: Path, model: Segmenter, card: ModelCard) -> None:
+        """Write the checkpoint, whole or not at all."""
+        save_trained_segmenter(path, TrainedSegmenter(model, self.classes, card))
+
+    def draw(
+        self, folder: Path, answers: Answers, dataset: FrameDataset, scores: SegmentationScores
+    ) -> None:
+        """Truth beside prediction: the best, the usual and the worst."""
+        draw_examples(folder, _maps(answers), dataset, scores.image_dice)
 
 
-def poly_rate(base: float, step: int, steps: int) -> float:
-    """``base (1 - step/steps)^0.9``: from ``base`` at the first step towards 0 after the last."""
-    return float(base * (1 - step / steps) ** POLY_POWER)
-
-
-def augmentation() -> Transform:
-    """What a fluoroscopy frame may look like instead: other framing, side, exposure and dose."""
-    return compose(
-        random_view(scale=(0.6, 1.0), horizontal=True, vertical=True, degrees=15),
-        random_intensity(),
-        gaussian_noise((0.0, 0.03)),
-    )
-
-
-def _check_masks(dataset: FrameDataset) -> None:
-    if dataset.masks is None:
-        raise DataError("the dataset has no masks to learn from; fill mask_path in its manifest")
-
-
-class _Best:
-    """The best weights so far by validation Dice; the latest ones where Dice is not defined."""
-
-    def __init__(self, validation: FrameDataset | None) -> None:
-        self._validation = validation
-        self._weights: Weights | None = None
-        self._dice = -1.0
-        self.step = 0
-
-    def look(self, model: nn.Module, step: int, events: EventLog) -> None:
-        if self._validation is None:
-            self.step = step
-            return
-        dice = mean_dice(model, self._validation)
-        events.emit("finetune_validation", step=step, dice=None if isnan(dice) else dice)
-        if not dice < self._dice:
-            self._dice, self.step, self._weights = dice, step, weights_of(model)
-
-    def restore(self, model: nn.Module) -> None:
-        if self._weights is not None:
-            load_weights(model, self._weights)
-
-
-def _chunks(steps: int) -> list[int]:
-    whole, rest = divmod(steps, _CHUNK)
-    return [_CHUNK] * whole + ([rest] if rest else [])
-
-
-def _validates(step: int, taken: int, steps: int) -> bool:
-    """Whether one of the evenly spaced looks falls into the steps just taken; the last one does."""
-    return step * _VALIDATIONS // steps > (step - taken) * _VALIDATIONS // steps
+def _maps(answers: Answers) -> Labels:
+    return answers.astype(np.uint8, copy=False)

@@ -4,8 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedefm.errors import ConfigError, ModelError
-from fedefm.finetune.checkpoint import is_foundation, sha256_of
+from fedefm.finetune.checkpoint import (
+    CLASSIFIER,
+    FOUNDATION_NAME,
+    FOUNDATION_SHA256,
+    is_foundation,
+    sha256_of,
+)
 from fedefm.model.checkpoint import read_checkpoint_info
+from fedefm.model.foundation import FoundationModel, build_foundation
 from fedefm.model.segmenter import Segmenter, build_segmenter, load_foundation
 
 SMALLEST, LARGEST = 16, 1024  # pixels a side, as in a run file
@@ -16,19 +23,41 @@ class Start:
     """A foundation checkpoint, or a backbone with fresh weights.
 
     With a checkpoint, backbone and image size are its own unless they are given; position
-    embeddings are interpolated where the size differs.
+    embeddings are interpolated where the size differs. What is built then says in ``info`` which
+    checkpoint it was, by SHA-256 and by the name of its run.
+
+    The methods raise ModelError for a checkpoint or backbone that does not fit, and ConfigError
+    where neither is given, or for an image size out of reach.
     """
 
     foundation: Path | None = None
     backbone: str = ""
     image_size: int = 0  # pixels; 0: the checkpoint's
 
-    def build(self, num_classes: int, seed: int) -> Segmenter:
-        """The segmenter before its first step.
+    def segmenter(self, num_classes: int, seed: int) -> Segmenter:
+        """A segmenter before its first step; its decoder is fresh."""
+        backbone, size = self._body()
+        segmenter = build_segmenter(backbone, num_classes, size, seed)
+        self._fill(segmenter)
+        return segmenter
 
-        Raises ModelError for a checkpoint or backbone that does not fit, ConfigError where neither
-        is given, or for an image size out of reach.
-        """
+    def classifier(self, labels: tuple[str, ...], seed: int) -> FoundationModel:
+        """A classifier by ``labels`` before its first step; its head is fresh."""
+        backbone, size = self._body()
+        classifier = build_foundation(backbone, labels, size, "trainable", seed)
+        classifier.info |= {"kind": CLASSIFIER}
+        self._fill(classifier)
+        return classifier
+
+    def __str__(self) -> str:
+        if self.foundation is None:
+            return "scratch"
+        facts = self._facts()
+        name = f" of run {facts[FOUNDATION_NAME]!r}" if FOUNDATION_NAME in facts else ""
+        return f"foundation checkpoint sha256:{facts[FOUNDATION_SHA256]}{name}"
+
+    def _body(self) -> tuple[str, int]:
+        """Backbone and image size."""
         if self.image_size and not SMALLEST <= self.image_size <= LARGEST:
             raise ConfigError(
                 f"image size {self.image_size} is not between {SMALLEST} and {LARGEST} pixels"
@@ -36,20 +65,23 @@ class Start:
         if self.foundation is None:
             if not self.backbone or not self.image_size:
                 raise ConfigError("training from scratch needs a backbone and an image size")
-            return build_segmenter(self.backbone, num_classes, self.image_size, seed)
+            return self.backbone, self.image_size
         info = read_checkpoint_info(self.foundation)
         if not is_foundation(info):
             raise ModelError(
                 f"checkpoint {self.foundation} is no foundation model; name the model.safetensors "
                 "of a pre-training run, or start from scratch"
             )
-        backbone = self.backbone or info["backbone"]
-        size = self.image_size or int(info["image_size"])
-        segmenter = build_segmenter(backbone, num_classes, size, seed)
-        load_foundation(segmenter, self.foundation)
-        return segmenter
+        return self.backbone or info["backbone"], self.image_size or int(info["image_size"])
 
-    def __str__(self) -> str:
+    def _fill(self, model: Segmenter | FoundationModel) -> None:
+        if self.foundation is not None:
+            load_foundation(model, self.foundation)
+            model.info |= self._facts()
+
+    def _facts(self) -> dict[str, str]:
         if self.foundation is None:
-            return "scratch"
-        return f"foundation checkpoint sha256:{sha256_of(self.foundation)}"
+            return {}
+        run = read_checkpoint_info(self.foundation).get("run")
+        named = {FOUNDATION_NAME: run} if run else {}
+        return {FOUNDATION_SHA256: sha256_of(self.foundation), **named}

@@ -20,7 +20,7 @@ from fedefm.model.checkpoint import (
     read_checkpoint,
     read_checkpoint_info,
 )
-from fedefm.model.foundation import build_backbone
+from fedefm.model.foundation import FoundationModel, build_backbone
 from fedefm.model.pretrained import fitted
 from fedefm.model.vit import VisionTransformer
 from fedefm.seeding import own_global_stream, stream_seed
@@ -80,24 +80,26 @@ def build_segmenter(backbone: str, num_classes: int, image_size: int, seed: int)
         return Segmenter(body, decoder, pixel_head(num_classes), info)
 
 
-def load_foundation(segmenter: Segmenter, path: Path, minimum: float = ENOUGH) -> MatchReport:
-    """Start ``segmenter``'s backbone from a foundation model's checkpoint.
+def load_foundation(
+    model: Segmenter | FoundationModel, path: Path, minimum: float = ENOUGH
+) -> MatchReport:
+    """Start the backbone of ``model`` from a foundation model's checkpoint.
 
     Position embeddings of another image size are interpolated.
 
     Raises:
         ModelError: if the file cannot be read, is of another backbone, or fills less than
-            ``minimum`` of this one; the segmenter is unchanged then.
+            ``minimum`` of this one; the model is unchanged then.
     """
     tensors, info = read_checkpoint(path)
-    ours, theirs = segmenter.info["backbone"], info.get("backbone", "unknown")
+    ours, theirs = model.info["backbone"], info.get("backbone", "unknown")
     if theirs != ours:
         raise ModelError(
-            f"checkpoint {path} is of backbone {theirs!r}, the segmenter is built on {ours!r}; "
+            f"checkpoint {path} is of backbone {theirs!r}, the model is built on {ours!r}; "
             "build it on the checkpoint's backbone or choose another checkpoint"
         )
     body = {n.removeprefix(_BACKBONE): t for n, t in tensors.items() if n.startswith(_BACKBONE)}
-    return fill(segmenter.backbone, body, f"checkpoint {path}", minimum, adapt=fitted)
+    return fill(model.backbone, body, f"checkpoint {path}", minimum, adapt=fitted)
 
 
 def read_segmenter(path: Path) -> Segmenter:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedefm.report.numbers import listed
+from fedefm.report.numbers import epsilon, listed
 from fedefm.report.record import RunRecord
 from fedefm.report.sentences import scenario_of
 from fedefm.report.shared_noise import trust_needed
@@ -56,6 +56,24 @@ def summary(record: RunRecord) -> str:
     missing = [name for key, name in kinds if not told.get(key)]
     parts = [f"with {listed(held)}"] if held else []
     return "; ".join([*parts, f"without {', '.join(missing)}"] if missing else parts)
+
+
+def in_short(record: RunRecord) -> str:
+    """What can be found out about one patient, in one sentence."""
+    if not is_private(record):
+        return (
+            "Nothing limits what the models reveal about one patient: the run was without "
+            "differential privacy, and the model is to be kept as carefully as the images."
+        )
+    told = [spent for _, spent in privacy_rows(record) if spent]
+    if not told:
+        return "Sites added noise while they trained; how much privacy that gives is not told."
+    most = max(told, key=lambda spent: spent["epsilon"])
+    bound = "At most epsilon" if len(told) > 1 or "at_most" in most else "Epsilon"
+    return (
+        f"{bound} {epsilon(most['epsilon'])} at delta {most.get('delta')} was spent for each "
+        f"{most.get('unit', 'patient')} of a site: a limit to what the models reveal about one."
+    )
 
 
 def is_private(record: RunRecord) -> bool:
@@ -205,9 +223,10 @@ _CONTENT = Finding(
 )
 _OUTSIDE_EPSILON = Finding(
     "What epsilon does not cover",
-    "Accuracies are of validation and test images, and are told without noise; so are running "
-    "times. Settings that were tried before this run, on the same patients, are runs of their own. "
-    "A patient known to two hospitals is trained on twice, and the two epsilons add up.",
+    "Accuracies, and which corpus was taken for which, are of validation and test images, and are "
+    "told without noise; so are running times. Settings that were tried before this run, on the "
+    "same patients, are runs of their own. A patient known to two hospitals is trained on twice, "
+    "and the two epsilons add up.",
 )
 _REPORT_OF_PRIVATE = Finding(
     "This report itself",

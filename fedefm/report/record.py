@@ -32,6 +32,7 @@ _NEEDED = {
     "evaluated": ("round", "site"),
     "metrics": ("round", "model", "split"),
     "corpora": ("holdings",),
+    "confusion": ("classes", "counts"),
     "privacy_planned": ("site", "epsilon"),
     "privacy_spent": ("site", "epsilon"),
 }  # without these an event means nothing

@@ -14,16 +14,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fedefm import __version__
 from fedefm.report import headline, numbers, protection, sentences, tables
-from fedefm.report.figures.agreement import Agreement, agreement_curve, agreement_maps
+from fedefm.report.confusion import confusion_of
+from fedefm.report.figures.agreement import (
+    Agreement,
+    agreement_curve,
+    agreement_maps,
+    teaching_maps,
+)
 from fedefm.report.figures.canvas import shortened
-from fedefm.report.figures.costs import time_by_site, traffic_by_round
-from fedefm.report.figures.curves import accuracy_figure, loss_figure
+from fedefm.report.figures.costs import time_by_site, traffic_by_round, traffic_by_site
+from fedefm.report.figures.curves import accuracy_by_site, accuracy_figure, loss_figure
 from fedefm.report.figures.participation import participation_figure
+from fedefm.report.figures.ranges import ranges_figure
 from fedefm.report.figures.topology import topology_figure
-from fedefm.report.overlays import best_and_worst
+from fedefm.report.overlays import CASES, overlays
 from fedefm.report.record import GLOBAL, RunRecord, read_record
 
 Context = dict[str, Any]
+MOST_PANELS = 24  # sites with a panel of their own
 
 
 def write_report(folder: Path) -> Path:
@@ -31,15 +39,26 @@ def write_report(folder: Path) -> Path:
 
     Works for a run that was interrupted. Raises DataError where ``folder`` holds no run.
     """
-    page = render(read_record(folder))
-    target, part = folder / "report.html", folder / "report.html.part"
+    return replaced(folder / "report.html", render(read_record(folder)))
+
+
+def replaced(target: Path, page: str) -> Path:
+    """``target`` with ``page`` in it, which appears whole, also over an existing file."""
+    part = target.with_name(f"{target.name}.part")
     part.write_text(page, encoding="utf-8")
-    os.replace(part, target)  # noqa: PTH105 - atomic, also over an existing file
+    os.replace(part, target)  # noqa: PTH105 - atomic
     return target
 
 
 def render(record: RunRecord) -> str:
     """The page as text."""
+    context = _head(record) | _learning(record) | _data(record) | _exchange(record)
+    context |= _costs(record) | _segmentation(record) | _end(record)
+    return templates().get_template("report.html.j2").render(context)
+
+
+def templates() -> Environment:
+    """The report's templates: all that they are given is escaped, and numbers have their forms."""
     environment = Environment(
         loader=PackageLoader("fedefm.report"),
         autoescape=True,
@@ -55,14 +74,11 @@ def render(record: RunRecord) -> str:
         "shortened": shortened,
         "duration": numbers.duration,
     }
-    context = _head(record) | _learning(record) | _data(record) | _exchange(record)
-    context |= _costs(record) | _segmentation(record) | _end(record)
-    return environment.get_template("report.html.j2").render(context)
+    return environment
 
 
 def _head(record: RunRecord) -> Context:
     accuracy, interval = tables.headline_accuracy(record)
-    metrics = record.result.get("metrics") or {}
     started = record.started.get("time")
     return {
         "name": record.started.get("name") or record.setting("name") or record.folder.name,
@@ -72,10 +88,7 @@ def _head(record: RunRecord) -> Context:
         "ending": sentences.how_it_ended(record),
         "accuracy": accuracy,
         "interval": interval,
-        "local_accuracy": metrics.get("mean_local_accuracy"),
-        "meaning": sentences.accuracy_meaning(
-            accuracy, interval, tables.reference_levels(record), bool(metrics)
-        ),
+        "short": _in_short(record),
         "sites": record.sites,
         "figures": (
             (headline.rounds(record), headline.ROUNDS),
@@ -88,8 +101,32 @@ def _head(record: RunRecord) -> Context:
     }
 
 
+def _in_short(record: RunRecord) -> list[str]:
+    """The run in a few sentences, the most important first."""
+    accuracy, interval = tables.headline_accuracy(record)
+    metrics = record.result.get("metrics") or {}
+    references = tables.reference_levels(record)
+    learned = sentences.accuracy_meaning(accuracy, interval, references, bool(metrics))
+    if numbers.known(local := metrics.get("mean_local_accuracy")):
+        learned += " On the same images, the models that the sites themselves hold reach "
+        learned += f"{numbers.percent(local)} on average."
+    confusion, statuses = confusion_of(record), tables.turn_statuses(record)
+    missed = tables.missed_rounds(statuses)
+    told = [
+        learned,
+        confusion.meaning() if confusion else "",
+        sentences.participation_meaning(record.sites, missed) if statuses else "",
+        sentences.cost_meaning(record),
+        protection.in_short(record),
+    ]
+    return [sentence for sentence in told if sentence]
+
+
 def _learning(record: RunRecord) -> Context:
     split, accuracies = tables.accuracy_series(record)
+    bands = tables.accuracy_bands(record, split)
+    shared = tables.shared_ranges(record)
+    sites = [name for name in accuracies if name in bands and name in record.sites]
     losses = tables.loss_series(record)
     references = tables.reference_levels(record)
     return {
@@ -98,7 +135,20 @@ def _learning(record: RunRecord) -> Context:
         "in_sums": record.tells_sums,
         "swapped": record.started.get("update") == "swap",
         "references": references,
-        "accuracy_figure": accuracy_figure(accuracies, references) if _curves(accuracies) else "",
+        "accuracy_figure": (
+            accuracy_figure(accuracies, references, bands) if _curves(accuracies) else ""
+        ),
+        "sites_figure": (
+            accuracy_by_site(accuracies, bands)
+            if _curves(accuracies) and 1 <= len(sites) <= MOST_PANELS
+            else ""
+        ),
+        "shared_figure": (
+            ranges_figure("shared", "Accuracy of the shared model", shared, references)
+            if shared
+            else ""
+        ),
+        "confusion": confusion_of(record),
         "measured_once": sentences.measured_once(split, accuracies),
         "loss_figure": loss_figure(losses) if _curves(losses) else "",
         "site_table": tables.site_table(record, accuracies),
@@ -120,7 +170,7 @@ def _data(record: RunRecord) -> Context:
 
 
 def _exchange(record: RunRecord) -> Context:
-    found = tables.agreement(record)
+    found, taught = tables.agreement(record), tables.teaching(record)
     values = [value for points in found.values() for _, value in points]
     statuses = tables.turn_statuses(record)
     last = max((number for _, number in statuses), default=0)
@@ -133,6 +183,7 @@ def _exchange(record: RunRecord) -> Context:
         "with_server": sentences.scenario_of(record) == "client_server",
         "agreement_curve": agreement_curve(found) if _curves(found) else "",
         "agreement_maps": agreement_maps(found, record.sites) if _of_pairs(found, record) else "",
+        "teaching_maps": teaching_maps(taught, record.sites) if taught else "",
         "agreement_meaning": (
             sentences.agreement_meaning(min(values), max(values), record.tells_sums)
             if found
@@ -167,20 +218,21 @@ def _costs(record: RunRecord) -> Context:
     by_round = tables.sent_by_round(record)
     times = tables.site_times(record)
     total = record.sent_bytes if by_round else None
+    sent, received = record.totals("sent_bytes"), record.totals("received_bytes")
     return {
         "traffic_meaning": sentences.traffic_meaning(record, total, by_round),
         "traffic_figure": traffic_by_round(by_round) if total and len(by_round) > 1 else "",
+        "traffic_sites_figure": traffic_by_site(sent, received) if any(sent.values()) else "",
         "time_meaning": sentences.time_meaning(record),
         "time_figure": time_by_site(times) if any(sum(t.values()) for t in times.values()) else "",
     }
 
 
 def _segmentation(record: RunRecord) -> Context:
-    best, worst = best_and_worst(record.folder / "segmentation")
     return {
         "segmentations": list(record.of("segmentation_evaluated")),
-        "best": best,
-        "worst": worst,
+        "overlays": overlays(record.folder / "segmentation"),
+        "cases": CASES,
     }
 
 
@@ -192,6 +244,9 @@ def _end(record: RunRecord) -> Context:
         "settings_text": record.settings_text,
         "where": record.started.get("where"),
         "seed": record.started.get("seed", record.setting("seed")),
+        "versions": record.started.get("versions") or {},
+        "start": record.started.get("start"),
+        "start_sha256": record.started.get("start_sha256"),
         "device": record.started.get("device"),
         "resumed": record.started.get("resumed_from") is not None,
         "version": __version__,

@@ -208,10 +208,16 @@ def agreement_meaning(low: float, high: float, in_sums: bool = False) -> str:
             f"The sites told it as a sum: its mean over them lay between {decimal(low, 2)} and "
             f"{decimal(high, 2)}."
         )
-    return (
-        f"The pairs lie between {decimal(low, 2)} and {decimal(high, 2)}. An expert's weight "
-        "follows its similarity, so the closer the values, the more equal the weights."
-    )
+    return f"The pairs lie between {decimal(low, 2)} and {decimal(high, 2)}."
+
+
+def cost_meaning(record: RunRecord) -> str:
+    """What the run cost, in one sentence; empty where nothing is known of it."""
+    if not record.rounds_done:
+        return ""
+    sent = f"{data_size(record.sent_bytes)} were sent in all"
+    text = sent if record.sent_bytes else "Nothing was sent"
+    return f"{text}, and the rounds took {duration(record.seconds)}."
 
 
 def _method(record: RunRecord, scenario: str) -> str:

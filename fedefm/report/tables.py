@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedefm.report.figures.agreement import Agreement
+from fedefm.report.figures.ranges import Row
+from fedefm.report.intervals import Band, wilson
 from fedefm.report.numbers import (
     NOT_MEASURED,
     count,
@@ -36,6 +38,38 @@ def accuracy_series(record: RunRecord) -> tuple[str, Series]:
         return "", {}
     split = max(rounds, key=lambda name: len(rounds[name]))
     return split, by_round((e for e in events if e["split"] == split), "accuracy")
+
+
+def accuracy_bands(record: RunRecord, split: str) -> Band:
+    """95 % intervals of ``accuracy_series``, as if images did not depend on each other."""
+    events = [e for e in record.of("evaluated") if "model" not in e]
+    events += [{**e, "site": POOLED} for e in record.of("metrics") if e["model"] == "own"]
+    events = [e for e in events if e["split"] == split and known(e.get("accuracy"))]
+    images = {(e["site"], e["round"]): e.get("images") for e in events}
+    found: Band = {}
+    for site, points in by_round(events, "accuracy").items():
+        counted = [(number, share, images[site, number]) for number, share in points]
+        bands = [(number, *wilson(share, round(n))) for number, share, n in counted if known(n)]
+        if len(bands) == len(points):
+            found[site] = bands
+    return found
+
+
+def shared_ranges(record: RunRecord) -> list[Row]:
+    """The shared model on everybody's test images and on each site's, with intervals by patient.
+
+    Empty where no site's interval is known.
+    """
+    events = [e for e in record.of("evaluated") if e.get("model") == GLOBAL]
+    low, high = by_round(events, "low"), by_round(events, "high")
+    rows = [
+        Row(site, accuracy, (low[site][-1][1], high[site][-1][1]) if site in low else None)
+        for site, accuracy in shared_at_sites(record).items()
+    ]
+    overall, interval = headline_accuracy(record)
+    if not low or not known(overall):
+        return []
+    return [Row("all sites together", overall, interval, bold=True), *rows]
 
 
 def loss_series(record: RunRecord) -> Series:
@@ -171,6 +205,28 @@ def agreement(record: RunRecord) -> Agreement:
     return found
 
 
+def teaching(record: RunRecord) -> Agreement:
+    """The weight of each expert among those that came home to a model in the same round.
+
+    Its mean similarity over the sum of theirs, none below 0 (FedEFM, eq. 2, which training applies
+    to each image). Empty where experts came alone, or all count alike.
+    """
+    came: dict[tuple[str, int], dict[str, float]] = {}
+    for (student, expert), points in agreement(record).items():
+        for number, value in points:
+            came.setdefault((student, number), {})[expert] = max(value, 0.0)
+    alone = max(map(len, came.values()), default=0) < 2
+    if alone or record.setting("distill", "weights") == "uniform":
+        return {}
+    found: Agreement = {}
+    for (student, number), values in came.items():
+        total = sum(values.values())
+        for expert, value in values.items():
+            share = value / total if total else 1 / len(values)
+            found.setdefault((student, expert), []).append((number, share))
+    return found
+
+
 def sent_by_round(record: RunRecord) -> list[tuple[int, float]]:
     """Bytes that all sites, and the server where there is one, sent by round."""
     totals: dict[int, float] = {}
@@ -201,20 +257,21 @@ def settings_groups(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[s
     for key, value in settings.items():
         if isinstance(value, Mapping):
             inner = {name: part for name, part in value.items() if isinstance(part, Mapping)}
-            plain = [(name, _shown(part)) for name, part in value.items() if name not in inner]
+            plain = [(name, shown(part)) for name, part in value.items() if name not in inner]
             groups.append((key, plain))
             for name, part in inner.items():
-                groups.append((f"{key}: {name}", [(n, _shown(p)) for n, p in part.items()]))
+                groups.append((f"{key}: {name}", [(n, shown(p)) for n, p in part.items()]))
         else:
-            groups[0][1].append((key, _shown(value)))
+            groups[0][1].append((key, shown(value)))
     return groups
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A setting as a person writes it."""
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_shown(part)}" for name, part in value.items())
+        return ", ".join(f"{name}: {shown(part)}" for name, part in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "not set" if value is None else str(value)

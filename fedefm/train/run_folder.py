@@ -5,6 +5,7 @@
 """
 
 import json
+import platform
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from fedefm import __version__
 from fedefm.config import RunConfig, dump, read_run
 from fedefm.errors import ConfigError, QuorumLost
 from fedefm.events import EventLog, Listener, read_events
@@ -122,7 +127,18 @@ def tell_start(
         start=run.model.start,
         start_sha256=start_sha256,
         train_last=run.model.train_last,
+        versions=_versions(),
     )
+
+
+def _versions() -> dict[str, str]:
+    """Of what decides the numbers of a run, here; sites of one release may have other patches."""
+    return {
+        "fedefm": __version__,
+        "Python": platform.python_version(),
+        "PyTorch": str(torch.__version__),
+        "NumPy": str(np.__version__),
+    }
 
 
 def write_result(

@@ -11,6 +11,7 @@ import networkx as nx
 
 from fedefm.config import RunConfig, read_site
 from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.kinds import kinds_of
 from fedefm.data.loading import Splits
 from fedefm.data.manifest import Manifest
 from fedefm.data.site_folders import SITE_FILE
@@ -83,7 +84,7 @@ def find_sites(folder: Path) -> dict[str, Path]:
 def resolve(
     run: RunConfig, manifests: Mapping[str, Manifest], site_files: Mapping[str, Path] | None = None
 ) -> RunConfig:
-    """The run file with the union of the sites' labels, where it names none.
+    """The run file with the union of the sites' kinds of images, where it names none.
 
     For a private run these are the labels that the site files declare, since those that occur in
     the images would be told. Raises ConfigError where a site declares none, and ModelError where no
@@ -91,7 +92,7 @@ def resolve(
     """
     if not run.model.classes:
         if run.privacy.dp is None:
-            found = {label for manifest in manifests.values() for label in manifest.targets}
+            found = {*kinds_of([row for manifest in manifests.values() for row in manifest.rows])}
         else:
             found = _declared(run, site_files or {})
         classes = sorted(found)

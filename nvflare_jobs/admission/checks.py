@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fedefm.model  # noqa: F401 - before anything imports torchvision
 from fedefm.config import RunConfig, SiteConfig, read_site
+from fedefm.data.kinds import kinds_of
 from fedefm.data.loading import training_rows
 from fedefm.data.manifest import Manifest
 from fedefm.errors import ConfigError, PolicyRefused
@@ -88,13 +89,9 @@ def _refuse_images(
     """By how many images there are, and of what."""
     if manifest is not None:
         check_share(run, site, manifest)
-        _refuse_labels(site, _labels(manifest), run)
+        _refuse_labels(site, {*kinds_of(manifest.rows, run.model.classes)}, run)
     else:
         _refuse_labels(site, set(settings.datasets[run.dataset].labels or ()), run)
-
-
-def _labels(manifest: Manifest) -> set[str]:
-    return {row.target for row in manifest.rows}
 
 
 def _refuse_labels(site: str, labels: set[str], run: RunConfig) -> None:

@@ -3,225 +3,24 @@
 A command loads what it works with when it is called: the readers and torch load slowly.
 """
 
-import json
-from collections import Counter
-from pathlib import Path
-from typing import Annotated, Any
-
 import typer
-from rich.console import Console
 
-from fedefm.data.choices import DOMAIN_NAMES, LAYOUT_NAMES, Files
-from fedefm.data.manifest import Row, parse_manifest, read_manifest
-from fedefm.data.pseudonyms import read_key
-from fedefm.errors import DataError, all_problems
-from fedefm.words import several
-from nvflare_jobs.commands.progress import progress_of
+from nvflare_jobs.commands import (
+    data_check,
+    data_ingest,
+    data_layouts,
+    data_preview,
+    data_simulate,
+    data_split,
+)
 
 app = typer.Typer(
     help="Bring images in, look at them, check them, divide them between sites.",
     no_args_is_help=True,
 )
-
-ManifestPath = Annotated[Path, typer.Argument(help="A manifest CSV.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.", min=0)]
-
-
-@app.command()
-def ingest(
-    source: Annotated[Path, typer.Argument(help="A folder of images, or one image file.")],
-    folder: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    layout: Annotated[str, typer.Option(help=f"auto, {', '.join(LAYOUT_NAMES)}.")] = "auto",
-    corpus: Annotated[
-        str | None, typer.Option(help="Name of the corpus; else the layout's or the folder's.")
-    ] = None,
-    files: Annotated[
-        Files,
-        typer.Option(help="link: share the source's files. png: convert, leaving headers behind."),
-    ] = "link",
-    patient_pattern: Annotated[
-        str | None,
-        typer.Option(help="Regular expression on a file's path; its group is the patient."),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option(help="A .pseudonym_key to use again, so that patients keep their pseudonyms."),
-    ] = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out what cannot be used.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make a manifest from a folder of images (PNG, JPEG, TIFF, GIF, PGM, NumPy, NIfTI, DICOM).
-
-    Patients get pseudonyms; the key to them stays beside the manifest, readable by its owner alone.
-    A patient is what the DICOM header says, what --patient-pattern finds, or else one file.
-
-    Example: fedefm data ingest /export/angio data/angio --patient-pattern '^([^/]+)/'
-    """
-    from fedefm.data.ingest import ingest as ingest_folder
-
-    secret = read_key(key) if key else None
-    with progress_of("reading", quiet=as_json) as progress:
-        made = ingest_folder(
-            source,
-            folder,
-            layout,
-            corpus=corpus,
-            files=files,
-            patient_pattern=patient_pattern,
-            key=secret,
-            skip_unreadable=skip_unreadable,
-            progress=progress,
-        )
-    summary = {"manifest": str(made.manifest), "layout": made.layout} | _summary(made.rows)
-    if as_json:
-        extra = {"skipped": list(made.skipped), "without_patient": made.without_patient}
-        _print_json(summary | extra | {"passed_over": made.passed_over, "notes": list(made.notes)})
-        return
-    if made.without_patient:
-        print(
-            f"{made.without_patient} frames do not say whose they are: each file counts as one "
-            "patient; where that is wrong, use --patient-pattern"
-        )
-    for reason in made.skipped:
-        print(f"left out: {reason}")
-    if made.passed_over:
-        print(f"passed over: {made.passed_over} image files that are not of this layout")
-    for note in made.notes:
-        print(f"note: {note}")
-    print(f"layout {made.layout}: {_counts(made.rows)}")
-    print(f"wrote {made.manifest}")
-
-
-@app.command()
-def check(
-    manifest: ManifestPath,
-    hashes: Annotated[bool, typer.Option("--hashes", help="Compare files with sha256.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Read every image and mask of a manifest and list all that is wrong (then exit code 2).
-
-    Example: fedefm data check data/angio/manifest.csv --hashes
-    """
-    from fedefm.data.check import check_manifest
-
-    found, problems = parse_manifest(manifest)
-    with progress_of("checking", quiet=as_json) as progress:
-        seen = check_manifest(found, hashes, progress)
-    problems = list(dict.fromkeys([*problems, *seen]))  # the structure is looked at twice
-    if as_json:
-        _print_json({"manifest": str(manifest), "problems": problems} | _summary(found.rows))
-        raise typer.Exit(2 if problems else 0)
-    if problems:
-        raise DataError(all_problems(f"manifest {manifest}", problems, limit=len(problems)))
-    print(f"manifest {manifest} is in order: {_counts(found.rows)}")
-
-
-@app.command()
-def preview(
-    manifest: ManifestPath,
-    out: Annotated[Path, typer.Argument(help="The PNG to write.")],
-    columns: Annotated[int, typer.Option(help="Images of each corpus.", min=1, max=40)] = 8,
-    as_json: AsJson = False,
-) -> None:
-    """Draw a contact sheet: some images of each corpus, with their masks over them.
-
-    Example: fedefm data preview data/angio/manifest.csv angio.png
-    """
-    from fedefm.data.preview import contact_sheet, save_sheet
-
-    with progress_of("drawing", quiet=as_json) as progress:
-        sheet = contact_sheet(read_manifest(manifest), columns, progress)
-    save_sheet(sheet, out)
-    if as_json:
-        _print_json({"preview": str(out), "width": sheet.width, "height": sheet.height})
-    else:
-        print(f"wrote {out} ({sheet.width} x {sheet.height} pixels)")
-
-
-@app.command()
-def split(
-    manifests: Annotated[list[Path], typer.Argument(help="Manifest CSVs to divide.")],
-    out: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    sites: Annotated[int, typer.Option(help="How many sites.", min=1)],
-    unseen: Annotated[
-        float, typer.Option(help="Share of a site's labels that no other site has.", min=0, max=1)
-    ] = 1.0,
-    seed: Seed = 1,
-    dataset: Annotated[
-        str, typer.Option(help="The name by which run files call the manifests.")
-    ] = "pretraining",
-    as_json: AsJson = False,
-) -> None:
-    """Divide images between sites, one folder each, no patient at two, and say who holds what.
-
-    Example: fedefm data split data/real/manifest.csv --sites 4 --unseen 1 sites
-    """
-    from fedefm.data.corpora import split_corpora
-    from fedefm.data.holdings import holdings, holdings_table, holdings_text
-    from fedefm.data.site_folders import write_sites
-
-    sources = [read_manifest(path) for path in manifests]
-    division = split_corpora(sources, sites, unseen, seed)
-    write_sites(division, sources, out, [dataset])
-    console = Console()
-    if as_json:
-        _print_json({"folder": str(out)} | holdings(division))
-        return
-    if console.is_terminal:
-        console.print(holdings_table(division))
-    else:
-        print("\n".join(holdings_text(division)))
-    if division.left_out:
-        print(f"left out: {several(division.left_out, 'image')} whose patient is at another site")
-    print(f"wrote {out}")
-
-
-@app.command()
-def simulate(
-    folder: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    domains: Annotated[
-        str, typer.Option(help=f"Comma-separated, of {', '.join(DOMAIN_NAMES)}.")
-    ] = ",".join(DOMAIN_NAMES),
-    patients: Annotated[int, typer.Option(help="Patients of each domain.", min=1)] = 10,
-    frames: Annotated[int, typer.Option(help="Frames of each patient.", min=1)] = 4,
-    size: Annotated[int, typer.Option(help="Side of a frame in pixels.", min=32, max=1024)] = 256,
-    seed: Seed = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Simulate X-ray fluoroscopy with catheters and guidewires, and masks of both.
-
-    Example: fedefm data simulate data/sim --domains phantom,cardiac --patients 20
-    """
-    from fedefm.data.simulated import write_dataset
-
-    names = [name.strip() for name in domains.split(",") if name.strip()]
-    with progress_of("simulating", quiet=as_json) as progress:
-        made = write_dataset(folder, names, patients, frames, size, seed, progress)
-    if as_json:
-        _print_json({"manifest": str(folder / "manifest.csv")} | _summary(made.rows))
-    else:
-        print(f"wrote {folder / 'manifest.csv'}: {_counts(made.rows)}")
-
-
-def _summary(rows: tuple[Row, ...]) -> dict[str, Any]:
-    return {
-        "images": len(rows),
-        "patients": len({row.patient_id for row in rows}),
-        "masks": sum(bool(row.mask_path) for row in rows),
-        "corpora": dict(Counter(row.corpus for row in rows)),
-        "labels": dict(Counter(row.target for row in rows)),
-    }
-
-
-def _counts(rows: tuple[Row, ...]) -> str:
-    summary = _summary(rows)
-    corpora = len(summary["corpora"])
-    counts = {"images": summary["images"], "patients": summary["patients"], "corpora": corpora}
-    return ", ".join(f"{name}: {n}" for name, n in (counts | {"masks": summary["masks"]}).items())
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+data_ingest.register(app)
+data_layouts.register(app)
+data_check.register(app)
+data_preview.register(app)
+data_split.register(app)
+data_simulate.register(app)

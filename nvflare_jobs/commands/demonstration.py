@@ -17,6 +17,8 @@ from fedefm.data.simulated import write_dataset
 from fedefm.data.site_folders import SITE_FILE, write_sites
 from fedefm.events import EventLog
 from fedefm.finetune.job import FinetuneJob, FinetuneReport, run_finetuning
+from fedefm.finetune.mask_scores import SegmentationScores
+from fedefm.finetune.segment import Segmentation
 from fedefm.finetune.start import Start
 from fedefm.report.run_report import write_report
 from fedefm.train.run_files import EVENTS, MODEL
@@ -90,7 +92,8 @@ def _finetune(
     manifest: Path, foundation: Path, target: Path, seed: int, quiet: bool
 ) -> FinetuneReport:
     config = parse(FINETUNE, FinetuneConfig, "demo")
-    job = FinetuneJob(manifest, target, Start(foundation, image_size=SIZE), config, CLASSES, seed)
+    start, task = Start(foundation, image_size=SIZE), Segmentation(CLASSES)
+    job = FinetuneJob(manifest, target, start, config, task, seed)
     with finetune_progress(quiet) as (decoding, listener):
         return run_finetuning(job, (listener,), decoding)
 
@@ -99,7 +102,7 @@ def _show_in_report(folder: Path, segmenter: Path, report: FinetuneReport) -> No
     """Let the run's report show what the foundation model became."""
     shutil.copytree(segmenter / "examples", folder / "segmentation")
     scores = report.scores
-    if scores is None:
+    if not isinstance(scores, SegmentationScores):
         return
     log = EventLog(folder / EVENTS)
     log.emit(

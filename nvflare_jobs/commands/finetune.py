@@ -1,10 +1,10 @@
-"""The commands ``finetune``, ``evaluate``, ``predict``, ``export``: from foundation to masks.
+"""The command ``finetune``: from a foundation model to a segmenter or a classifier.
 
 A command loads what it works with when it is called: torch loads slowly.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from fedefm.finetune.result import as_json as json_of
 from fedefm.report.numbers import epsilon as shown_epsilon
 from fedefm.words import several
 from nvflare_jobs.commands.finetune_progress import finetune_progress
-from nvflare_jobs.commands.progress import progress_of
+from nvflare_jobs.commands.model_options import AsJson, Device
 from nvflare_jobs.commands.site_beside import refuse_where_privacy_is_required
 
 if TYPE_CHECKING:
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from fedefm.finetune.start import Start
 
 SCRATCH_BACKBONE, SCRATCH_SIZE = "resnet10", 128
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
-Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda:0.")]
-AnyModel = Annotated[Path, typer.Argument(help="A foundation model or a segmenter.")]
+DEVICES = "background,catheter,guidewire"
+TaskName = Literal["segmentation", "classification"]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the four commands to ``app``."""
-    for command in (finetune, evaluate, predict, export):
-        app.command()(command)
+    """Add the command to ``app``."""
+    app.command()(finetune)
 
 
 def finetune(
     out: Annotated[Path, typer.Option("--out", help="The folder to make; new or empty.")],
     manifest: Annotated[
-        Path | None, typer.Argument(help="A manifest of images with masks; or use --site.")
+        Path | None, typer.Argument(help="A manifest of images; or use --site.")
     ] = None,
+    task: Annotated[
+        TaskName, typer.Option(help="Mark devices (masks), or tell labels (several an image).")
+    ] = "segmentation",
     site: Annotated[
         Path | None, typer.Option(help="The site's file; its policy and its ledger then hold.")
     ] = None,
@@ -54,14 +54,26 @@ def finetune(
         int, typer.Option(help=f"Pixels a side; the checkpoint's, from scratch {SCRATCH_SIZE}.")
     ] = 0,
     classes: Annotated[
-        str, typer.Option(help="Names of the mask values, 0 (the background) first.")
-    ] = "background,catheter,guidewire",
+        str,
+        typer.Option(
+            help=f"Names of the mask values, 0 (the background) first; by default {DEVICES}. "
+            "Of classification the labels; by default all in the manifest."
+        ),
+    ] = "",
+    frame_size: Annotated[
+        int | None,
+        typer.Option(help="Pixels a side that frames keep; tiles of --image-size are learned."),
+    ] = None,
     label_fraction: Annotated[
         float, typer.Option(help="Share of the training patients to learn from.")
     ] = 1.0,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
     batch_size: Annotated[int, typer.Option(help="Images a step; not of private training.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Of the first step; falls to 0.")] = 0.05,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="End after so many looks at validation without a better one, of 10."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws patients, batches and augmentation.", min=0)] = 1,
     epsilon: Annotated[
         float | None, typer.Option(help="Train privately, within this epsilon; needs --site.")
@@ -76,23 +88,26 @@ def finetune(
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Train a catheter and guidewire segmenter on images with masks.
+    """Train a segmenter of catheters and guidewires, or a classifier of lines, on marked images.
 
     Example: fedefm finetune data/manifest.csv --from run/model.safetensors --out segmenter
+
+    Labels: fedefm finetune ranzcr/manifest.csv --task classification --from run/model.safetensors
+    --out classifier
 
     Privately: fedefm finetune --site local/fedefm_site.yaml --dataset segmentation --epsilon 8
     --from run/model.safetensors --out segmenter
     """
     from fedefm.finetune.job import FinetuneJob, run_finetuning
-    from nvflare_jobs.commands.scores import show
+    from nvflare_jobs.commands.finetune_task import task_of
+    from nvflare_jobs.commands.scores import show, show_groups
 
-    names = _names(classes)
     settings = {
         "steps": steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "label_fraction": label_fraction,
-        "num_classes": len(names),
+        "patience": patience,
     }
     config = parse(settings, FinetuneConfig, "the options")
     start = _start(foundation, scratch, backbone, image_size)
@@ -108,7 +123,8 @@ def finetune(
         }
         dp = parse(wanted, DpConfig, "the options")
     images, guard = _images(manifest, site, dataset, dp, steps)
-    job = FinetuneJob(images, out, start, config, names, seed, device, guard)
+    what = task_of(task, classes, frame_size, images, private=dp is not None)
+    job = FinetuneJob(images, out, start, config, what, seed, device, guard)
     with finetune_progress(as_json) as (decoding, listener):
         report = run_finetuning(job, (listener,), decoding)
     if as_json:
@@ -117,8 +133,9 @@ def finetune(
     result, spent = report.result, report.privacy
     images_of = f"{several(result.train_images, 'image')} of " if spent is None else ""
     whom = several(result.train_patients, spent["unit"] if spent else "patient")
+    early = f"stopped after {result.steps} steps and " if result.stopped_early else ""
     print(
-        f"trained from {report.trained_from} on {images_of}{whom}; kept the weights of step "
+        f"trained from {report.trained_from} on {images_of}{whom}; {early}kept the weights of step "
         f"{result.best_step}"
     )
     if spent is not None:
@@ -128,76 +145,9 @@ def finetune(
         )
     if report.scores is not None:
         show(report.scores, f"the {report.scored_on} split")
-    print(f"model.safetensors, model_card.md, result.json and examples are in {out}")
-
-
-def evaluate(
-    checkpoint: AnyModel,
-    manifest: Annotated[Path, typer.Argument(help="A manifest of images with labels or masks.")],
-    split: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
-    seed: Annotated[int, typer.Option(help="Draws the bootstrap.")] = 0,
-    device: Device = "cpu",
-    as_json: AsJson = False,
-) -> None:
-    """Measure a model on images that it has not seen, with intervals by patient.
-
-    Example: fedefm evaluate segmenter/model.safetensors data/manifest.csv
-    """
-    from nvflare_jobs.commands.scores import evaluated, show
-
-    with progress_of("decode images", as_json) as counter:
-        scores = evaluated(checkpoint, manifest, split, seed, device, counter)
-    if as_json:
-        print(json_of({"schema": 1, "split": split, "scores": scores}))
-    else:
-        show(scores, f"split {split} of {manifest}")
-
-
-def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A segmenter, from fedefm finetune.")],
-    source: Annotated[Path, typer.Argument(help="A folder of images, an image or a manifest.")],
-    out: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    device: Device = "cpu",
-    as_json: AsJson = False,
-) -> None:
-    """Mark catheters and guidewires in images, at the images' own resolution.
-
-    Files that cannot be read are named, and the others are done.
-
-    Example: fedefm predict segmenter/model.safetensors images/ marked/
-    """
-    from fedefm.finetune.checkpoint import read_trained_segmenter
-    from fedefm.finetune.device import find_device
-    from fedefm.finetune.predict import predict as predict_images
-
-    segmenter = read_trained_segmenter(checkpoint)
-    segmenter.model.to(find_device(device))
-    with progress_of("segment files", as_json) as counter:
-        summary = predict_images(segmenter, source, out, counter)
-    if as_json:
-        print(json_of(summary))
-        return
-    print(f"{summary.images} frames segmented; masks, overlays and index.csv are in {out}")
-    for reason in summary.unreadable.values():
-        print(f"left out: {reason}")
-
-
-def export(
-    checkpoint: AnyModel,
-    out: Annotated[Path, typer.Argument(help="The folder to make; new or empty.")],
-    program: Annotated[
-        bool, typer.Option(help="Also write model.pt2, which needs only PyTorch.")
-    ] = True,
-    as_json: AsJson = False,
-) -> None:
-    """Hand a model on: weights, model card, and a program that runs without this package.
-
-    Example: fedefm export segmenter/model.safetensors handover/
-    """
-    from fedefm.finetune.export import export as export_model
-
-    names = export_model(checkpoint, out, program)
-    print(json_of({"folder": out, "files": names}) if as_json else f"{out}: {', '.join(names)}")
+        show_groups(report.by_corpus, "corpus")
+    examples = " and examples" if (out / "examples").exists() else ""
+    print(f"model.safetensors, model_card.md, result.json{examples} are in {out}")
 
 
 def _start(foundation: Path | None, scratch: bool, backbone: str, image_size: int) -> "Start":
@@ -225,13 +175,3 @@ def _images(
         raise ConfigError("--epsilon needs --site and --dataset: the ledger is the site's")
     refuse_where_privacy_is_required(manifest)
     return manifest, None
-
-
-def _names(classes: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in classes.split(","))
-    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
-        raise ConfigError(
-            f"--classes {classes!r} must be two or more different names with commas between, "
-            "the background first"
-        )
-    return names

@@ -47,5 +47,6 @@ def _print_validation(event: Event) -> None:
     if event["event"] == "privacy_planned":
         print(planned_spend(event), file=sys.stderr, flush=True)
     if event["event"] == "finetune_validation":
-        dice = "undefined" if event["dice"] is None else f"{event['dice']:.3f}"
-        print(f"step {event['step']}: validation Dice {dice}", file=sys.stderr, flush=True)
+        score = "undefined" if event["score"] is None else f"{event['score']:.3f}"
+        line = f"step {event['step']}: validation {event['measure']} {score}"
+        print(line, file=sys.stderr, flush=True)

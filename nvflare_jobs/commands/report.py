@@ -1,9 +1,14 @@
-"""``fedefm report``: makes the report of a run again from its folder."""
+"""``fedefm report``: makes the report of a run again from its folder, or compares two runs."""
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
+
+from fedefm.errors import ConfigError
+
+COMPARISON = Path("comparison.html")
 
 
 def register(app: typer.Typer) -> None:
@@ -12,14 +17,43 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    folder: Path = typer.Argument(..., metavar="RUN_FOLDER", help="What `fedefm run` wrote."),
-    as_json: bool = typer.Option(False, "--json", help="Print one JSON object, for scripts."),
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN_FOLDER [OTHER_RUN]", help="What `fedefm run` wrote."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help=f"Where a comparison goes; {COMPARISON} if not given."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, for scripts.")
+    ] = False,
 ) -> None:
     """Make report.html again from a run folder, also from that of an interrupted run.
 
+    With two run folders: one page that compares them.
+
     Example: fedefm report runs/demo
+
+    Example: fedefm report runs/ring runs/dense --out ring-dense.html
     """
+    told = _told(folders, out)
+    print(json.dumps(told) if as_json else told["report"])
+
+
+def _told(folders: list[Path], out: Path | None) -> dict[str, object]:
+    if len(folders) > 2:
+        raise ConfigError(
+            f"{len(folders)} run folders are given; compare two at a time, or report on one"
+        )
+    if len(folders) == 2:
+        from fedefm.report.compare import write_comparison  # matplotlib loads slowly
+
+        return write_comparison(folders[0], folders[1], out or COMPARISON)
+    if out is not None:
+        raise ConfigError("--out is for comparisons; the report of one run goes into its folder")
     from fedefm.report.run_report import write_report  # matplotlib loads slowly
 
-    page = write_report(folder)
-    print(json.dumps({"report": str(page)}) if as_json else page)
+    return {"report": str(write_report(folders[0]))}

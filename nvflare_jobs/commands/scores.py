@@ -1,46 +1,84 @@
 """What a checkpoint is worth on images with labels or masks, and how that is shown."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.dataset import Progress
 from fedefm.data.manifest import read_manifest
-from fedefm.finetune.card import named_scores
-from fedefm.finetune.checkpoint import is_segmenter, read_foundation, read_trained_segmenter
-from fedefm.finetune.device import find_device
-from fedefm.finetune.evaluate import (
-    FoundationScores,
-    SegmentationScores,
-    evaluate_foundation,
-    evaluate_segmenter,
+from fedefm.errors import DataError
+from fedefm.finetune.card import Scores, headline, named_scores
+from fedefm.finetune.checkpoint import (
+    is_classifier,
+    is_segmenter,
+    read_classifier,
+    read_foundation,
+    read_trained_segmenter,
 )
+from fedefm.finetune.classify import LabelClassification
+from fedefm.finetune.corpora import CorpusRecognition
+from fedefm.finetune.device import find_device
+from fedefm.finetune.groups import by_corpus, pooled
+from fedefm.finetune.segment import Segmentation
+from fedefm.finetune.task import Judge, Model, image_size_of
 from fedefm.model.checkpoint import read_checkpoint_info
 from fedefm.words import several
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """Scores over all images, and of each corpus and site where there are several."""
+
+    scores: Scores
+    by_corpus: dict[str, Scores]
+    by_site: dict[str, Scores]
+
+
 def evaluated(
-    checkpoint: Path, manifest: Path, split: str, seed: int, device: str, counter: Progress
-) -> FoundationScores | SegmentationScores:
-    """Scores of the checkpoint's model, whichever kind it is, on one split or on ``all``."""
-    place, rows = find_device(device), None if split == "all" else split
-    if is_segmenter(read_checkpoint_info(checkpoint)):
+    checkpoint: Path,
+    manifests: Sequence[Path],
+    split: str,
+    seed: int,
+    device: str,
+    counter: Progress,
+) -> Evaluated:
+    """Scores of the checkpoint's model, whichever kind it is, on one split or on ``all``.
+
+    ``manifests`` are one a site; a folder stands for all ``*/manifest.csv`` in it.
+    """
+    model, judge = opened(checkpoint)
+    model.to(find_device(device))
+    rows = None if split == "all" else split
+    size = image_size_of(model)
+    datasets = {
+        site: judge.load(read_manifest(path), rows, size, counter)
+        for site, path in _sites(manifests).items()
+    }
+    answers = {site: judge.answers(model, dataset) for site, dataset in datasets.items()}
+    said, images = pooled(answers, datasets)
+    sites = {site: judge.score(answers[site], datasets[site], seed) for site in datasets}
+    overall = judge.score(said, images, seed)
+    return Evaluated(overall, by_corpus(judge, said, images, seed), sites if len(sites) > 1 else {})
+
+
+def opened(checkpoint: Path) -> tuple[Model, Judge]:
+    """The model in a checkpoint and who can judge it."""
+    info = read_checkpoint_info(checkpoint)
+    if is_segmenter(info):
         trained = read_trained_segmenter(checkpoint)
-        images = FrameDataset.from_manifest(
-            read_manifest(manifest), rows, trained.classes, trained.image_size, True, counter
-        )
-        return evaluate_segmenter(trained.model.to(place), images, seed=seed)
+        return trained.model, Segmentation(trained.classes, trained.frame_size)
+    if is_classifier(info):
+        classifier = read_classifier(checkpoint)
+        return classifier, LabelClassification(classifier.classes)
     model = read_foundation(checkpoint)
-    size = int(model.info["image_size"])
-    images = FrameDataset.from_manifest(
-        read_manifest(manifest), rows, model.classes, size, progress=counter
-    )
-    return evaluate_foundation(model.to(place), images, seed=seed)
+    return model, CorpusRecognition(model.classes)
 
 
-def show(scores: FoundationScores | SegmentationScores, where: str) -> None:
+def show(scores: Scores, where: str) -> None:
     """As a table."""
     table = Table("score", "value [95 % interval]")
     table.title = escape(
@@ -49,3 +87,28 @@ def show(scores: FoundationScores | SegmentationScores, where: str) -> None:
     for name, value in named_scores(scores).items():
         table.add_row(escape(name), escape(value))
     Console().print(table)
+
+
+def show_groups(groups: Mapping[str, Scores], what: str) -> None:
+    """As a table of one row a group; nothing where there are none."""
+    if not groups:
+        return
+    table = Table(what, "images", "patients", *headline(next(iter(groups.values()))))
+    for name, scores in groups.items():
+        cells = (name, str(scores.images), str(scores.patients), *headline(scores).values())
+        table.add_row(*map(escape, cells))
+    Console().print(table)
+
+
+def _sites(manifests: Sequence[Path]) -> dict[str, Path]:
+    """Each manifest under the name of its folder, or under its whole path where two share one."""
+    paths: list[Path] = []
+    for path in manifests:
+        found = sorted(path.glob("*/manifest.csv")) if path.is_dir() else [path]
+        if not found:
+            raise DataError(f"there is no site with a manifest.csv in {path}")
+        paths += found
+    paths = list(dict.fromkeys(paths))
+    names = [path.resolve().parent.name for path in paths]
+    alone = len(set(names)) == len(names)
+    return {name if alone else str(p): p for name, p in zip(names, paths, strict=True)}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedefm.config import DatasetEntry, SiteConfig
+from fedefm.data.kinds import kinds_of
 from fedefm.data.loading import training_rows
 from fedefm.data.manifest import Manifest, parse_manifest
 from fedefm.data.readers import read_image
@@ -90,7 +91,8 @@ def _compared(check: str, manifest: Manifest, entry: DatasetEntry, patients: int
             f"{said}, and the site file says {entry.patients}",
             "correct `patients`, or private runs are refused",
         )
-    undeclared = set(manifest.targets) - set(entry.labels or manifest.targets)
+    kinds = {*kinds_of(manifest.rows, entry.labels or ())}
+    undeclared = kinds - set(entry.labels or kinds)
     if undeclared:
         return problem(
             check,

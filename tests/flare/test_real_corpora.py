@@ -21,6 +21,7 @@ from loopback import Federation
 from fedefm.config import RunConfig, parse
 from fedefm.data.corpora import split_corpora
 from fedefm.data.ingest import ingest
+from fedefm.data.kinds import kinds_of
 from fedefm.data.manifest import read_manifest
 from fedefm.data.simulated import write_dataset
 from fedefm.data.site_folders import SITE_FILE, write_sites
@@ -79,7 +80,7 @@ def divided(manifest: Path, folder: Path) -> Task:
     write_sites(split_corpora([whole], SITES, 0.0, seed=1), [whole], folder)
     for site in SITES:
         write_policy(folder / site / SITE_FILE, {})
-    return Task(folder, whole.targets)
+    return Task(folder, tuple(sorted({*kinds_of(whole.rows)})))
 
 
 def write_policy(path: Path, also: dict[str, Any]) -> None:

@@ -1,10 +1,12 @@
 """Three tiny hospitals on disk, and a run that they finish in a second."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -83,6 +85,17 @@ def run_of(**federation: Any) -> RunConfig:
             "federation": {**settings, **federation},
         }
     )
+
+
+@pytest.fixture
+def left_behind() -> Callable[[], list[psutil.Process]]:
+    """The processes, also ended ones not waited for, that came after the test began.
+
+    Those before it are not its own: once files were read by several processes, Python's resource
+    tracker stays as long as this one.
+    """
+    before = set(psutil.Process().children(recursive=True))
+    return lambda: [p for p in psutil.Process().children(recursive=True) if p not in before]
 
 
 @pytest.fixture(scope="session")

@@ -5,16 +5,18 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fedefm.data.kinds import kinds_of
 from fedefm.data.manifest import COLUMNS, Row, read_manifest, write_manifest
 from nvflare_jobs import cli
 
-COMMANDS = ("ingest", "check", "preview", "split", "simulate")
+COMMANDS = ("ingest", "check", "preview", "split", "holdout", "simulate")
 
 
 @dataclass
@@ -92,7 +94,7 @@ def test_images_come_in_are_checked_looked_at_and_divided(
     assert divided.code == 0
     assert "site-2: " in divided.out
     for site in ("site-1", "site-2"):
-        assert len(read_manifest(tmp_path / "sites" / site / "manifest.csv").targets) == 2
+        assert len({*kinds_of(read_manifest(tmp_path / "sites" / site / "manifest.csv").rows)}) == 2
 
 
 def test_json_is_one_object_and_nothing_else(run: Run, manifest: Path, tmp_path: Path) -> None:
@@ -102,6 +104,7 @@ def test_json_is_one_object_and_nothing_else(run: Run, manifest: Path, tmp_path:
         ("check", manifest),
         ("preview", manifest, tmp_path / "a.png"),
         ("split", manifest, tmp_path / "sites", "--sites", "4"),
+        ("holdout", manifest, manifest.parent / "holdout.csv"),
         ("simulate", tmp_path / "sim", "--patients", "1", "--frames", "1", "--size", "32"),
     ):
         result = run(*command, "--json")
@@ -115,7 +118,7 @@ def test_images_that_a_layout_leaves_are_refused_or_counted(run: Run, tmp_path: 
     for name in ("No_findings/1_0.png", "Pneumonia/2_0.png", "Edema/3_0.png"):
         (tmp_path / "set" / name).parent.mkdir(parents=True)
         Image.new("L", (4, 4)).save(tmp_path / "set" / name)
-    refused(run("ingest", tmp_path / "set", tmp_path / "out"), "(Edema/3_0.png)")
+    refused(run("ingest", tmp_path / "set", tmp_path / "out", "--show-paths"), "(Edema/3_0.png)")
     explicit = ("ingest", tmp_path / "set", "--layout", "nih-cxr-mini")
     assert "passed over: 1 image files" in run(*explicit, tmp_path / "a").out
     assert json.loads(run(*explicit, tmp_path / "b", "--json").out)["passed_over"] == 1
@@ -222,7 +225,7 @@ def test_bad_sources_end_in_one_sentence(run: Run, tmp_path: Path, kind: str) ->
     sentence = {
         "missing": "does not exist",
         "empty": "holds no images",
-        "corrupt": "b.png cannot be read as an image",
+        "corrupt": "file 1 cannot be read as an image",
         "wrong type": "holds no images",
         "small mask": "the mask has 9 x 8 pixels and the image 8 x 8",
     }[kind]
@@ -260,3 +263,106 @@ def test_impossible_divisions_are_refused(run: Run, manifest: Path, tmp_path: Pa
 def test_a_key_that_is_none_is_refused(run: Run, manifest: Path, tmp_path: Path) -> None:
     result = run("ingest", manifest.parent / "angio", tmp_path / "out", "--key", manifest)
     refused(result, "is not a pseudonym key")
+
+
+def test_ingest_says_what_it_left_out_in_numbers(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("Miller_1", "Miller_2"):
+        Image.new("L", (4, 4), 9).save(tmp_path / "set" / f"{name}.png")
+    (tmp_path / "set" / "Miller_2.png").write_bytes(b"broken")
+    made = run("ingest", tmp_path / "set", tmp_path / "a", "--skip-unreadable")
+    assert made.code == 0
+    assert "left out: file 2 cannot be read as an image" in made.out
+    assert "Miller" not in made.out + made.err
+    shown = run("ingest", tmp_path / "set", tmp_path / "b", "--show-paths")
+    refused(shown, "Miller_2.png cannot be read as an image")
+    report = json.loads(
+        run("ingest", tmp_path / "set", tmp_path / "c", "--skip-unreadable", "--json").out
+    )["report"]
+    assert [(line["file"], line["outcome"]) for line in report] == [(2, "left out")]
+
+
+def test_ingest_takes_frames_by_rate_above_zero(run: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((6, 5, 5), np.uint8))
+    made = run("ingest", tmp_path / "a.npy", tmp_path / "out", "--max-frames", "2")
+    assert "images: 2" in made.out
+    assert "taken: 1 file: 2 of its 6 frames were chosen" in made.out
+    assert run("ingest", tmp_path / "a.npy", tmp_path / "b", "--frames-per-second", "0").code == 2
+
+
+def test_patients_are_set_aside_and_it_is_told_how_many(run: Run, manifest: Path) -> None:
+    made = run("holdout", manifest, manifest.parent / "new.csv", "--fractions", "60/20/20")
+    assert made.code == 0
+    assert "angio: 3 / 1 / 1 images (train / validation / test)" in made.out
+    assert "patients: 12 / 4 / 4" in made.out
+    assert run("check", manifest.parent / "new.csv").code == 0
+    told = run("holdout", manifest, manifest, "--fractions", "60/20/30")
+    refused(told, "'60/20/30' add up to 110; they must add up to 100")
+
+
+def test_warnings_are_told_apart_from_problems(run: Run, manifest: Path) -> None:
+    told = json.loads(run("check", manifest, "--json").out)
+    assert told["problems"] == []
+    assert sum("all pixels of the image are equal" in warning for warning in told["warnings"]) == 4
+    assert told["constant"] == list(range(2, 22))
+    assert told["alike"] == []
+    assert told["mask_values"]["angio"] == {"1": 5}
+    assert told["classes"]["angio"] == {"patients": 5, "images": {"": 5}}
+    seen = run("check", manifest)
+    assert seen.code == 0
+    assert f"warnings: {len(told['warnings'])}" in seen.out
+    assert seen.err.count("warning: ") == len(told["warnings"])
+    wrong = run("check", manifest, "--classes", "background")
+    refused(wrong, "the mask has the value 1, which is none of 1 class, counted from 0")
+
+
+def test_folders_that_became_labels_are_told(run: Run, manifest: Path, tmp_path: Path) -> None:
+    for name in ("Miller", "Doe"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), 9).save(tmp_path / "in" / name / "a.png")
+    result = run("ingest", tmp_path / "in", tmp_path / "out")
+    assert "the names of 2 folders became labels" in result.out
+    assert "Miller" not in result.out
+    asked = run("ingest", tmp_path / "in", tmp_path / "out2", "--layout", "classes")
+    assert "became labels" not in asked.out
+    assert "2 frames" in asked.out
+    pattern = ("--patient-pattern", "^([^/]+)/")
+    named = run("ingest", tmp_path / "in", tmp_path / "out3", *pattern)
+    assert "became labels" not in named.out
+    assert "Miller" not in (tmp_path / "out3" / "manifest.csv").read_text()
+
+
+def test_a_folder_in_the_source_is_refused(run: Run, manifest: Path) -> None:
+    for out in (manifest.parent / "new", manifest.parent / "angio" / ".." / "a" / "b"):
+        refused(run("ingest", manifest.parent, out), "name a folder elsewhere")
+        assert not out.exists()
+    assert run("ingest", manifest.parent / "angio" / "0.png", manifest.parent / "new").code == 0
+
+
+def test_a_manifest_counts_once(run: Run, manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(manifest.parent)
+    again = tmp_path / "link" / manifest.name
+    refused(run("split", manifest, again, tmp_path / "sites", "--sites", "2"), "named twice")
+    assert not (tmp_path / "sites").exists()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_terminal_without_all_letters_is_told_all_the_same(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_json: bool
+) -> None:
+    out, err = (TextIOWrapper(BytesIO(), "ascii") for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    target = tmp_path / os.fsdecode("für_b\udce9".encode(errors="surrogateescape"))
+    command = ["fedefm", "data", "ingest", str(manifest.parent / "图"), str(target)]
+    monkeypatch.setattr(sys, "argv", [*command, *(["--json"] if as_json else [])])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    out.flush()
+    told = out.buffer.getvalue()  # type: ignore[attr-defined]
+    assert told.isascii()
+    if as_json:
+        assert json.loads(told)["manifest"] == str(target / "manifest.csv")
+    else:
+        assert b"wrote" in told

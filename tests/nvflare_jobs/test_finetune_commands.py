@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 
 from fedefm.data.manifest import Row, write_manifest
 from fedefm.errors import ConfigError, DataError, FedEFMError, ModelError
+from fedefm.finetune.checkpoint import read_trained_segmenter
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import build_foundation
-from nvflare_jobs.commands import finetune
+from nvflare_jobs.commands import evaluate, export, finetune, predict
 
 COMMANDS = ("finetune", "evaluate", "predict", "export")
 
@@ -18,7 +19,8 @@ COMMANDS = ("finetune", "evaluate", "predict", "export")
 @pytest.fixture(scope="module")
 def app():
     app = typer.Typer(pretty_exceptions_enable=False)
-    finetune.register(app)
+    for module in (finetune, evaluate, predict, export):
+        module.register(app)
     return app
 
 
@@ -114,6 +116,71 @@ def test_evaluate_measures_a_segmenter_and_a_foundation_model(app, images, segme
     assert "accuracy" in call(app, "evaluate", foundation, manifest).output
 
 
+@pytest.fixture(scope="module")
+def chest(tmp_path_factory):
+    """Two sites with images of several labels each."""
+    folder = tmp_path_factory.mktemp("chest")
+    rng = np.random.default_rng(0)
+    for site in ("north", "south"):
+        (folder / site).mkdir()
+        rows = []
+        for k in range(8):
+            Image.fromarray(rng.integers(0, 255, (32, 32), np.uint8)).save(
+                folder / site / f"{k}.png"
+            )
+            label = ("", "ETT - Normal", "CVC - Normal|ETT - Normal", "CVC - Normal")[k % 4]
+            split = "train" if k < 4 else "test"
+            rows.append(Row(f"{k}.png", 0, f"p{k}", f"c{k % 2}", label, split=split))
+        write_manifest(folder / site / "manifest.csv", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(app, chest, foundation, tmp_path_factory):
+    """The folder of a classifier, with what was printed."""
+    out = tmp_path_factory.mktemp("classifier") / "out"
+    manifest = chest / "north" / "manifest.csv"
+    order = ["--task", "classification", "--from", foundation, "--steps", 2, "--batch-size", 2]
+    return out, call(app, "finetune", manifest, *order, "--out", out).output
+
+
+def test_labels_are_learned_from_the_manifest_alone(classifier):
+    out, text = classifier
+    said = " ".join(text.split())
+    assert "mean AUROC" in said
+    assert "AUROC, CVC - Normal" in said
+    assert "accuracy of one label an image, as the FedEFM paper" in said
+    assert "examples" not in said
+    assert not (out / "examples").exists()
+
+
+def test_evaluate_tells_sites_and_corpora_apart(app, chest, classifier):
+    model = classifier[0] / "model.safetensors"
+    found = json.loads(call(app, "evaluate", model, chest, "--split", "all", "--json").stdout)
+    assert {site: s["images"] for site, s in found["by_site"].items()} == {"north": 8, "south": 8}
+    assert {name: s["images"] for name, s in found["by_corpus"].items()} == {"c0": 8, "c1": 8}
+    assert (found["scores"]["images"], found["scores"]["patients"]) == (16, 16)
+    named = [chest / site / "manifest.csv" for site in ("south", "north")]
+    shown = call(app, "evaluate", model, *named, "--split", "all").output
+    assert "site" in shown
+    assert "south" in shown
+    alone = json.loads(call(app, "evaluate", model, named[0], "--split", "all", "--json").stdout)
+    assert alone["by_site"] == {}
+    assert alone["scores"] == found["by_site"]["south"]
+
+
+def test_tiles_are_learned_where_frames_keep_their_size(app, images, foundation, tmp_path):
+    order = ["--from", foundation, "--classes", "background,catheter", "--steps", 2]
+    order += ["--frame-size", 48, "--batch-size", 2, "--out", tmp_path / "out"]
+    call(app, "finetune", images / "manifest.csv", *order)
+    model = tmp_path / "out" / "model.safetensors"
+    trained = read_trained_segmenter(model)
+    assert (trained.image_size, trained.frame_size) == (32, 48)
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "| frames | 48 px a side, in tiles of the model's size |" in card
+    assert call(app, "evaluate", model, images / "manifest.csv", "--json")
+
+
 def test_predict_names_what_it_left_out_and_export_what_it_wrote(app, images, segmenter, tmp_path):
     source = tmp_path / "in"
     source.mkdir()
@@ -121,16 +188,20 @@ def test_predict_names_what_it_left_out_and_export_what_it_wrote(app, images, se
     (source / "bad.png").write_bytes(b"nothing")
     model = segmenter[0] / "model.safetensors"
     said = " ".join(call(app, "predict", model, source, tmp_path / "marked").output.split())
-    assert "1 frames segmented" in said
+    assert "1 frame segmented" in said
+    assert "95th percentile" in said
     assert "left out:" in said
     assert "bad.png" in said
     assert (tmp_path / "marked" / "masks" / "good.png").exists()
     said = call(app, "export", model, tmp_path / "handover", "--no-program", "--json").stdout
     assert json.loads(said)["files"] == ["model.safetensors", "model_card.md"]
+    said = call(app, "predict", model, source, tmp_path / "again", "--json").stdout
+    assert json.loads(said)["latency"]["frames"] == 1
 
 
 def test_wrong_orders_are_one_sentence_and_write_nothing(app, images, foundation, tmp_path):
     manifest, out = images / "manifest.csv", tmp_path / "out"
+    labels = ["--task", "classification"]
     to_out = ["--out", out]
     for error, match, words in [
         (ConfigError, "either --from", ["finetune", manifest, *to_out]),
@@ -138,6 +209,17 @@ def test_wrong_orders_are_one_sentence_and_write_nothing(app, images, foundation
         (ConfigError, "steps", ["finetune", manifest, *to_out, "--scratch", "--steps", 0]),
         (ConfigError, "--classes", ["finetune", manifest, *to_out, "--scratch", "--classes", "a"]),
         (ModelError, "unknown", ["finetune", manifest, *to_out, "--scratch", "--backbone", "x"]),
+        (
+            ConfigError,
+            "of segmentation",
+            ["finetune", manifest, *to_out, "--scratch", *labels, "--frame-size", 64],
+        ),
+        (
+            ConfigError,
+            "patience",
+            ["finetune", manifest, *to_out, "--scratch", "--patience", 0],
+        ),
+        (DataError, "no site with", ["evaluate", foundation, foundation.parent]),
         (ModelError, "not exist", ["finetune", manifest, *to_out, "--from", tmp_path / "x"]),
         (DataError, "not exist", ["finetune", tmp_path / "x.csv", *to_out, "--from", foundation]),
         (ModelError, "no segmenter", ["predict", foundation, images, out]),

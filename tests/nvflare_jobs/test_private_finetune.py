@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fedefm.errors import BudgetExhausted, ConfigError, FedEFMError, PolicyRefused
 from fedefm.events import read_events
-from nvflare_jobs.commands import finetune
+from nvflare_jobs.commands import evaluate, finetune
 from privacy.accountant import epsilon
 from privacy.ledger import Dataset, Ledger
 
@@ -38,6 +38,7 @@ def write_site(folder: Path, images: Path, **settings: Any) -> Path:
 def tune(site: Path, out: Path, *more: Any, steps: int = 13) -> str:
     app = typer.Typer(pretty_exceptions_enable=False)
     finetune.register(app)
+    evaluate.register(app)
     words = ["finetune", "--site", site, "--dataset", "segmentation", "--out", out]
     words += ["--scratch", "--backbone", "resnet_micro", "--image-size", 32]
     words += ["--classes", "background,catheter", "--steps", steps, *more]
@@ -84,6 +85,37 @@ def test_the_ledger_and_the_result_agree_and_nothing_measured_leaves(
     ]
 
 
+def test_labels_are_learned_privately_and_nothing_measured_leaves(
+    site: Path, tmp_path: Path
+) -> None:
+    """Which labels there are is told, and not looked for: no image here has one."""
+    order = ("--task", "classification", "--classes", "a,b", *PRIVATE)
+    tune(site, tmp_path / "out", *order, steps=3)
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "Trained with differential privacy" in card
+    for measured in ("AUROC", "accuracy of one label"):
+        assert measured not in card
+    assert "macro_auroc" in (tmp_path / "out" / "result.json").read_text()
+    assert sum(records(site)[0].spent.values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--patience", 2), "private training takes all of its steps"),
+        (("--frame-size", 64), "private training takes whole frames"),
+        (("--task", "classification", "--classes", ""), "private training has to be told"),
+    ],
+)
+def test_what_would_tell_of_images_is_refused_before_anything_is_spent(
+    site: Path, tmp_path: Path, options: Any, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        tune(site, tmp_path / "out", *PRIVATE, *options)
+    assert not (tmp_path / "out").exists()
+    assert not (site.parent / "ledger.sqlite").exists()
+
+
 def test_two_fine_tunings_share_the_cap_and_the_second_is_refused_before_it_begins(
     site: Path, masked_images: Path, tmp_path: Path
 ) -> None:
@@ -128,6 +160,7 @@ def test_a_site_that_demands_nothing_is_trained_on_as_before(site: Path, tmp_pat
 def test_the_images_are_named_once(tmp_path: Path, words: list[str]) -> None:
     app = typer.Typer(pretty_exceptions_enable=False)
     finetune.register(app)
+    evaluate.register(app)
     arguments = ["finetune", *words, "--scratch", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, ConfigError)
@@ -138,6 +171,7 @@ def tune_by_manifest(manifest: Path, out: Path) -> Any:
     """What ``fedefm finetune MANIFEST`` without a site raises, or None."""
     app = typer.Typer(pretty_exceptions_enable=False)
     finetune.register(app)
+    evaluate.register(app)
     words = ["finetune", manifest, "--scratch", "--backbone", "resnet_micro", "--image-size", 32]
     words += ["--classes", "background,catheter", "--steps", 1, "--batch-size", 2, "--out", out]
     return CliRunner().invoke(app, [str(word) for word in words]).exception
@@ -197,6 +231,7 @@ def test_a_site_file_beside_that_cannot_be_read_may_forbid_it(
 def test_an_epsilon_needs_a_site(masked_images: Path, tmp_path: Path) -> None:
     app = typer.Typer(pretty_exceptions_enable=False)
     finetune.register(app)
+    evaluate.register(app)
     arguments = ["finetune", str(masked_images / "manifest.csv"), "--scratch", "--epsilon", "3"]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
     assert "--epsilon needs --site" in str(result.exception)
@@ -208,7 +243,7 @@ def test_a_fine_tuning_that_fails_gives_back_what_it_did_not_draw(
     def stop(*arguments: Any) -> None:
         raise ConfigError("stopped")
 
-    monkeypatch.setattr("fedefm.finetune.segment.poly_rate", stop)
+    monkeypatch.setattr("fedefm.finetune.training.poly_rate", stop)
     with pytest.raises(ConfigError, match="stopped"):
         tune(site, tmp_path / "out", *PRIVATE)
     (record,) = records(site)

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from fedefm.errors import DataError
+from fedefm.errors import ConfigError, DataError
 from fedefm.events import EventLog
 from nvflare_jobs.commands import report
 
@@ -54,3 +54,31 @@ def test_a_folder_without_a_run_is_one_sentence(
 
     assert isinstance(outcome.exception, DataError)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_two_run_folders_are_compared_in_one_page(
+    app: typer.Typer, run_folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "events.jsonl").write_bytes((run_folder / "events.jsonl").read_bytes())
+    page = tmp_path / "both.html"
+    outcome = CliRunner().invoke(
+        app, ["report", str(run_folder), str(other), "--out", str(page), "--json"]
+    )
+
+    assert json.loads(outcome.stdout) == {"report": str(page), "difference": None}
+    assert "Two runs compared" in page.read_text()
+    assert not (other / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"), [(("a", "b", "c"), "two at a time"), (("a", "--out", "x.html"), "--out is")]
+)
+def test_more_than_two_or_a_page_for_one_is_refused(
+    app: typer.Typer, given: tuple[str, ...], why: str
+) -> None:
+    outcome = CliRunner().invoke(app, ["report", *given])
+
+    assert isinstance(outcome.exception, ConfigError)
+    assert why in str(outcome.exception)

@@ -46,7 +46,9 @@ def client_process(site: str) -> psutil.Process:
 
 
 @flare
-def test_gives_the_model_and_figures_of_a_run_in_one_process(tiny_run, hospitals, tmp_path) -> None:
+def test_gives_the_model_and_figures_of_a_run_in_one_process(
+    tiny_run, hospitals, tmp_path, left_behind
+) -> None:
     simulated = run_in_simulator(tiny_run, hospitals, tmp_path / "a run folder")
     in_process = run_in_process(tiny_run, hospitals, tmp_path / "process")
     ours, theirs = (load_file(f / "model.safetensors") for f in (simulated, in_process))
@@ -57,7 +59,7 @@ def test_gives_the_model_and_figures_of_a_run_in_one_process(tiny_run, hospitals
     assert results[0]["participation"] == results[1]["participation"]
     assert results[0]["traffic_bytes"] == results[1]["traffic_bytes"]
     assert not (simulated / "flare").exists()
-    assert not psutil.Process().children(recursive=True)
+    assert not left_behind()
 
 
 @flare
@@ -106,7 +108,7 @@ def wait_for_the_next_round(out: Path, site: str) -> None:
 
 @flare
 def test_a_training_process_that_is_killed_in_a_round_costs_that_round_alone(
-    make_run, hospitals, tmp_path
+    make_run, hospitals, tmp_path, left_behind
 ) -> None:
     run, out = make_run(rounds=12, deadline_s=60, local_steps=20), tmp_path / "run"
 
@@ -124,7 +126,7 @@ def test_a_training_process_that_is_killed_in_a_round_costs_that_round_alone(
     told = events(out, "round_finished")[missed[0]]["missing"]["hosp-c"]
     assert "killed by signal 9 (often: too little memory); it misses this round" in told
     assert events(out, "run_finished")[-1]["status"] == "finished"
-    assert not psutil.Process().children(recursive=True)
+    assert not left_behind()
 
 
 @flare

@@ -1,33 +1,45 @@
 """Curves over rounds: accuracy and loss, the shared model or the mean in bold, each site thin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from fedefm.report import in_words
 from fedefm.report.figures.canvas import (
     ACCENT,
+    BAND,
     MUTED,
+    QUIET,
     SITE_COLORS,
     drawn,
     shortened,
     spread,
 )
+from fedefm.report.intervals import Band
+from fedefm.report.numbers import decimal, percent
 from fedefm.report.record import GLOBAL, POOLED, Series
 
 Line = tuple[str, str, float]  # label, color, last value
+BOLD = {GLOBAL: "shared model", POOLED: "own models, all sites"}
 
 
-def accuracy_figure(series: Series, references: Sequence[tuple[str, float]]) -> Markup:
-    """Accuracy (share in [0, 1]) by round; ``references`` are levels with a name, drawn dashed."""
-    bold = {GLOBAL: "shared model", POOLED: "own models, all sites"}
+def accuracy_figure(
+    series: Series, references: Sequence[tuple[str, float]], bands: Band | None = None
+) -> Markup:
+    """Accuracy (share in [0, 1]) by round; ``references`` are levels with a name, drawn dashed.
+
+    Of ``bands`` those of the bold lines are drawn.
+    """
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
-        labels = _lines(axes, {k: v for k, v in series.items() if k not in bold})
-        labels += [_bold(axes, series[k], label) for k, label in bold.items() if k in series]
+        for name in BOLD:
+            _band(axes, (bands or {}).get(name, ()), BAND)
+        labels = _lines(axes, {k: v for k, v in series.items() if k not in BOLD})
+        labels += [_bold(axes, series[k], label) for k, label in BOLD.items() if k in series]
         for name, level in references:
             axes.axhline(level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
             labels.append((name, MUTED, level))
@@ -36,7 +48,45 @@ def accuracy_figure(series: Series, references: Sequence[tuple[str, float]]) -> 
         axes.set_ylabel("accuracy (% of images)")
         _finish(axes, series, labels)
 
-    return drawn("accuracy", "Accuracy by round, one line a site", (9.6, 4.2), paint)
+    named = {BOLD.get(name, name): points for name, points in series.items()}
+    told = f"Accuracy by round. {in_words.curves(named, percent)}"
+    return drawn("accuracy", told, (9.6, 4.2), paint)
+
+
+def accuracy_by_site(series: Series, bands: Band) -> Markup:
+    """One small panel a site: its line with the interval, the shared model's in gray behind it."""
+    sites = [name for name in series if name not in BOLD]
+    columns = min(4, len(sites))
+    rows = -(-len(sites) // columns)
+    colors = site_colors(sites)
+    numbers = [number for points in series.values() for number, _ in points]
+    first, last = min(numbers), max(numbers)
+
+    def paint(figure: Figure) -> None:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        for axes, site in zip(grid, sites, strict=False):
+            _band(axes, bands.get(site, ()), colors[site], alpha=0.22)
+            if GLOBAL in series:
+                axes.plot(*zip(*series[GLOBAL], strict=True), color=QUIET, linewidth=1.1)
+            axes.plot(*zip(*series[site], strict=True), color=colors[site], linewidth=1.8)
+            axes.set_title(shortened(site, 24), fontsize=9)
+            axes.set_ylim(0, 1)
+            axes.set_xlim(first, last)
+            axes.grid(axis="y")
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+        for axes in grid:  # what the sites have left over
+            axes.set_visible(False)
+        figure.supxlabel("round", fontsize=9, color=MUTED)
+        figure.supylabel("accuracy (% of images)", fontsize=9, color=MUTED)
+
+    ends = {site: bands[site][-1] for site in sites if bands.get(site)}
+    told = " ".join(
+        f"{site}: {percent(series[site][-1][1])}, interval {percent(low)} to {percent(high)}."
+        for site, (_, low, high) in ends.items()
+    )
+    words = f"Accuracy of each site's model with its interval, by round. At the end, {told}"
+    return drawn("accuracy-sites", words, (9.6, 0.6 + 1.55 * rows), paint)
 
 
 def loss_figure(series: Series) -> Markup:
@@ -56,14 +106,24 @@ def loss_figure(series: Series) -> Markup:
         axes.set_ylim(bottom=0)
         _finish(axes, series, labels)
 
-    return drawn("loss", "Training loss by round, one line a site", (9.6, 3.4), paint)
+    lines: Mapping[str, Sequence[tuple[int, float]]] = {"mean of sites": mean, **series}
+    told = f"Training loss by round. {in_words.curves(lines, decimal)}"
+    return drawn("loss", told, (9.6, 3.4), paint)
 
 
 def site_colors(names: Sequence[str]) -> dict[str, str]:
     """A color for each site; one quiet color for all where there are too many to tell apart."""
     if len(names) > len(SITE_COLORS):
-        return dict.fromkeys(names, "#9aa7b2")
+        return dict.fromkeys(names, QUIET)
     return dict(zip(names, SITE_COLORS, strict=False))
+
+
+def _band(
+    axes: Axes, points: Sequence[tuple[int, float, float]], color: str, alpha: float = 1
+) -> None:
+    if points:
+        rounds, low, high = zip(*points, strict=True)
+        axes.fill_between(rounds, low, high, color=color, alpha=alpha, linewidth=0)
 
 
 def _lines(axes: Axes, series: Series) -> list[Line]:

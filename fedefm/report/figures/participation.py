@@ -8,8 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from fedefm.report.figures.canvas import ABSENT, FAILED, GROUND, LATE, MUTED, OK, drawn, shortened
+from fedefm.report.figures.canvas import (
+    ABSENT,
+    FAILED,
+    GROUND,
+    LATE,
+    MUTED,
+    OK,
+    PAPER,
+    drawn,
+    shortened,
+)
 from fedefm.report.figures.curves import round_axis
+from fedefm.report.numbers import count, ranges
 
 LOOKS = {  # color and hatching, so that color is never the only sign
     "ok": (OK, "", "took part"),
@@ -40,7 +51,16 @@ def participation_figure(
         _legend(figure, statuses)
 
     size = (9.6, 0.95 + 0.27 * len(sites))
-    return drawn("participation", "Which site took part in which round", size, paint)
+    return drawn("participation", _told(statuses, sites, rounds), size, paint)
+
+
+def _told(statuses: Mapping[tuple[str, int], str], sites: Sequence[str], rounds: int) -> str:
+    missed = {
+        site: [n for n in _all(rounds) if statuses.get((site, n), "ok") != "ok"] for site in sites
+    }
+    parts = [f"{site} missed {ranges(numbers)}" for site, numbers in missed.items() if numbers]
+    told = "; ".join(parts) or "nobody missed one"
+    return f"Which site took part in which of {count(rounds, 'round')}: {told}."
 
 
 def _all(rounds: int) -> range:
@@ -67,7 +87,7 @@ def _strip(axes: Axes, row: int, start: int, length: int, status: str, *, hatche
 
 def _separate_rounds(axes: Axes, rounds: int) -> None:
     if rounds <= 60:
-        axes.vlines([n + 0.5 for n in range(rounds)], -0.5, 1000, color="white", linewidth=0.8)
+        axes.vlines([n + 0.5 for n in range(rounds)], -0.5, 1000, color=PAPER, linewidth=0.8)
 
 
 def _legend(figure: Figure, statuses: Mapping[tuple[str, int], str]) -> None:

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from fedefm.report.figures.canvas import ACCENT, INK, drawn, shortened
+from fedefm.report import in_words
+from fedefm.report.figures.canvas import ACCENT, INK, LINK, PAPER, drawn, shortened
 
 Positions = dict[str, tuple[float, float]]
 _WIDTH = 9.6  # inches
@@ -32,7 +33,8 @@ def topology_figure(
             if not _collide(figure, _draw(figure.add_subplot(), graph, positions, server, length)):
                 return
 
-    return drawn("topology", "Which sites exchanged models with each other", (_WIDTH, 4), paint)
+    told = f"The graph of exchanges. {in_words.graph(edges)}"
+    return drawn("topology", told, (_WIDTH, 4), paint, cropped=True)
 
 
 def _height(positions: Positions) -> float:
@@ -89,7 +91,7 @@ def _draw(
 ) -> list[Annotation]:
     thin = max(0.5, 2.2 - 0.02 * graph.number_of_edges())
     for a, b in graph.edges:
-        axes.plot(*zip(positions[a], positions[b], strict=True), color="#8fb4d0", linewidth=thin)
+        axes.plot(*zip(positions[a], positions[b], strict=True), color=LINK, linewidth=thin)
     for node in graph:
         shape, color = ("s", INK) if node == server else ("o", ACCENT)
         axes.plot(*positions[node], shape, color=color, markersize=11, zorder=3, clip_on=False)
@@ -110,7 +112,7 @@ def _label(axes: Axes, graph: nx.Graph, positions: Positions, node: str, length:
         ha="left" if x > 0.05 else "right" if x < -0.05 else "center",
         va="bottom" if y > 0.7 else "top" if y < -0.7 else "center",
         fontsize=10,
-        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none"},
     )
 
 

@@ -1,5 +1,6 @@
 """Small folders of images to read, check and divide."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image
 
 from fedefm.data.manifest import Manifest, Row, read_manifest, write_manifest
+
+sys.path.insert(0, str(Path(__file__).parent))  # what the tests of this folder share
 
 MakeManifest = Callable[..., Manifest]
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedefm.data.corpora import Division, deal_labels, site_names, split_corpora
+from fedefm.data.kinds import kinds_of
 from fedefm.data.manifest import Manifest, Row
 from fedefm.errors import DataError
 
@@ -18,7 +19,7 @@ def division(rows: list[Row], sites: int, unseen: float, seed: int = 1) -> Divis
 
 
 def labels(done: Division, site: str) -> set[str]:
-    return {held.row.target for held in done.held[site]}
+    return {held.kind for held in done.held[site]}
 
 
 @st.composite
@@ -56,7 +57,7 @@ def test_whatever_is_divided_holds_what_was_promised(
         assert any(held.row.split == "train" for held in done.held[site])
     assert len(places) + done.left_out == len(rows)
     everyone = [label for own in done.private.values() for label in own] + list(done.common)
-    assert sorted(everyone) == sorted({row.target for row in rows})
+    assert sorted(everyone) == sorted({*kinds_of(rows)})
     assert abs(done.reached - unseen) <= 0.25
 
 

@@ -23,6 +23,7 @@ ROWS = (
     Row("c.png", 0, "p1", "chest", "", "c_m.png", "train"),
     Row("d.png", 0, "p3", "chest", "", "d_m.png", "test"),
 )
+KINDS = ("angio", "chest", "wire")
 
 
 @pytest.fixture
@@ -53,6 +54,26 @@ def test_a_manifest_becomes_frames_labels_and_patients(manifest: Manifest) -> No
     assert len(FrameDataset.from_manifest(manifest, None, classes, 12)) == 4
 
 
+def test_frames_remember_their_corpus_and_how_large_their_pixels_are(
+    make_manifest: MakeManifest,
+) -> None:
+    rows = (*ROWS[:2], replace(ROWS[2], spacing_mm=0.25), ROWS[3])
+    manifest = make_manifest(rows)
+    height, width = read_image(manifest.folder / "c.png").shape
+    origins = FrameDataset.from_manifest(manifest, None, ("chest", "angio", "wire"), 12).origins
+    assert origins is not None
+    assert [origins.names[k] for k in origins.corpora] == ["angio", "angio", "chest", "chest"]
+    assert origins.spacing[[0, 1, 3]].isnan().all()
+    assert origins.spacing[2].tolist() == pytest.approx([0.25 * height / 12, 0.25 * width / 12])
+
+
+def test_a_part_of_the_frames_keeps_its_origins(manifest: Manifest) -> None:
+    dataset = FrameDataset.from_manifest(manifest, None, ("chest", "angio", "wire"), 12)
+    part = dataset.subset(torch.tensor([3, 0])).origins
+    assert part is not None
+    assert [part.names[k] for k in part.corpora] == ["chest", "angio"]
+
+
 def test_masks_come_along_when_asked_for(manifest: Manifest) -> None:
     classes = ("background", "catheter", "guidewire")
     dataset = FrameDataset.from_manifest(manifest, "test", classes, 12, masks=True)
@@ -69,7 +90,7 @@ def test_masks_come_along_when_asked_for(manifest: Manifest) -> None:
 def test_progress_is_told(manifest: Manifest) -> None:
     seen: list[tuple[int, int]] = []
     FrameDataset.from_manifest(
-        manifest, "train", manifest.targets, 12, progress=lambda *step: seen.append(step)
+        manifest, "train", KINDS, 12, progress=lambda *step: seen.append(step)
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
@@ -80,7 +101,7 @@ def test_unknown_labels_empty_splits_and_missing_masks_are_named(
     with pytest.raises(DataError, match=r"(?s)row 2 \(a.png\).*'angio'.*row 3.*'wire'"):
         FrameDataset.from_manifest(manifest, "train", ("chest",), 12)
     with pytest.raises(DataError, match="no rows in split 'validation'; it has test, train"):
-        FrameDataset.from_manifest(manifest, "validation", manifest.targets, 12)
+        FrameDataset.from_manifest(manifest, "validation", KINDS, 12)
     bare = make_manifest([replace(ROWS[0], mask_path="")], folder="bare")
     with pytest.raises(DataError, match=r"row 2 \(a.png\) has no mask"):
         FrameDataset.from_manifest(bare, None, ("x", "y"), 12, masks=True)

@@ -11,8 +11,9 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
 
-from fedefm.data import dicom
-from fedefm.data.dicom import patient_of, windowed
+from fedefm.data import dicom_decoders
+from fedefm.data.dicom_gray import windowed
+from fedefm.data.dicom_header import patient_of
 from fedefm.data.readers import count_frames, frame_size, read_frames, read_image
 from fedefm.errors import DataError
 
@@ -162,7 +163,9 @@ def test_compression_without_a_decoder_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(str(get_testdata_file("JPEG2000.dcm")))
-    monkeypatch.setattr(dicom, "get_decoder", lambda syntax: SimpleNamespace(is_available=False))
+    monkeypatch.setattr(
+        dicom_decoders, "get_decoder", lambda syntax: SimpleNamespace(is_available=False)
+    )
     with pytest.raises(DataError, match=r"\(JPEG 2000 .*needs a decoder that is not installed"):
         read_image(path)
 

@@ -1,9 +1,14 @@
 """Simulated fluoroscopy keeps its promises: purity, labels, negatives, contrast, domains."""
 
+import hashlib
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from fedefm.data.fluoroscopy import (
@@ -81,6 +86,49 @@ def test_the_share_of_negatives_is_exact(domain):
     assert DOMAINS[domain].negatives == 0.1
     for block in range(4):
         assert sum(is_negative(domain, 7, 20 * block + i) for i in range(20)) == 2
+
+
+@pytest.mark.parametrize(("share", "count"), [(0, 0), (0.25, 5), (0.52, 10), (1, 20)])
+def test_the_share_of_negatives_can_be_chosen(share, count):
+    found = [is_negative("animal", 7, index, share) for index in range(20)]
+    assert sum(found) == count
+    few = [is_negative("animal", 7, index, share / 2) for index in range(20)]
+    assert all(more for more, fewer in zip(found, few, strict=True) if fewer)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_an_impossible_share_of_negatives_is_refused(share):
+    with pytest.raises(DataError, match="from 0 to 1"):
+        simulate_frame("animal", 7, 0, 64, negatives=share)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    domain=st.sampled_from(list(DOMAINS)),
+    seed=st.integers(0, 1_000_000),
+    index=st.integers(0, 1_000_000),
+    size=st.integers(48, 100),
+)
+def test_no_seed_leads_the_device_out_of_the_frame(domain, seed, index, size):
+    mask = simulate_frame(domain, seed, index, size).mask
+    assert set(np.unique(mask)) <= {0, CATHETER, GUIDEWIRE}
+    if is_negative(domain, seed, index):
+        assert not mask.any()
+    else:
+        assert (mask > 0).sum() >= size / 10
+
+
+def test_another_process_draws_the_same_frame():
+    code = (
+        "import hashlib; from fedefm.data.fluoroscopy import simulate_frame;"
+        "f = simulate_frame('neuro_dsa', 7, 3, 64, distractors=True);"
+        "print(hashlib.sha256(f.image.tobytes() + f.mask.tobytes()).hexdigest())"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    frame = simulate_frame("neuro_dsa", 7, 3, 64, distractors=True)
+    assert told.strip() == hashlib.sha256(frame.image.tobytes() + frame.mask.tobytes()).hexdigest()
 
 
 def test_negatives_are_not_at_the_same_places_in_every_block():

@@ -3,10 +3,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.data import get_testdata_file
 
 from fedefm.data.check import check_manifest
+from fedefm.data.choices import Files
 from fedefm.data.found import Found
 from fedefm.data.ingest import ingest
 from fedefm.data.layouts import LAYOUTS, Layout
@@ -82,17 +84,17 @@ def test_classes_and_splits_of_folders_are_kept(source: Path, tmp_path: Path) ->
     }
 
 
-def test_dicom_headers_stay_behind_when_converted(tmp_path: Path) -> None:
+def test_dicom_headers_stay_behind_unless_files_are_linked(tmp_path: Path) -> None:
     (tmp_path / "export").mkdir()
     for number in (1, 2):
         dataset = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
         dataset.PatientID = "Miller"
         dataset.save_as(tmp_path / "export" / f"IM{number}")
-    made = ingest(tmp_path / "export", tmp_path / "out", files="png")
+    made = ingest(tmp_path / "export", tmp_path / "out")
     assert len({row.patient_id for row in made.rows}) == 1
     for path in (tmp_path / "out").rglob("*.*"):
-        assert b"Miller" not in path.read_bytes()
-    linked = ingest(tmp_path / "export", tmp_path / "linked")
+        assert not path.is_file() or b"Miller" not in path.read_bytes()
+    linked = ingest(tmp_path / "export", tmp_path / "linked", files="link")
     assert [row.path for row in linked.rows] == [
         "images/export/000001.dcm",
         "images/export/000002.dcm",
@@ -122,11 +124,30 @@ def test_numbered_objects_become_object_or_not(
     assert np.array_equal(mask, numbers > 0)
 
 
+class Diagonal:
+    """A mask that no file holds."""
+
+    def __call__(self) -> NDArray[np.int64]:
+        return np.eye(9, 7, dtype=np.int64) * 2
+
+
+@pytest.mark.parametrize("files", ["link", "png"])
+def test_masks_that_no_file_holds_are_drawn(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Files
+) -> None:
+    found = [Found(source / "miller_1.png", "m", "c", drawn=Diagonal())]
+    monkeypatch.setitem(LAYOUTS, "known", Layout(lambda path: True, lambda path: found))
+    made = ingest(source, tmp_path / "out", "known", files=files)
+    mask = read_mask(tmp_path / "out" / made.rows[0].mask_path)
+    assert np.array_equal(mask, Diagonal()())
+    assert check_manifest(read_manifest(made.manifest)) == []
+
+
 def test_everything_unusable_is_named_and_nothing_is_written(source: Path, tmp_path: Path) -> None:
     (source / "miller_1.png").write_bytes(b"broken")
     Image.new("L", (3, 3)).save(source / "miller_2_mask.png")
     with pytest.raises(DataError) as caught:
-        ingest(source, tmp_path / "out")
+        ingest(source, tmp_path / "out", show_paths=True)
     assert "miller_1.png cannot be read" in str(caught.value)
     assert "miller_2.png: the mask has 3 x 3 pixels and the image 7 x 9" in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["angio"]
@@ -198,7 +219,10 @@ def test_auto_refuses_to_lose_images(tmp_path: Path, kind: str) -> None:
     files, layout, lost = LOST[kind]
     folder = draw(tmp_path / "set", *files)
     with pytest.raises(DataError, match=rf"{layout}.*pass over 1 of its .*\({lost}\)") as caught:
+        ingest(folder, tmp_path / "out", show_paths=True)
+    with pytest.raises(DataError, match=rf"{layout}.*pass over 1 .*--show-paths") as silent:
         ingest(folder, tmp_path / "out")
+    assert lost not in str(silent.value)
     assert f"--layout {layout}" in str(caught.value)
     assert not (tmp_path / "out").exists()
     made = ingest(folder, tmp_path / "out", layout)
@@ -212,7 +236,7 @@ def test_auto_names_the_first_of_many_images_even_if_corrupt(tmp_path: Path) -> 
     (folder / "Edema/0_0.png").write_bytes(b"broken")
     first = r"pass over 5 .*\(Edema/0_0.png, Edema/1_0.png, Edema/2_0.png and 2 more\)"
     with pytest.raises(DataError, match=first):
-        ingest(folder, tmp_path / "out", skip_unreadable=True)
+        ingest(folder, tmp_path / "out", skip_unreadable=True, show_paths=True)
 
 
 def test_companions_and_files_that_are_no_images_are_not_lost(tmp_path: Path) -> None:

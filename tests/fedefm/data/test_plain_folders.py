@@ -7,7 +7,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from fedefm.data.found import by_pattern
-from fedefm.data.plain_folders import classes, has_classes, images, mask_beside
+from fedefm.data.plain_folders import Listing, classes, has_classes, images, mask_beside
 from fedefm.errors import DataError
 
 
@@ -62,7 +62,7 @@ def test_masks_are_found_by_the_usual_names(tmp_path: Path, image: str, mask: st
 def test_masks_without_an_image_are_not_images(tmp_path: Path) -> None:
     draw(tmp_path, "images/a.png", "masks/a.png", "masks/lost.png")
     assert [item.image.name for item in images(tmp_path)] == ["a.png"]
-    assert mask_beside(tmp_path / "masks" / "lost.png", tmp_path) is None
+    assert mask_beside(tmp_path / "masks" / "lost.png", tmp_path, Listing()) is None
 
 
 def test_folders_are_classes(tmp_path: Path) -> None:

@@ -6,7 +6,16 @@ import pytest
 from PIL import Image
 
 from fedefm.data.manifest import Manifest, Row
-from fedefm.data.preview import CAPTION, GAP, MASK_COLORS, TILE, contact_sheet, save_sheet
+from fedefm.data.preview import (
+    CAPTION,
+    FOOT,
+    GAP,
+    LEGEND,
+    MOST_STRIPS,
+    contact_sheet,
+    save_sheet,
+)
+from fedefm.data.tile import MASK_COLORS, TILE, draw_tile
 from fedefm.errors import DataError
 
 MakeManifest = Callable[..., Manifest]
@@ -14,37 +23,59 @@ MakeManifest = Callable[..., Manifest]
 
 @pytest.fixture
 def manifest(make_manifest: MakeManifest) -> Manifest:
-    rows = [Row(f"{i}.png", 0, f"p{i}", "angio", "wire" * (i % 2), f"m{i}.png") for i in range(9)]
+    rows = [
+        Row(f"{i}.png", 0, f"p{i}", "angio", "wire" * (i % 2), f"m{i}.png", "train")
+        for i in range(9)
+    ]
     return make_manifest([*rows, Row("x.png", 0, "p", "größe 図" * 40)], side=40)
 
 
-def test_one_strip_for_each_corpus_and_label(manifest: Manifest) -> None:
+def tile_at(sheet: Image.Image, strip: int, column: int) -> np.ndarray:
+    top = LEGEND + strip * (CAPTION + TILE + FOOT + GAP) + CAPTION
+    left = GAP + column * (TILE + GAP)
+    return np.asarray(sheet)[top : top + TILE, left : left + TILE]
+
+
+def test_one_strip_for_each_corpus_and_class(manifest: Manifest) -> None:
     sheet = contact_sheet(manifest, columns=3)
-    assert sheet.size == (GAP + 3 * (TILE + GAP), GAP + 3 * (CAPTION + TILE + GAP))
-    captions = np.asarray(sheet)[GAP : GAP + CAPTION]
-    assert captions.min() < 80  # something is written there
+    assert sheet.size == (GAP + 3 * (TILE + GAP), LEGEND + 3 * (CAPTION + TILE + FOOT + GAP))
+    assert np.asarray(sheet)[LEGEND : LEGEND + CAPTION].min() < 80  # something is written there
 
 
-def test_masks_are_drawn_in_their_color(make_manifest: MakeManifest) -> None:
-    manifest = make_manifest([Row("a.png", 0, "p", "c", "", "m.png")], side=64)
-    gray, mask = np.full((64, 64), 100, np.uint8), np.zeros((64, 64), np.uint8)
-    mask[:, 10] = 2  # a wire of one pixel
-    Image.fromarray(gray).save(manifest.folder / "a.png")
-    Image.fromarray(mask).save(manifest.folder / "m.png")
-    tile = np.asarray(contact_sheet(manifest, columns=1))[GAP + CAPTION :, GAP:][:TILE, :TILE]
-    column = round(10.5 * TILE / 64)
-    expected = 0.4 * 100 + 0.6 * np.array(MASK_COLORS[1])
-    np.testing.assert_allclose(tile[TILE // 2, column], expected, atol=2)
-    assert tile[TILE // 2, TILE // 2].tolist() == [100] * 3
+def test_the_legend_tells_the_values_that_are_drawn(make_manifest: MakeManifest) -> None:
+    manifest = make_manifest([Row("a.png", 0, "p", "c", "", "m.png")])
+    for value, shown in ((2, MASK_COLORS[1]), (1, MASK_COLORS[0])):
+        Image.fromarray(np.eye(12, dtype=np.uint8) * value).save(manifest.folder / "m.png")
+        legend = np.asarray(contact_sheet(manifest, 1))[:LEGEND].reshape(-1, 3)
+        colors = {tuple(pixel) for pixel in legend.tolist()} & set(MASK_COLORS)
+        assert colors == {shown}
 
 
-def test_proportions_are_kept(make_manifest: MakeManifest) -> None:
-    manifest = make_manifest([Row("a.png", 0, "p", "c")])
-    Image.new("L", (40, 10), 255).save(manifest.folder / "a.png")
-    tile = np.asarray(contact_sheet(manifest, columns=1))[GAP + CAPTION :, GAP:][:TILE, :TILE]
-    white = (tile == 255).all(axis=2)
-    assert white.any(axis=0).sum() == TILE
-    assert white.any(axis=1).sum() == TILE // 4
+def test_a_frame_of_several_classes_is_shown_with_each(make_manifest: MakeManifest) -> None:
+    rows = [Row("a.png", 0, "p", "c", "x|y"), Row("b.png", 0, "q", "c", "y")]
+    manifest = make_manifest(rows)
+    sheet = contact_sheet(manifest, 2)
+    a, b = (
+        np.asarray(draw_tile(np.asarray(Image.open(manifest.folder / n), np.float32) / 255, None))
+        for n in ("a.png", "b.png")
+    )
+    np.testing.assert_array_equal(tile_at(sheet, 0, 0), a)
+    np.testing.assert_array_equal(tile_at(sheet, 1, 0), a)
+    np.testing.assert_array_equal(tile_at(sheet, 1, 1), b)
+
+
+def test_corpus_and_split_leave_only_theirs(manifest: Manifest) -> None:
+    strip = CAPTION + TILE + FOOT + GAP
+    assert contact_sheet(manifest, 3, corpus="angio").height == LEGEND + 2 * strip
+    assert contact_sheet(manifest, 3, split="").height == LEGEND + strip
+    with pytest.raises(DataError, match="no rows of corpus 'x' and split 'test'; its corpora are"):
+        contact_sheet(manifest, 3, corpus="x", split="test")
+
+
+def test_too_many_classes_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    rows = tuple(Row("none.png", 0, "p", "c", f"class {k}") for k in range(MOST_STRIPS + 1))
+    with pytest.raises(DataError, match="81 classes, too many for one sheet"):
+        contact_sheet(Manifest(tmp_path, rows))
 
 
 def test_progress_is_told(manifest: Manifest) -> None:

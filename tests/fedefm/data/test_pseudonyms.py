@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,15 @@ def test_what_is_no_key_is_refused(tmp_path: Path, content: str) -> None:
         read_key(tmp_path / "key")
     with pytest.raises(DataError, match="cannot be read"):
         read_key(tmp_path / "none")
+
+
+@pytest.mark.timeout(20)  # reading them would never end
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_pipes_and_devices_are_no_keys(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "key"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="pipe or a device"):
+        read_key(path)

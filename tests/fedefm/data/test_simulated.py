@@ -8,9 +8,13 @@ import pytest
 from PIL import Image
 
 from fedefm.data.check import check_manifest
+from fedefm.data.dataset import FrameDataset
 from fedefm.data.fluoroscopy import is_negative, simulate_frame
 from fedefm.data.manifest import Manifest
-from fedefm.data.simulated import split_of_patients, write_dataset
+from fedefm.data.masks import read_row_mask
+from fedefm.data.readers import count_frames, read_image
+from fedefm.data.simulated import frames_a_second, split_of_patients, write_dataset
+from fedefm.data.xray_sequence import Sequence
 from fedefm.errors import DataError
 
 PATIENTS, FRAMES = 4, 5
@@ -93,7 +97,7 @@ def test_nothing_is_left_when_writing_is_interrupted(tmp_path):
 
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(DataError, match="already holds something"):
+    with pytest.raises(DataError, match="exists already and is not empty"):
         write_dataset(tmp_path, ["phantom"], 1, 1, 32, 1)
     assert everything_in(tmp_path) == {"precious.txt": b"mine"}
 
@@ -102,6 +106,69 @@ def test_an_empty_folder_is_filled(tmp_path):
     assert len(write_dataset(tmp_path / "a" / "b", ["phantom"], 1, 1, 32, 1).rows) == 1
     (tmp_path / "c").mkdir()
     assert len(write_dataset(tmp_path / "c", ["phantom"], 1, 1, 32, 1).rows) == 1
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    folder = tmp_path_factory.mktemp("runs") / "set"
+    return write_dataset(folder, DOMAINS, 3, 4, 48, 5, negatives=0.5, rate=7.5)
+
+
+def test_a_run_is_one_file_of_many_frames_with_as_many_masks(run):
+    assert check_manifest(run, hashes=True) == []
+    assert len(run.rows) == len(DOMAINS) * 3 * 4
+    assert {(row.path, row.mask_path) for row in run.rows if row.corpus == "animal"} == {
+        (f"animal/{n:04d}.tif", f"animal/{n:04d}_mask.tif") for n in range(3)
+    }
+    assert [row.frame for row in run.rows[:5]] == [0, 1, 2, 3, 0]
+    assert count_frames(run.folder / run.rows[0].mask_path) == 4
+
+
+def test_a_run_holds_the_frames_that_the_simulator_makes(run):
+    place = 1 * 4 + 2  # patient 1, frame 2
+    frame = Sequence("animal", 5, 1, 48, 1, 7.5, negatives=0.5).frame(2)
+    row = run.rows[place]
+    image = read_image(run.folder / row.path, row.frame)
+    np.testing.assert_allclose(image, frame.image, atol=0.5 / 255 + 1e-6)
+    assert (read_row_mask(run, place) == frame.mask).all()
+
+
+def test_a_run_tells_its_frame_rate(run, written):
+    assert frames_a_second(run.folder / run.rows[0].path) == 7.5
+    assert frames_a_second(run.folder / run.rows[0].mask_path) == 7.5
+    assert frames_a_second(written.folder / written.rows[0].path) is None
+
+
+def test_a_run_has_a_device_in_all_frames_or_in_none(run):
+    for place, row in enumerate(run.rows):
+        patient = int(row.patient_id[-4:])
+        assert read_row_mask(run, place).any() != is_negative(row.corpus, 5, patient, 0.5)
+
+
+def test_the_same_run_is_written_in_the_same_bytes(run, tmp_path):
+    write_dataset(tmp_path / "again", DOMAINS, 3, 4, 48, 5, negatives=0.5, rate=7.5)
+    assert everything_in(tmp_path / "again") == everything_in(run.folder)
+
+
+def test_a_run_is_read_as_a_dataset(run):
+    dataset = FrameDataset.from_manifest(run, None, ("background", "c", "g"), 48, masks=True)
+    assert len(dataset) == len(run.rows)
+    assert set(dataset.masks.unique().tolist()) <= {0, 1, 2}
+
+
+def test_distractors_change_frames_and_no_mask(written, tmp_path):
+    made = write_dataset(tmp_path / "set", DOMAINS, PATIENTS, FRAMES, 48, 5, distractors=True)
+    for plain, cluttered in zip(written.rows[::7], made.rows[::7], strict=True):
+        assert plain.sha256 != cluttered.sha256
+        masks = [(made.folder / row.mask_path).read_bytes() for row in (plain, cluttered)]
+        assert masks[0] == masks[1] == (written.folder / plain.mask_path).read_bytes()
+
+
+@pytest.mark.parametrize("wish", [{"rate": 0.0}, {"rate": 100.0}, {"negatives": 2.0}])
+def test_impossible_wishes_write_nothing(tmp_path, wish):
+    with pytest.raises(DataError):
+        write_dataset(tmp_path / "set", ["animal"], 1, 1, 48, 1, **wish)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from fedefm.config import read_site
 from fedefm.data.check import check_manifest
 from fedefm.data.corpora import split_corpora
 from fedefm.data.holdings import holdings, holdings_table, holdings_text
+from fedefm.data.kinds import kinds_of
 from fedefm.data.manifest import Manifest, Row, read_manifest
 from fedefm.data.site_folders import write_sites
 from fedefm.errors import DataError
@@ -36,7 +37,7 @@ def test_each_site_gets_a_folder_that_stands_alone(sources: list[Manifest], tmp_
         assert settings.ledger is not None
         manifest = read_manifest(folder / settings.datasets["pretraining"].manifest)
         assert check_manifest(manifest) == []
-        assert [row.target for row in manifest.rows] == [h.row.target for h in done.held[site]]
+        assert kinds_of(manifest.rows) == [held.kind for held in done.held[site]]
         for row, held in zip(manifest.rows, done.held[site], strict=True):
             original = sources[held.source].folder / held.row.path
             assert (folder / row.path).samefile(original)  # no second copy of the images

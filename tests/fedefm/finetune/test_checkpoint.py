@@ -13,7 +13,7 @@ from fedefm.finetune.checkpoint import (
     sha256_of,
 )
 from fedefm.finetune.start import Start
-from fedefm.model.checkpoint import save_checkpoint
+from fedefm.model.checkpoint import read_checkpoint_info, save_checkpoint
 from fedefm.model.foundation import build_foundation
 from fedefm.model.segmenter import build_segmenter
 
@@ -59,7 +59,7 @@ def test_each_reader_names_the_other_kind(foundation_path, segmenter_path):
     with pytest.raises(ModelError, match=r"no foundation model .*segmenter on resnet_micro"):
         read_foundation(segmenter_path)
     with pytest.raises(ModelError, match="no foundation model"):
-        Start(segmenter_path).build(3, seed=0)
+        Start(segmenter_path).segmenter(3, seed=0)
 
 
 def test_a_file_of_unknown_kind_or_with_broken_facts_is_one_sentence(tmp_path):
@@ -78,7 +78,7 @@ def test_a_file_of_unknown_kind_or_with_broken_facts_is_one_sentence(tmp_path):
 
 
 def test_a_start_takes_backbone_size_and_weights_from_the_foundation(foundation_path):
-    segmenter = Start(foundation_path).build(3, seed=9)
+    segmenter = Start(foundation_path).segmenter(3, seed=9)
     body = read_foundation(foundation_path).backbone.state_dict()
     assert segmenter.info["image_size"] == "32"
     assert all(torch.equal(body[name], t) for name, t in segmenter.backbone.state_dict().items())
@@ -86,22 +86,40 @@ def test_a_start_takes_backbone_size_and_weights_from_the_foundation(foundation_
     assert str(Start(foundation_path)) == f"foundation checkpoint sha256:{digest}"
 
 
+def test_a_segmenter_names_the_foundation_that_it_came_from(foundation_path, tmp_path):
+    model = read_foundation(foundation_path)
+    save_checkpoint(foundation_path, model, {**model.info, "run": "ring"})
+    start, digest = Start(foundation_path), sha256_of(foundation_path)
+    assert str(start) == f"foundation checkpoint sha256:{digest} of run 'ring'"
+    out = tmp_path / "segmenter.safetensors"
+    trained = TrainedSegmenter(start.segmenter(3, seed=1), CLASSES)
+    for _ in range(2):  # and goes on naming it when it is read and written again
+        save_trained_segmenter(out, trained)
+        trained = read_trained_segmenter(out)
+        facts = read_checkpoint_info(out)
+        assert facts["foundation_sha256"] == digest
+        assert facts["foundation_run"] == "ring"
+    scratch = Start(None, "resnet_micro", 32).segmenter(3, seed=1)
+    save_trained_segmenter(out, TrainedSegmenter(scratch, CLASSES))
+    assert "foundation_sha256" not in read_checkpoint_info(out)
+
+
 def test_a_start_from_scratch_takes_nothing_and_says_so(foundation_path):
     scratch = Start(None, "resnet_micro", 32)
     body = read_foundation(foundation_path).backbone.state_dict()
-    built = scratch.build(3, seed=9).backbone.state_dict()
+    built = scratch.segmenter(3, seed=9).backbone.state_dict()
     assert any(not torch.equal(body[name], built[name]) for name in body)
     assert str(scratch) == "scratch"
 
 
 def test_a_foundation_of_another_backbone_is_one_sentence(foundation_path):
     with pytest.raises(ModelError, match="of backbone 'resnet_micro'"):
-        Start(foundation_path, backbone="vit_micro", image_size=32).build(3, seed=0)
+        Start(foundation_path, backbone="vit_micro", image_size=32).segmenter(3, seed=0)
 
 
 def test_a_start_without_anything_is_one_sentence():
     with pytest.raises(ConfigError, match="backbone and an image size"):
-        Start().build(3, seed=0)
+        Start().segmenter(3, seed=0)
 
 
 def test_the_hash_of_a_missing_file_is_one_sentence(tmp_path):

@@ -11,9 +11,10 @@ from fedefm.finetune.evaluate import (
     evaluate_foundation,
     evaluate_segmenter,
     evaluation_mode,
-    mean_dice,
-    score_masks,
 )
+from fedefm.finetune.mask_scores import score_masks
+from fedefm.finetune.result import as_json
+from fedefm.finetune.segment import Segmentation
 
 
 class BrightestColumn(nn.Module):
@@ -72,6 +73,7 @@ class Threshold(nn.Module):
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
+        self.info = {"image_size": "32"}
 
     def forward(self, x):
         return torch.cat([torch.zeros_like(x), x * self.weight, torch.full_like(x, -9)], dim=1)
@@ -119,10 +121,26 @@ def test_false_alarms_and_means_by_hand():
 
 
 def test_the_quick_look_agrees_with_the_full_measurement(lines):
-    model = Threshold()
+    model, task = Threshold(), Segmentation(lines.classes)
     full = evaluate_segmenter(model, lines)
-    assert mean_dice(model, lines) == pytest.approx(full.mean_dice.value)
+    answers = task.answers(model, lines)
+    assert task.look(answers, lines) == pytest.approx(full.mean_dice.value)
+    assert as_json(task.score(answers, lines)) == as_json(full)
     empty = lines.subset(torch.arange(2))
     empty.images.fill_(9)
     empty.masks.zero_()
-    assert np.isnan(mean_dice(model, empty))
+    assert np.isnan(task.look(task.answers(model, empty), empty))
+
+
+def test_distances_are_in_pixels_and_in_millimeters_where_a_pixel_is_known():
+    truth = np.zeros((2, 16, 16), int)
+    truth[:, 8, :10] = 1
+    short = truth.copy()
+    short[:, 8, 6:10] = 0
+    spacing = np.array([[0.5, 0.25], [np.nan, np.nan]])
+    scores = score_masks(short, truth, np.array([3, 4]), ("wire",), spacing=spacing)
+    assert scores.tip_px["wire"].value == 4
+    assert (scores.tip_mm["wire"].value, scores.tip_mm["wire"].patients) == (1, 1)
+    assert scores.hd95_mm["wire"].value == pytest.approx(0.25 * scores.hd95_px["wire"].value)
+    unknown = score_masks(short, truth, np.array([3, 4]), ("wire",))
+    assert np.isnan(unknown.tip_mm["wire"].value)

@@ -1,10 +1,11 @@
+import onnx
 import pytest
 import torch
 
 from fedefm.errors import DataError, ModelError
 from fedefm.finetune.bootstrap import Interval
 from fedefm.finetune.card import DataUse, ModelCard, named_scores
-from fedefm.finetune.checkpoint import TrainedSegmenter, read_trained_segmenter
+from fedefm.finetune.checkpoint import TrainedSegmenter, read_trained_segmenter, save_classifier
 from fedefm.finetune.checkpoint import save_trained_segmenter as save
 from fedefm.finetune.evaluate import FoundationScores
 from fedefm.finetune.export import export
@@ -54,7 +55,7 @@ def test_undefined_scores_are_called_not_measured():
 def test_the_exported_program_needs_no_code_of_ours_and_gives_the_same_masks(tmp_path):
     source = saved_segmenter(tmp_path)
     names = export(source, tmp_path / "out")
-    assert names == ["model.pt2", "model.safetensors", "model_card.md"]
+    assert list(names) == ["model.pt2", "model.safetensors", "model_card.md"]
     program = torch.export.load(tmp_path / "out" / "model.pt2").module()
     model = read_trained_segmenter(tmp_path / "out" / "model.safetensors").model.eval()
     for batch in (1, 5):
@@ -72,8 +73,20 @@ def test_a_model_without_a_card_gets_one_that_claims_nothing(tmp_path):
     model = build_foundation("resnet_micro", ("x", "y"), 32, "frozen", seed=1)
     save_checkpoint(tmp_path / "f.safetensors", model, model.info)
     export(tmp_path / "f.safetensors", tmp_path / "b", program=False)
-    for folder in ("a", "b"):
+    save_classifier(tmp_path / "c.safetensors", model)
+    export(tmp_path / "c.safetensors", tmp_path / "c", program=False)
+    for folder in ("a", "b", "c"):
         assert "**Unknown.**" in (tmp_path / folder / "model_card.md").read_text()
+
+
+def test_onnx_is_written_for_model_and_backbone_with_its_difference(tmp_path):
+    written = export(saved_segmenter(tmp_path), tmp_path / "out", program=False, onnx=True)
+    assert list(written) == ["backbone.onnx", "model.onnx", "model.safetensors", "model_card.md"]
+    assert all(0 <= written[name] <= 1e-4 for name in ("model.onnx", "backbone.onnx"))
+    assert written["model_card.md"] is None
+    facts = {p.key: p.value for p in onnx.load(tmp_path / "out" / "model.onnx").metadata_props}
+    assert facts["classes"] == ", ".join(CLASSES)
+    assert "standardized" in facts["input"]
 
 
 def test_a_file_that_is_no_model_leaves_nothing_behind(tmp_path):

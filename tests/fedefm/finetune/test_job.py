@@ -9,6 +9,7 @@ from fedefm.config import FinetuneConfig
 from fedefm.errors import ConfigError, DataError
 from fedefm.finetune.checkpoint import read_trained_segmenter
 from fedefm.finetune.job import FinetuneJob, run_finetuning
+from fedefm.finetune.segment import Segmentation
 from fedefm.finetune.start import Start
 
 CLASSES = ("background", "catheter", "guidewire")
@@ -18,7 +19,7 @@ def job(manifest, target, **changes):
     settings = {
         "start": Start(None, "resnet_micro", 32),
         "config": FinetuneConfig(steps=4, batch_size=2, learning_rate=0.05),
-        "classes": CLASSES,
+        "task": Segmentation(CLASSES),
     }
     return FinetuneJob(manifest, target, **(settings | changes))
 

@@ -87,7 +87,9 @@ def test_positions_are_interpolated_to_the_segmenters_image_size(checkpoint):
 
 def test_a_checkpoint_of_another_backbone_is_refused(checkpoint):
     segmenter = build_segmenter("vit_micro", 2, 32, seed=1)
-    with pytest.raises(ModelError, match="is of backbone 'resnet_micro', the segmenter is built"):
+    with pytest.raises(
+        ModelError, match="is of backbone 'resnet_micro', the model is built on 'vit_micro'"
+    ):
         load_foundation(segmenter, checkpoint("resnet_micro", 32))
 
 

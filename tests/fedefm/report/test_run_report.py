@@ -13,15 +13,16 @@ import yaml
 from PIL import Image
 
 from fedefm.errors import DataError
-from fedefm.report.overlays import best_and_worst
+from fedefm.report.overlays import overlays
 from fedefm.report.protection import findings
 from fedefm.report.record import read_record
 from fedefm.report.run_report import write_report
+from fedefm.report.tables import teaching
 
 Maker = Callable[..., Any]
 SECTIONS = (
-    "accuracy", "loss", "corpora", "topology", "agreement", "participation", "traffic", "time",
-    "segmentation", "protection", "settings", "reproduce",
+    "accuracy", "confusion", "loss", "corpora", "topology", "agreement", "participation",
+    "traffic", "time", "segmentation", "protection", "settings", "reproduce",
 )  # fmt: skip
 VOID = {"meta", "br", "img", "link"}
 
@@ -102,7 +103,7 @@ def test_page_has_every_section_and_draws_what_was_measured(page: Page) -> None:
     assert [name for name in page.texts if name != "head"] == list(SECTIONS)
     assert page.open == []
     assert page.figures == {
-        "accuracy": 1, "loss": 1, "topology": 1, "agreement": 2, "participation": 1, "traffic": 1,
+        "accuracy": 3, "loss": 1, "topology": 1, "agreement": 3, "participation": 1, "traffic": 2,
         "time": 1,
     }  # fmt: skip
     assert not any("not measured" in text for text in page.texts.values())
@@ -150,7 +151,7 @@ def test_segmentation_shows_the_best_and_the_worst_with_their_scores(
     assert "0.812" in page.texts["segmentation"]
     assert "catheter: Dice 0.70, guidewire: Dice 0.56" in page.texts["segmentation"]
     assert "catheter: Dice 0.00, guidewire: Dice 0.00" in page.texts["segmentation"]
-    assert len(pictures) == 6
+    assert len(pictures) == 8  # three of the best, two in the middle, three of the worst
     assert base64.b64decode(pictures[0].split(",")[1]) == best
 
 
@@ -187,7 +188,7 @@ def test_interrupted_run_is_told_as_far_as_it_went(example_run: Maker, tmp_path:
     assert "interrupted after 4 complete rounds of 10" in page.texts["head"]
     assert "4 of 10" in page.texts["head"]
     assert "No differential privacy" in page.texts["protection"]
-    assert page.figures["accuracy"] == 1
+    assert page.figures["accuracy"] == 2
 
 
 def test_a_run_stopped_before_its_first_round_says_not_measured(
@@ -469,4 +470,37 @@ def test_overlays_come_from_the_segmentation_folder_and_from_nowhere_else(tmp_pa
     scores = {"images": [{"file": "../secret.png", "dice": {"catheter": 1.0}}]}
     (tmp_path / "segmentation" / "scores.json").write_text(json.dumps(scores))
 
-    assert best_and_worst(tmp_path / "segmentation") == ([], [])
+    assert overlays(tmp_path / "segmentation") == {}
+
+
+def test_overlays_that_name_their_case_are_shown_under_it(tmp_path: Path) -> None:
+    folder = tmp_path / "segmentation"
+    folder.mkdir()
+    listed = []
+    for place, case in enumerate(("worst", "median", "best", "best")):
+        Image.new("RGB", (4, 4)).save(folder / f"{place}.png")
+        listed.append({"file": f"{place}.png", "case": case, "dice": {"catheter": place / 10}})
+    (folder / "scores.json").write_text(json.dumps({"images": listed}))
+    found = overlays(folder)
+
+    assert {case: [one.name for one in some] for case, some in found.items()} == {
+        "best": ["3", "2"],
+        "median": ["1"],
+        "worst": ["0"],
+    }
+    assert "one of the worst predictions: Dice 0.00 (catheter)" in found["worst"][0].words
+
+
+def test_weights_of_experts_add_up_to_one_for_each_model_and_round(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    run = example_run(sites=4, rounds=6)
+    run.tell()
+    run.add("similarity", round=5, student="Aachen", expert="Cambridge", value=-0.4)
+    shares = teaching(read_record(run.write(tmp_path)))
+
+    assert dict(shares["Aachen", "Cambridge"])[6] == 0.0
+    for student in run.sites:
+        for number in (3, 6):
+            told = [dict(p).get(number, 0) for (s, _), p in shares.items() if s == student]
+            assert sum(told) == pytest.approx(1)

@@ -50,7 +50,7 @@ def test_the_page_draws_the_curves_and_says_whose_they_are(record: RunRecord) ->
     for drawn in (
         "Accuracy by round",
         "Training loss by round",
-        "Agreement between sites by round",
+        "EMD similarity by round",
     ):
         assert drawn in page.split("<main>")[1]
     assert "own models, all sites" in page

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -113,6 +114,16 @@ def test_events_tell_the_run_from_its_start_to_its_end(whole):
     corpora = next(e for e in read_events(whole / "events.jsonl") if e["event"] == "corpora")
     assert corpora["holdings"]["north"]["coarse"] == {"train": 0, "validation": 0, "test": 0}
     assert corpora["holdings"]["north"]["fine"] == {"train": 6, "validation": 2, "test": 2}
+
+
+def test_what_was_taken_for_what_is_told_and_agrees_with_the_accuracy(whole, world):
+    told = {event["event"]: event for event in read_events(whole / "events.jsonl")}
+    counts = np.array(told["confusion"]["counts"])
+    metrics = json.loads((whole / "result.json").read_text())["metrics"]
+    assert told["confusion"]["classes"] == list(world.classes)
+    assert counts.sum() == metrics["test_images"]
+    assert counts.trace() / counts.sum() == pytest.approx(metrics["global_accuracy"])
+    assert told["run_started"]["versions"].keys() == {"fedefm", "Python", "PyTorch", "NumPy"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from nvflare.private.fed.utils.app_authz import AppAuthzService
 
 from fedefm import __version__
 from fedefm.config import RunConfig
+from fedefm.data.manifest import read_manifest, write_manifest
 from nvflare_jobs.components.budget_guard import BudgetGuard
 
 
@@ -116,6 +118,20 @@ def test_labels_that_the_run_does_not_know(kit, tiny_run) -> None:
     model = tiny_run.model.model_copy(update={"classes": ("disk",)})
     told = deploy(kit, tiny_run.model_copy(update={"model": model}))
     assert "model.classes does not name them" in told
+
+
+def test_several_labels_of_an_image_are_one_kind_as_in_training(kit, tiny_run) -> None:
+    folder = kit.root.parent / "data"
+    shutil.copytree(Path(dataset(kit)).parent, folder)
+    manifest = dataset(kit, manifest=str(folder / "manifest.csv"))
+    corpora = {row.corpus for row in read_manifest(manifest).rows}
+    rows = [replace(row, label="a|b") for row in read_manifest(manifest).rows]
+    write_manifest(manifest, rows)
+    model = tiny_run.model.model_copy(update={"classes": tuple(sorted(corpora))})
+    assert deploy(kit, tiny_run.model_copy(update={"model": model})) == ""
+    sets = tiny_run.model.model_copy(update={"classes": ("a", "b")})
+    told = deploy(kit, tiny_run.model_copy(update={"model": sets}))
+    assert f"images of {', '.join(sorted(corpora))} in dataset" in told
 
 
 def test_what_a_site_publishes_spares_a_private_run_its_manifest(kit, tiny_run) -> None:

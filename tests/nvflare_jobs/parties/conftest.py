@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fedefm.config import RunConfig
@@ -223,8 +224,11 @@ def job_of(hospitals: Path, tmp_path: Path) -> Callable[..., Job]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
+def start(
+    tmp_path: Path, left_behind: Callable[[], list[psutil.Process]]
+) -> Iterator[Callable[..., Supervised]]:
     """``start(behavior="")``: a tiny process in the place of a training one."""
     from tiny_process import starting  # a file of this folder
 
     yield from starting(tmp_path)
+    assert not [p for p in left_behind() if p.status() != psutil.STATUS_ZOMBIE]

@@ -16,6 +16,7 @@ from nvflare_jobs.parties.party import Party
 
 DEADLINE_S = 1.5
 BUSY_S = 1.3  # what a loaded machine may need besides; less than another deadline
+NEVER_S = 30.0  # a deadline that nobody should wait for, so that no load is taken for it
 STEPS = 10  # of a secure sum; in odd ones receivers speak, in even ones members
 SHAPES = {"x": torch.Size([1])}
 
@@ -26,12 +27,12 @@ Script = Mapping[str, frozenset[str]]  # whose sums a party gives to
 class Net:
     """Parties with threads of their own."""
 
-    def __init__(self, gives: Script) -> None:
+    def __init__(self, gives: Script, deadline_s: float = DEADLINE_S) -> None:
         self._gives = gives
         self.down: set[str] = set()  # whose processes take no messages
         self.training_s: dict[str, float] = {}
         self._parties = {
-            name: Party(Postbox(name, "job", "id"), Mailbox(), self._send, DEADLINE_S)
+            name: Party(Postbox(name, "job", "id"), Mailbox(), self._send, deadline_s)
             for name in gives
         }
 
@@ -104,10 +105,10 @@ def test_a_receiver_that_falls_silent_costs_its_members_two_deadlines(step, seco
 
 
 def test_a_receiver_that_takes_no_message_is_not_waited_for(seconds) -> None:
-    net = Net(star("r", "abc"))
+    net = Net(star("r", "abc"), NEVER_S)
     net.down = {"r"}
     outcomes = net.play({"r": 0})
-    assert seconds() < DEADLINE_S
+    assert seconds() < NEVER_S
     assert all("not taken" in outcomes[name].rejected[0] for name in "abc")
 
 
@@ -119,8 +120,8 @@ def test_two_members_that_fall_silent_one_after_the_other_cost_a_deadline_each(s
 
 
 def test_whoever_is_known_to_be_silent_costs_nothing(seconds) -> None:
-    outcomes = Net(star("r", "abcd")).play({"d": 0}, silent=("d",))
-    assert seconds() < DEADLINE_S
+    outcomes = Net(star("r", "abcd"), NEVER_S).play({"d": 0}, silent=("d",))
+    assert seconds() < NEVER_S
     assert outcomes["r"].result[8] == frozenset("abc")
 
 

@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
-
 from fedefm.errors import PolicyRefused, ProtocolError
 from fedefm.train.header import Header
 from nvflare_jobs.parties.child import Order
@@ -115,4 +113,3 @@ def starting(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     for each in started:
         each.close()
         assert each.pid is None
-    assert not [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]

@@ -75,6 +75,13 @@ def test_labels_that_the_site_does_not_declare(site_file):
     assert "labels lung are not" in look(site_file, labels=["heart"])[0].said
 
 
+def test_several_labels_of_an_image_are_one_kind_and_a_site_declares_the_corpus(site_file):
+    path = site_file.parent / "manifest.csv"
+    path.write_text(path.read_text().replace("chest,lung", "chest,lung|tube", 1))
+    assert look(site_file, labels=["chest"])[0].verdict == "ok"
+    assert "labels chest are not" in look(site_file, labels=["lung", "tube"])[0].said
+
+
 def test_a_site_without_datasets_refuses_every_job(site_file):
     looked = check_datasets(site_file, SiteConfig(datasets={}))
     (found,) = looked.findings

@@ -1,0 +1,47 @@
+"""``ingest_report.csv``: what became of files that were not taken as they are, and why.
+
+Files are running numbers (see ``fedefm.data.file_numbers``) and reasons are sentences of ours, so
+the report can be passed on. One line stands for all frames of a file that share a reason.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+REPORT_NAME = "ingest_report.csv"
+
+
+@dataclass(frozen=True)
+class Line:
+    """``frames`` are counted from 0, as ``0-95`` or ``7``; empty stands for the whole file."""
+
+    file: int
+    frames: str
+    outcome: Literal["left out", "taken"]
+    reason: str
+
+
+def fault_lines(file: int, faults: Sequence[tuple[int, str]], whole: bool) -> list[Line]:
+    """Lines for frames of a file that cannot be used; ``whole`` where none of it can."""
+    lines = []
+    for reason, group in groupby(sorted(faults), key=lambda fault: fault[1]):
+        frames = [frame for frame, _ in group]
+        everything = whole and len(frames) == len(faults)
+        lines.append(Line(file, "" if everything else _span(frames), "left out", reason))
+    return lines
+
+
+def write_report(path: Path, lines: Iterable[Line]) -> None:
+    """Write the lines in order of their files."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(field.name for field in fields(Line))
+        writer.writerows(map(astuple, sorted(lines, key=lambda line: line.file)))
+
+
+def _span(frames: Sequence[int]) -> str:
+    consecutive = frames[-1] - frames[0] == len(frames) - 1 and len(frames) > 1
+    return f"{frames[0]}-{frames[-1]}" if consecutive else " ".join(map(str, frames))

@@ -1,0 +1,148 @@
+"""Training of a model for a task: steps, looks at the validation images, and the weights kept.
+
+Nothing here knows the task. Weights that were best on the validation images are kept, and training
+may end early where they have not become better for a while.
+"""
+
+from dataclasses import dataclass
+from math import isnan
+
+from torch import nn
+
+from fedefm.config import FinetuneConfig
+from fedefm.data.dataset import FrameDataset
+from fedefm.errors import ConfigError
+from fedefm.events import EventLog
+from fedefm.finetune.card import Scores
+from fedefm.finetune.labels import labeled_rows
+from fedefm.finetune.task import Task, image_size_of
+from fedefm.model.weights import Weights, load_weights, weights_of
+from fedefm.seeding import generator_for
+from fedefm.train.protection import Protection
+from fedefm.train.trainer import SgdTrainer, Trainer
+
+MOMENTUM = 0.9
+CLIP_NORM = 5.0
+POLY_POWER = 0.9
+_CHUNK = 10  # steps that share one learning rate
+LOOKS = 10  # at the validation split per run; each costs a pass over it
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What a fine-tuning run did; the model it was given holds the weights of ``best_step``."""
+
+    steps: int  # taken
+    best_step: int  # the last step where nothing could be validated
+    validation: Scores | None
+    train_images: int | None  # None: private
+    train_patients: int  # private: as published, or counted
+    stopped_early: bool = False  # before all steps that were asked for
+
+
+def finetune(
+    task: Task,
+    model: nn.Module,
+    train: FrameDataset,
+    validation: FrameDataset | None,
+    config: FinetuneConfig,
+    seed: int,
+    events: EventLog | None = None,
+    protection: Protection | None = None,
+) -> FinetuneResult:
+    """Train ``model`` in place on a share of the patients of ``train`` and keep its best weights.
+
+    With a ``protection``, its trainer takes the steps, on the patients that it was made for, and
+    the last weights are kept: to choose weights, or when to stop, by validation images would be a
+    release of its own.
+
+    Args:
+        model: what ``task`` built.
+        train, validation: what ``task`` loaded; without ``validation`` the last weights are kept.
+        seed: draws the labeled patients, the batches and the augmentation.
+    Raises ModelError if the loss diverges, ConfigError for patience where nothing may be looked at.
+    """
+    events = events or EventLog()
+    looked_at = validation if protection is None else None
+    refuse_patience(config, looked_at is not None, protection is not None)
+    if protection is None:
+        labeled = train.subset(labeled_rows(train.patients, config.label_fraction, seed))
+        views = task.augmentation(image_size_of(model))
+        plain = SgdTrainer(labeled, config.batch_size, MOMENTUM, CLIP_NORM, views)
+        trainer: Trainer = plain
+        images, patients = len(labeled), len(labeled.patients.unique())
+    else:
+        trainer, images, patients = protection.trainer, None, protection.size or 0
+    rng = generator_for(seed, "finetune", 0, "batches")
+    best = _Best(task, looked_at)
+    step = 0
+    for steps in _chunks(config.steps):
+        rate = poly_rate(config.learning_rate, step, config.steps)
+        stats = trainer.fit(model, task.objective, steps, rate, rng)
+        step += steps
+        loss = stats.loss if protection is None else None
+        events.emit("finetune_step", step=step, steps=config.steps, loss=loss, rate=rate)
+        if _validates(step, steps, config.steps):
+            best.look(model, step, events)
+        if best.waited == config.patience:
+            break
+    best.restore(model)
+    scores = task.score(task.answers(model, validation), validation) if validation else None
+    return FinetuneResult(step, best.step, scores, images, patients, step < config.steps)
+
+
+def refuse_patience(config: FinetuneConfig, validates: bool, private: bool) -> None:
+    """Raises ConfigError where training is to stop by validation images that may not be asked."""
+    if config.patience is None or validates:
+        return
+    if private:
+        raise ConfigError(
+            "when to stop would tell about the validation images, so private training takes all of "
+            "its steps; leave patience out"
+        )
+    raise ConfigError(
+        "there is no validation split to stop by; leave patience out, or add one to the manifest"
+    )
+
+
+def poly_rate(base: float, step: int, steps: int) -> float:
+    """``base (1 - step/steps)^0.9``: from ``base`` at the first step towards 0 after the last."""
+    return float(base * (1 - step / steps) ** POLY_POWER)
+
+
+class _Best:
+    """The best weights so far by a task's measure; the latest ones where that is not defined."""
+
+    def __init__(self, task: Task, validation: FrameDataset | None) -> None:
+        self._task, self._validation = task, validation
+        self._weights: Weights | None = None
+        self._score = float("-inf")
+        self.step = 0
+        self.waited = 0  # looks since the best one
+
+    def look(self, model: nn.Module, step: int, events: EventLog) -> None:
+        if self._validation is None:
+            self.step = step
+            return
+        task = self._task
+        score = task.look(task.answers(model, self._validation), self._validation)
+        shown = None if isnan(score) else score
+        events.emit("finetune_validation", step=step, measure=task.measure, score=shown)
+        worse = self._score > 0 and score <= self._score  # a Dice of 0: it has not begun to learn
+        self.waited = self.waited + 1 if worse else 0
+        if not score < self._score:
+            self._score, self.step, self._weights = score, step, weights_of(model)
+
+    def restore(self, model: nn.Module) -> None:
+        if self._weights is not None:
+            load_weights(model, self._weights)
+
+
+def _chunks(steps: int) -> list[int]:
+    whole, rest = divmod(steps, _CHUNK)
+    return [_CHUNK] * whole + ([rest] if rest else [])
+
+
+def _validates(step: int, taken: int, steps: int) -> bool:
+    """Whether one of the evenly spaced looks falls into the steps just taken; the last one does."""
+    return step * LOOKS // steps > (step - taken) * LOOKS // steps

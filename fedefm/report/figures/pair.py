@@ -1,0 +1,45 @@
+"""Curves of two runs on the same axes, told apart by color, dashes and name."""
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from fedefm.report import in_words
+from fedefm.report.figures.canvas import ACCENT, SITE_COLORS, drawn, shortened
+from fedefm.report.figures.curves import name_line_ends, round_axis
+from fedefm.report.intervals import Band
+from fedefm.report.numbers import decimal, percent
+from fedefm.report.record import Series
+
+LOOKS = ((ACCENT, "-"), (SITE_COLORS[1], (0, (5, 2))))
+
+
+def pair_figure(name: str, title: str, lines: Series, bands: Band, *, share: bool) -> Markup:
+    """At most two ``lines`` with their ``bands``; ``share``: values are shares in [0, 1]."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        labels = []
+        for (color, dashes), (run, points) in zip(LOOKS, lines.items(), strict=False):
+            if run in bands:
+                rounds, low, high = zip(*bands[run], strict=True)
+                axes.fill_between(rounds, low, high, color=color, alpha=0.18, linewidth=0)
+            marker = "o" if len(points) <= 12 else ""  # a single point is no line
+            drawn_as = axes.plot(*zip(*points, strict=True), color=color, linewidth=2.4)[0]
+            drawn_as.set(linestyle=dashes, marker=marker, clip_on=False)
+            labels.append((shortened(run), color, points[-1][1]))
+        if share:
+            axes.set_ylim(0, 1)
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+            axes.set_ylabel("accuracy (% of images)")
+        else:
+            axes.set_ylim(bottom=0)
+            axes.set_ylabel("training loss (mean over images)")
+        numbers = [number for points in lines.values() for number, _ in points]
+        axes.set_xlim(min(numbers), max(max(numbers), min(numbers) + 1))
+        round_axis(axes)
+        axes.grid(axis="y")
+        name_line_ends(axes, labels)
+
+    told = in_words.curves(lines, percent if share else decimal)
+    return drawn(name, f"{title}. {told}", (9.6, 3.8), paint)

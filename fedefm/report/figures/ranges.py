@@ -1,0 +1,74 @@
+"""Values with their intervals, one row each: a dot and a line on a common axis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from fedefm.report.figures.canvas import ACCENT, MUTED, drawn, shortened
+from fedefm.report.numbers import percent
+
+
+@dataclass(frozen=True)
+class Row:
+    """A share in [0, 1] with its interval, where there is one."""
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None = None
+    bold: bool = False
+
+
+def ranges_figure(
+    name: str, title: str, rows: Sequence[Row], references: Sequence[tuple[str, float]] = ()
+) -> Markup:
+    """``rows`` from top to bottom; ``references`` are levels with a name, drawn dashed."""
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for place, row in enumerate(rows):
+            if row.interval:
+                thick = 3.2 if row.bold else 1.8
+                axes.plot(row.interval, (place, place), color=ACCENT, linewidth=thick)
+            axes.plot(row.value, place, "D" if row.bold else "o", color=ACCENT)
+            axes.annotate(
+                percent(row.value),
+                (1, place),
+                (8, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="center",
+                fontweight="bold" if row.bold else "normal",
+            )
+        for level_name, level in references:
+            axes.axvline(level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+            axes.annotate(
+                level_name,
+                (level, 1),
+                (0, 4),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                color=MUTED,
+            )
+        axes.set_yticks(range(len(rows)), [shortened(row.name) for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xlabel("accuracy (% of images)")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+
+    told = " ".join(_told(row) for row in rows)
+    size = (9.6, 0.95 + 0.27 * len(rows))
+    return drawn(name, f"{title}. {told}", size, paint)
+
+
+def _told(row: Row) -> str:
+    if row.interval is None:
+        return f"{row.name}: {percent(row.value)}."
+    low, high = map(percent, row.interval)
+    return f"{row.name}: {percent(row.value)}, interval {low} to {high}."
