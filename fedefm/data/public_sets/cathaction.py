@@ -59,8 +59,8 @@ LAYOUT = Layout(
     find,
     ("labels/*.png",),
     About(
-        "25,000 frames of catheters and guidewires, with masks, laid out as on its page; its archive "
-        "of animals and phantoms is 'endovascular', that of humans 'images', with "
+        "25,000 frames of catheters and guidewires, with masks, laid out as on its page; its "
+        "archive of animals and phantoms is 'endovascular', that of humans 'images', with "
         "--patient-pattern '([^/]+)_img-'",
         "https://airvlab.github.io/cathaction (request form) and "
         "https://huggingface.co/datasets/airvlab/CathAction",
