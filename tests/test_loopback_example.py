@@ -102,6 +102,7 @@ def test_a_step_that_fails_ends_all(begin, tmp_path: Path) -> None:
     assert running(tmp_path / "federation") == []
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_who_stops_the_script_stops_all(begin, tmp_path: Path, how: signal.Signals) -> None:
     script = begin("sleep 600")
