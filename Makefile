@@ -79,6 +79,6 @@ clean:  ## remove .venv, caches and build files; runs/ stays
 	@touch $@
 
 .venv/installed-bench: .venv/installed
-	$(INSTALL) -e '.[bench]'
+	$(INSTALL) -e '.[bench,dicom]'
 	$(INSTALL) --no-deps flwr  # see the extra in pyproject.toml
 	@touch $@

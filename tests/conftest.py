@@ -1,6 +1,7 @@
 """What holds for every test: one thread, an empty home, no downloads."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,14 @@ def move_home(patch: pytest.MonkeyPatch, folder: Path) -> None:
     patch.setenv("HOME", str(folder))
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         patch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def ctrl_c_is_heard() -> Iterator[None]:
+    """By what the test starts: who runs the tests in the background of a shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

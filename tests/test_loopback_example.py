@@ -11,7 +11,8 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -49,8 +50,9 @@ time.sleep(600)
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Callable[[str], subprocess.Popen[bytes]]:
+def begin(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     """Starts the script in ``tmp_path / "federation"``; ``then`` is what the check of data does."""
+    scripts: list[subprocess.Popen[bytes]] = []
 
     def start(then: str) -> subprocess.Popen[bytes]:
         programs = {"fedefm": FEDEFM.replace("{then}", then), "nvflare": NVFLARE, "start": START}
@@ -64,15 +66,21 @@ def begin(tmp_path: Path) -> Callable[[str], subprocess.Popen[bytes]]:
             port = free.getsockname()[1]
         path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         extra = {"PATH": path, "PORT": str(port), "STARTS": str(tmp_path / "bin" / "start")}
-        return subprocess.Popen(
+        script = subprocess.Popen(
             ["bash", str(SCRIPT), str(tmp_path / "federation")],
             env={**os.environ, **extra},
             stdout=(tmp_path / "told").open("wb"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        scripts.append(script)
+        return script
 
-    return start
+    yield start
+    for script in scripts:  # and what one that failed its test has left
+        with suppress(ProcessLookupError):
+            os.killpg(script.pid, signal.SIGKILL)
+        script.wait()
 
 
 def running(folder: Path) -> list[str]:
@@ -102,6 +110,7 @@ def test_a_step_that_fails_ends_all(begin, tmp_path: Path) -> None:
     assert running(tmp_path / "federation") == []
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_who_stops_the_script_stops_all(begin, tmp_path: Path, how: signal.Signals) -> None:
     script = begin("sleep 600")

@@ -22,6 +22,7 @@ from fedefm.data.manifest import Manifest, Row
 from fedefm.data.splits import assign_splits
 from fedefm.errors import DataError
 from fedefm.seeding import numpy_generator
+from fedefm.words import several
 
 FARTHEST = 0.25  # from the share asked for; beyond it the wish cannot be met
 
@@ -129,7 +130,8 @@ def _common_count(labels: int, sites: int, unseen: float) -> int:
     best: int = min(choices, key=distance)
     if distance(best) > FARTHEST or (unseen == 1 and best > 0):
         raise DataError(
-            f"{labels} labels are too few for {sites} sites with an unseen share of {unseen}; "
+            f"{several(labels, 'label')} {'is' if labels == 1 else 'are'} too few for {sites} "
+            f"sites with an unseen share of {unseen}; "
             "use fewer sites, more corpora or a smaller share"
         )
     return best

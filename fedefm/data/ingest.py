@@ -10,17 +10,14 @@ and continued; the result is the same, byte by byte.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fedefm.data.choices import Files
 from fedefm.data.file_numbers import FileNumbers
-from fedefm.data.file_pool import finished
 from fedefm.data.folders import refuse_full
 from fedefm.data.frame_choice import FrameChoice
-from fedefm.data.ingest_frames import Task, crashed, placed
 from fedefm.data.ingest_plan import (
     SourceFile,
     digest_of,
@@ -30,17 +27,15 @@ from fedefm.data.ingest_plan import (
     taken,
     tasks_of,
 )
-from fedefm.data.ingest_report import REPORT_NAME, Line, fault_lines, write_report
+from fedefm.data.ingest_report import REPORT_NAME, Line, sentences, write_report
 from fedefm.data.ingest_source import Source, find_source
+from fedefm.data.ingest_work import Progress, Steps, filled
 from fedefm.data.manifest import Row, write_manifest
 from fedefm.data.pseudonyms import KEY_NAME, new_key, read_key, write_key
-from fedefm.data.unfinished import UnfinishedFolder, unfinished_folder, unfinished_path
+from fedefm.data.unfinished import unfinished_folder, unfinished_path
 from fedefm.errors import DataError, all_problems
 from fedefm.words import several
 
-FEW_FRAMES = 64  # are done before a second process has started
-
-Progress = Callable[[int, int], None]
 ALL_FRAMES = FrameChoice()
 
 
@@ -118,13 +113,13 @@ def ingest(
     secret = key or _earlier_key(folder, resume) or new_key()
     tasks = tasks_of(kept, numbers, unfinished_path(folder), files, secret)
     isolated = any(file.facts and file.facts.fragile for file in kept)
-    steps = _Steps(sum(len(task.frames) for task in tasks), progress)
+    steps = Steps(sum(len(task.frames) for task in tasks), progress)
     try:
         with unfinished_folder(folder, digest_of(tasks), resume) as unfinished:
             _keep_key(unfinished.path, secret)
-            rows, faults = _filled(tasks, unfinished, processes, steps, isolated)
+            rows, faults = filled(tasks, unfinished, processes, steps, isolated)
             if faults and not (rows and skip_unreadable):
-                raise DataError(all_problems(numbers.source, _sentences(faults, numbers)))
+                raise DataError(all_problems(numbers.source, sentences(faults, numbers)))
             _write_tables(unfinished.path, rows, [*lines, *faults], numbers)
     except KeyboardInterrupt:
         raise IngestInterrupted(
@@ -138,7 +133,7 @@ def ingest(
         rows=rows,
         report=report,
         faults=tuple(faults),
-        skipped=tuple(_sentences(faults, numbers)),
+        skipped=tuple(sentences(faults, numbers)),
         without_patient=_without_patient(kept, faults, numbers),
         passed_over=len(seen.passed_over),
         notes=tuple(_notes(seen, layout)),
@@ -165,71 +160,12 @@ def _notes(seen: Source, layout: str) -> Iterable[str]:
         )
 
 
-class _Steps:
-    """Frames that are done, told as they come."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self.total, self.done, self._progress = total, 0, progress
-
-    def add(self, frames: int) -> None:
-        self.done += frames
-        if self._progress:
-            self._progress(self.done, self.total)
-
-
-def _filled(
-    tasks: Sequence[Task],
-    unfinished: UnfinishedFolder,
-    processes: int,
-    steps: _Steps,
-    isolated: bool,
-) -> tuple[tuple[Row, ...], list[Line]]:
-    """The rows of all frames that can be used, and what is wrong with the others."""
-    notes = unfinished.done()
-    for number in notes:
-        steps.add(len(tasks[number].frames))
-    left = [task for task in tasks if task.number not in notes]
-    few = sum(len(task.frames) for task in left) < FEW_FRAMES and not isolated
-    for done in finished(placed, left, 1 if few else processes, crashed):
-        notes[done.task] = {"rows": [asdict(row) for row in done.rows], "faults": done.faults}
-        unfinished.note(done.task, done.written, notes[done.task])
-        steps.add(len(tasks[done.task].frames))
-    rows = tuple(Row(**row) for task in tasks for row in notes[task.number]["rows"])
-    return rows, _faults(tasks, notes)
-
-
-def _faults(tasks: Sequence[Task], notes: Mapping[int, Any]) -> list[Line]:
-    frames: dict[int, int] = {}
-    faults: dict[int, list[tuple[int, str]]] = {}
-    for task in tasks:
-        frames[task.file] = frames.get(task.file, 0) + len(task.frames)
-        for frame, reason in notes[task.number]["faults"]:
-            faults.setdefault(task.file, []).append((frame, reason))
-    return [
-        line
-        for file, some in faults.items()
-        for line in fault_lines(file, some, whole=len(some) == frames[file])
-    ]
-
-
 def _write_tables(
     folder: Path, rows: Sequence[Row], lines: Sequence[Line], numbers: FileNumbers
 ) -> None:
     write_report(folder / REPORT_NAME, lines)
     numbers.write(folder)
     write_manifest(folder / "manifest.csv", rows)
-
-
-def _sentences(lines: Iterable[Line], numbers: FileNumbers) -> list[str]:
-    return [_sentence(numbers.name_of(line.file), line) for line in lines]
-
-
-def _sentence(name: str, line: Line) -> str:
-    """A reason begins with a verb, or with the thing that it is about."""
-    noun = "frame" if line.frames.isdecimal() else "frames"
-    frames = f", {noun} {line.frames}" if line.frames else ""
-    stop = ":" if line.reason.startswith(("it", "the ")) else ""
-    return f"{name}{frames}{stop} {line.reason}"
 
 
 def _without_patient(

@@ -11,6 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from fedefm.data.file_numbers import FileNumbers
+
 REPORT_NAME = "ingest_report.csv"
 
 
@@ -40,6 +42,19 @@ def write_report(path: Path, lines: Iterable[Line]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(field.name for field in fields(Line))
         writer.writerows(map(astuple, sorted(lines, key=lambda line: line.file)))
+
+
+def sentences(lines: Iterable[Line], numbers: FileNumbers) -> list[str]:
+    """The lines as messages tell them."""
+    return [_sentence(numbers.name_of(line.file), line) for line in lines]
+
+
+def _sentence(name: str, line: Line) -> str:
+    """A reason begins with a verb, or with the thing that it is about."""
+    noun = "frame" if line.frames.isdecimal() else "frames"
+    frames = f", {noun} {line.frames}" if line.frames else ""
+    stop = ":" if line.reason.startswith(("it", "the ")) else ""
+    return f"{name}{frames}{stop} {line.reason}"
 
 
 def _span(frames: Sequence[int]) -> str:

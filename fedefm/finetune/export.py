@@ -21,8 +21,8 @@ from fedefm.finetune.checkpoint import (
     read_trained_segmenter,
     sha256_of,
 )
-from fedefm.finetune.evaluate import evaluation_mode
 from fedefm.finetune.onnx_program import refuse_without_onnx, save_onnx
+from fedefm.finetune.tracing import traced
 from fedefm.model.checkpoint import read_checkpoint_info
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.segmenter import Segmenter
@@ -66,11 +66,8 @@ def save_program(path: Path, model: nn.Module, image_size: int) -> None:
     ``torch.export.load(path).module()`` runs it without this package. Images must come standardized
     to zero mean and unit deviation each. Raises ModelError if the model cannot be traced.
     """
-    batch = torch.export.Dim("batch", min=1)
-    example = torch.zeros(2, 1, image_size, image_size)
     try:
-        with evaluation_mode(model):
-            program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
+        program = traced(model, image_size)
     except Exception as error:  # the tracer raises whatever it trips over
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"the model cannot be written as a program: {reason}") from None

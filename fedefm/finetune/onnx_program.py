@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fedefm.data.dataset import standardize
 from fedefm.errors import ModelError
 from fedefm.finetune.evaluate import evaluation_mode
+from fedefm.finetune.tracing import traced
 
 TOLERANCE = 1e-4  # of the largest output, or of 1 where all are smaller
 IMAGES, OUTPUT = "images", "output"
@@ -47,7 +48,7 @@ def save_onnx(path: Path, model: nn.Module, image_size: int, facts: Mapping[str,
     """
     refuse_without_onnx()
     try:
-        with evaluation_mode(model), torch.inference_mode(False):
+        with torch.inference_mode(False):
             _write(path, model, image_size, facts)
         difference = onnx_difference(path, model, image_size)
     except Exception as error:  # exporter and runtime raise whatever they trip over
@@ -87,11 +88,9 @@ def onnx_difference(path: Path, model: nn.Module, image_size: int) -> float:
 
 
 def _write(path: Path, model: nn.Module, image_size: int, facts: Mapping[str, str]) -> None:
-    batch = torch.export.Dim("batch", min=1)
-    example = torch.zeros(2, 1, image_size, image_size)
     with _silence():
         program = torch.onnx.export(
-            torch.export.export(model, (example,), dynamic_shapes=({0: batch},)),
+            traced(model, image_size),
             dynamo=True,
             input_names=[IMAGES],
             output_names=[OUTPUT],

@@ -46,7 +46,15 @@ def segmentation(
             return _in_space(frames, headers, classes, algorithm, number)
         except (ValueError, TypeError, AttributeError, KeyError, IndexError):
             pass  # uneven or incomplete geometry; pointing at the sources needs none
-    return _by_reference(frames, headers, classes, algorithm, number)
+    try:
+        return _by_reference(frames, headers, classes, algorithm, number)
+    except OSError:
+        raise
+    except Exception as error:  # of a header's value, which may name the patient
+        raise DataError(
+            "no DICOM SEG was written: the source has a value that DICOM does not allow, such as "
+            f"a date that is none ({type(error).__name__})"
+        ) from None
 
 
 def _headers(frames: Sequence[MarkedFrame]) -> dict[Path, Dataset]:

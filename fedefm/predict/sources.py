@@ -191,8 +191,12 @@ def _reason(error: DataError, clip: Clip, file: SourceFile) -> str:
 
 
 def _as_text(path: Path) -> str:
-    """A path as tables can have it; bytes that are no UTF-8, which names may hold, as codes."""
-    return path.as_posix().encode(errors="backslashreplace").decode()
+    """A path as tables and terminals can have it: line breaks and odd bytes as codes."""
+    letters = (
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in path.as_posix()
+    )
+    return "".join(letters)
 
 
 def _hidden(path: Path, base: Path) -> bool:

@@ -87,10 +87,10 @@ def _count(classes: str | None) -> int | None:
     if classes is None:
         return None
     names = [name.strip() for name in classes.split(",")]
-    if not all(names) or len(set(names)) < len(names):
+    if not all(names) or len(set(names)) < len(names) or classes.strip().isdecimal():
         raise ConfigError(
             f"--classes {classes!r} must be different names with commas between, the background "
-            "first"
+            "first, and not their number"
         )
     return len(names)
 

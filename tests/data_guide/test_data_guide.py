@@ -33,6 +33,8 @@ PAGE = REPOSITORY / "docs" / "data.md"
 PRIVATE = (".pseudonym_key", ".sources.csv")
 INTERRUPT_AT = 20  # frames
 
+pytestmark = pytest.mark.xdist_group("data guide")  # the page is followed once
+
 # How a command ends, where that is not with 0.
 ENDINGS = {
     "fedefm data ingest export data/angio --corpus angio": 2,

@@ -366,3 +366,8 @@ def test_a_terminal_without_all_letters_is_told_all_the_same(
         assert json.loads(told)["manifest"] == str(target / "manifest.csv")
     else:
         assert b"wrote" in told
+
+
+@pytest.mark.parametrize("classes", ["2", "background,", "a,a"])
+def test_classes_are_named(run: Run, manifest: Path, classes: str) -> None:
+    refused(run("check", manifest, "--classes", classes), "must be different names")

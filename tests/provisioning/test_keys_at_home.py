@@ -24,6 +24,8 @@ STEP = re.compile(
 )
 KITS = {"server": "localhost", "st-marys": "St-Marys-Hospital", "ida": "ida@uni.org"}
 
+pytestmark = pytest.mark.xdist_group("keys at home")  # the guide is followed once
+
 
 def kit(place: Path, who: str) -> Path:
     return place / who / "kits" / "hearts" / "prod_00" / KITS[who]

@@ -1,4 +1,13 @@
-"""CathAction, segmentation: ``{train,test}/images/imageN.jpg`` with ``labels/maskN.png``."""
+"""CathAction, segmentation: ``{train,test}/images/imageN.jpg`` with ``labels/maskN.png``.
+
+That is the layout of its web page. The archives that are had today are laid out otherwise: animals
+and phantoms as ``endovascular`` (which says what is known of their mask values), humans as
+``human_dataset_train/img/<video>_img-*.jpg`` with binary masks ``mask/*_mask.png``, which the
+layout ``images`` reads; a pattern tells their videos apart.
+
+Nothing of its publishers that we found (page, code, arXiv 2408.13126) says which mask value is
+which device. Values are taken as stored; who fine-tunes names them in their order.
+"""
 
 from pathlib import Path
 
@@ -50,9 +59,13 @@ LAYOUT = Layout(
     find,
     ("labels/*.png",),
     About(
-        "25,000 frames of catheters and guidewires in phantoms and animals, with masks",
-        "https://airvlab.github.io/cathaction (request form)",
+        "25,000 frames of catheters and guidewires, with masks, laid out as on its page; its "
+        "archive of animals and phantoms is 'endovascular', that of humans 'images', with "
+        "--patient-pattern '([^/]+)_img-'",
+        "https://airvlab.github.io/cathaction (request form) and "
+        "https://huggingface.co/datasets/airvlab/CathAction",
         "CC BY-NC-SA",
-        "catheter and guidewire, values as published",
+        "values as stored; no publisher says which is catheter and which guidewire: look at the "
+        "preview, and name them in their order by finetune --classes",
     ),
 )

@@ -1,7 +1,13 @@
 """EIPhantom, CathAnimal, EISimulation and their twin of real X-rays, as FedEFM is fine-tuned on.
 
 ``{phantom,animal,sim,real}_{train,test}/{images,masks}``. The mask of ``a.png`` is ``a.npy``
-(phantom and animal), ``a_mask.png`` (simulation) or ``a.png`` (real).
+(phantom and animal), ``a_mask.png`` (simulation) or ``a.png`` (real). The archive of animals and
+phantoms of CathAction is laid out alike.
+
+Masks of phantoms and animals hold 0, 1 and 2, and no publisher says which device 1 and 2 are. Those
+who work with CathAction take 1 for the catheter and 2 for the guidewire: 1 is the thicker part,
+towards the hand, with 77 % (animals) and 88 % (phantoms) of a device's pixels by a public count; 2
+is the thinner part beyond it. So do we; ``finetune --classes`` can name them the other way.
 """
 
 from pathlib import Path
@@ -53,10 +59,13 @@ LAYOUT = Layout(
     find,
     ("masks/*",),
     About(
-        "frames of catheters and guidewires at 256 px: phantom, animal, simulation, real",
+        "frames of catheters and guidewires: phantom, animal, simulation, real; also CathAction's "
+        "archive of animals and phantoms",
         "https://vision.aioz.io/f/ec5e0da6f18d4e938b1d/ and https://vision.aioz.io/f/"
-        "7b986782043d403bb50e/ (with real)",
-        "none stated for the images; the code beside them is MIT",
-        "phantom and animal: two kinds of device, 1 and 2; simulation and real: 1 = device",
+        "7b986782043d403bb50e/ (with real); CathAction: see there",
+        "none stated for the images; the code beside them is MIT; CathAction: CC BY-NC-SA",
+        "phantom and animal: 1 and 2, by their shape catheter and guidewire, which no publisher "
+        "says: look at the preview, and turn the names round in finetune --classes if need be; "
+        "simulation and real: 1 = device",
     ),
 )

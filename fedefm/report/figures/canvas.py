@@ -24,6 +24,7 @@ SECOND, BAND, LINK, QUIET = "#6aaed6", "#cfe0ee", "#8fb4d0", "#8896a3"
 SITE_COLORS = (  # each at least 4.5:1 against white, and apart for the color-blind
     "#0072a8", "#b5450b", "#15775a", "#8a3f87", "#866000", "#a3123c", "#4b5bbf", "#5d6a00",
 )  # fmt: skip
+ABOVE_AXES = 3  # order of drawing: axis lines, at 2.5, would cut dots that lie on them in half
 OK, LATE, FAILED, ABSENT = "#3a86b8", "#e0a526", "#b3261e", "#98a4ae"
 THEMED = {  # color of a drawing -> variable of the style sheet
     INK: "ink", MUTED: "muted", RULE: "rule", GROUND: "ground", PAPER: "paper", GRID: "grid",

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fedefm.report import in_words
 from fedefm.report.figures.canvas import (
+    ABOVE_AXES,
     ACCENT,
     BAND,
     MUTED,
@@ -160,6 +161,7 @@ def _finish(axes: Axes, series: Series, labels: list[Line]) -> None:
     axes.set_xlim(min(numbers) - 0.01, max(numbers) + 0.01)
     for line in axes.lines:
         line.set_clip_on(False)
+        line.set_zorder(ABOVE_AXES)
         line.set_markersize(min(line.get_markersize(), 4))
     round_axis(axes)
     axes.grid(axis="y")

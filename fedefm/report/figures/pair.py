@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fedefm.report import in_words
-from fedefm.report.figures.canvas import ACCENT, SITE_COLORS, drawn, shortened
+from fedefm.report.figures.canvas import ABOVE_AXES, ACCENT, SITE_COLORS, drawn, shortened
 from fedefm.report.figures.curves import name_line_ends, round_axis
 from fedefm.report.intervals import Band
 from fedefm.report.numbers import decimal, percent
@@ -20,14 +20,21 @@ def pair_figure(name: str, title: str, lines: Series, bands: Band, *, share: boo
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         labels = []
+        rounds_of = [number for points in lines.values() for number, _ in points]
+        first, last = min(rounds_of), max(max(rounds_of), min(rounds_of) + 1)
         for (color, dashes), (run, points) in zip(LOOKS, lines.items(), strict=False):
             if run in bands:
                 rounds, low, high = zip(*bands[run], strict=True)
+                if len(rounds) == 1:  # a band of one round has no width
+                    axes.vlines(rounds, low, high, color=color, linewidth=1, clip_on=False)
                 axes.fill_between(rounds, low, high, color=color, alpha=0.18, linewidth=0)
             marker = "o" if len(points) <= 12 else ""  # a single point is no line
             drawn_as = axes.plot(*zip(*points, strict=True), color=color, linewidth=2.4)[0]
-            drawn_as.set(linestyle=dashes, marker=marker, clip_on=False)
-            labels.append((shortened(run), color, points[-1][1]))
+            drawn_as.set(linestyle=dashes, marker=marker, clip_on=False, zorder=ABOVE_AXES)
+            end, value = points[-1]
+            if end < last:  # lead from the end of a shorter run to its name
+                axes.hlines(value, end, last, color=color, linewidth=0.8, linestyle=":")
+            labels.append((shortened(run), color, value))
         if share:
             axes.set_ylim(0, 1)
             axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -35,8 +42,7 @@ def pair_figure(name: str, title: str, lines: Series, bands: Band, *, share: boo
         else:
             axes.set_ylim(bottom=0)
             axes.set_ylabel("training loss (mean over images)")
-        numbers = [number for points in lines.values() for number, _ in points]
-        axes.set_xlim(min(numbers), max(max(numbers), min(numbers) + 1))
+        axes.set_xlim(first, last)
         round_axis(axes)
         axes.grid(axis="y")
         name_line_ends(axes, labels)

@@ -135,7 +135,7 @@ def test_several_manifests_keep_their_number(corpora_rows: MakeRows) -> None:
     ("corpora", "patients", "sites", "unseen", "sentence"),
     [
         (3, 5, 4, 1.0, "3 labels are too few for 4 sites with an unseen share of 1.0"),
-        (1, 5, 4, 0.6, "1 labels are too few for 4 sites"),
+        (1, 5, 4, 0.6, "1 label is too few for 4 sites"),
         (2, 3, 4, 0.0, "has 1 patients to train on, too few for 4 sites"),
         (2, 3, 0, 0.0, "0 sites is too few"),
         (2, 3, 2, 1.5, "the unseen share is 1.5; it must lie between 0 and 1"),

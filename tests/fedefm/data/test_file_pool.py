@@ -56,6 +56,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_workers_that_still_load_are_silent_on_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(LOADING)
     pipe = subprocess.PIPE

@@ -183,6 +183,7 @@ def test_several_processes_write_the_same_bytes(source: Path, tmp_path: Path) ->
     assert content(tmp_path / "1") == content(tmp_path / "2")
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_is_heard_and_what_is_done_is_kept(tmp_path: Path) -> None:
     """A process of its own with two workers; takes seconds, since Python starts four times."""
     rng = np.random.default_rng(0)

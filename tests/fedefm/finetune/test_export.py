@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import onnx
 import pytest
 import torch
 
+import fedefm
 from fedefm.errors import DataError, ModelError
 from fedefm.finetune.bootstrap import Interval
 from fedefm.finetune.card import DataUse, ModelCard, named_scores
@@ -87,6 +90,14 @@ def test_onnx_is_written_for_model_and_backbone_with_its_difference(tmp_path):
     facts = {p.key: p.value for p in onnx.load(tmp_path / "out" / "model.onnx").metadata_props}
     assert facts["classes"] == ", ".join(CLASSES)
     assert "standardized" in facts["input"]
+
+
+def test_what_is_handed_on_tells_no_paths_of_the_house(tmp_path):
+    written = export(saved_segmenter(tmp_path), tmp_path / "out", onnx=True)
+    houses = [str(Path(module.__file__).parents[1]).encode() for module in (fedefm, torch)]
+    for name in written:
+        content = (tmp_path / "out" / name).read_bytes()
+        assert not [house for house in houses if house in content], name
 
 
 def test_a_file_that_is_no_model_leaves_nothing_behind(tmp_path):

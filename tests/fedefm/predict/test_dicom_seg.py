@@ -192,6 +192,18 @@ def test_a_source_that_a_seg_cannot_point_at_is_one_sentence(write_dicom, algori
     assert "Miller" not in str(told.value)
 
 
+@pytest.mark.parametrize("value", [b"1.1.1950", b"Mueller?"])
+def test_a_value_that_dicom_does_not_allow_is_one_sentence_without_it(
+    write_dicom, algorithm, tmp_path, value
+):
+    path = write_dicom(tmp_path / "run.dcm", np.zeros((2, 16, 16), np.uint8))
+    path.write_bytes(path.read_bytes().replace(b"19500101", value))
+    with pytest.raises(DataError, match="a value that DICOM does not allow") as told:
+        segmentation(marked(path, random_masks(2, 16, 16)), CLASSES, algorithm, 1)
+    assert value.decode() not in str(told.value)
+    assert told.value.__suppress_context__
+
+
 def test_without_highdicom_the_extra_is_named(write_dicom, algorithm, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "highdicom", None)
     path = write_dicom(tmp_path / "run.dcm", np.zeros((2, 16, 16), np.uint8))

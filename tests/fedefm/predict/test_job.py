@@ -101,7 +101,9 @@ def test_of_a_file_that_is_cut_off_all_whole_frames_are_done(
     assert len(summary.segmentations) == 1
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.png", b"=cmd.png", b"a\nb.png", b" .png"])
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.png", b"=cmd.png", b"a\nb.png", b" .png", b"\x1b[31m.png"]
+)
 def test_odd_names_are_only_names(segmenter, tmp_path, name):
     source = tmp_path / "in"
     source.mkdir()
@@ -111,6 +113,7 @@ def test_odd_names_are_only_names(segmenter, tmp_path, name):
     (line,) = read_index(tmp_path / "out")
     assert (tmp_path / "out" / line["mask"]).is_file()
     assert not line["image"].startswith("=")
+    assert line["image"].isprintable()
 
 
 def test_names_of_classes_are_no_formulas(segmenter, folder, tmp_path):

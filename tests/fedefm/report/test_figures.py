@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from fedefm.report.figures import topology
 from fedefm.report.figures.canvas import drawn, shortened, spread
+from fedefm.report.figures.pair import pair_figure
 from fedefm.report.figures.participation import participation_figure
 from fedefm.report.figures.topology import topology_figure
 
@@ -98,3 +99,28 @@ def test_long_names_are_cut_in_the_middle() -> None:
     assert shortened("short", 10) == "short"
     assert shortened("University of A", 9) == "Univ…of A"
     assert len(shortened(SITES[0], 9)) == 9
+
+
+LONG = [(5, 0.2), (10, 0.3), (20, 0.4)]
+
+
+def test_a_dotted_line_leads_from_a_shorter_run_to_its_name() -> None:
+    def dotted(short: list[tuple[int, float]]) -> int:
+        lines = {"a": short, "b": LONG}
+        return pair_figure("accuracy", "x", lines, {}, share=True).count("stroke-dasharray")
+
+    equal = dotted([(5, 0.1), (20, 0.3)])
+    assert dotted([(5, 0.1), (10, 0.2)]) == equal + 1
+    assert dotted([(5, 0.1)]) == equal + 1
+
+
+def test_one_measurement_has_its_interval_too() -> None:
+    lines = {"a": [(5, 0.25)], "b": LONG}
+    without = pair_figure("accuracy", "x", lines, {}, share=True)
+    told = pair_figure("accuracy", "x", lines, {"a": [(5, 0.1, 0.4)]}, share=True)
+    assert told.count("<path") > without.count("<path")
+
+
+def test_dots_lie_on_axes_and_not_behind_them() -> None:
+    figure = pair_figure("accuracy", "x", {"a": LONG, "b": LONG}, {}, share=True)
+    assert figure.index("--rule") < figure.index("--accent")

@@ -15,7 +15,10 @@ from fedefm.report.compare import write_comparison
 from fedefm.report.run_report import write_report
 from tests.fedefm.report.chromium import CHROMIUM, Browser, Page, chromium
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
+    pytest.mark.xdist_group("browser"),  # one, for all
+]
 Maker = Callable[..., Any]
 LARGEST = 5_000_000  # bytes
 PAGES = ("whole", "in sums", "cut short", "many sites", "compared")

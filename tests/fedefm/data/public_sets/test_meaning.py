@@ -6,6 +6,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from fedefm.data.found import Found
 from fedefm.data.ingest import ingest
@@ -37,6 +38,38 @@ def test_cathaction_masks_are_paired_by_number_not_by_the_order_of_names(build: 
         assert (read_mask(item.mask) == number % 3).all()
     assert splits(found)["train/images/image10.jpg"] == "train"
     assert splits(found)["test/images/image2.jpg"] == "test"
+
+
+def test_cathaction_s_frames_of_humans_need_a_pattern_and_no_reader(tmp_path: Path) -> None:
+    source = tmp_path / "human_dataset_train"
+    rng = np.random.default_rng(0)
+    for video in ("JFQ_1", "JFQ_2"):
+        for frame in range(2):
+            name = f"{video}_img-{frame:04d}"
+            for place, pixels in (
+                (f"img/{name}.jpg", rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)),
+                (f"mask/{name}_mask.png", np.eye(SIDE, dtype=np.uint8) * 255),
+            ):
+                (source / place).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(source / place)
+    made = ingest(source, tmp_path / "out", patient_pattern="([^/]+)_img-")
+    assert made.layout == "images"
+    assert [made.rows[0].patient_id == row.patient_id for row in made.rows] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    for row in made.rows:
+        labels = read_mask(tmp_path / "out" / row.mask_path)
+        np.testing.assert_array_equal(labels, np.eye(SIDE))
+
+
+@pytest.mark.parametrize("name", ["cathaction", "endovascular"])
+def test_what_nobody_says_of_mask_values_is_said_so(name: str) -> None:
+    masks = LAYOUTS[name].about.masks
+    assert "publisher" in masks
+    assert "finetune --classes" in masks
 
 
 def test_fedefm_s_own_sets_have_three_classes_or_two(build: Make, tmp_path: Path) -> None:

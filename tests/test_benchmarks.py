@@ -1,0 +1,249 @@
+"""Every benchmark still runs, with tiny sizes and generated images: what it measures means nothing.
+
+``make bench`` runs the short forms, which take minutes. Here each script's ``main`` is called in
+this process with its own sizes made smaller, and its JSON is read.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+ELSEWHERE = {"flare_round"}  # tests/flare/test_flare_round.py: it provisions and starts sites
+Script = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the scripts share is imported anew for each test, and gone afterwards."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before, threads = set(sys.modules), torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or ".").parent == BENCHMARKS:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def load() -> Callable[[str], ModuleType]:
+    """A script as a module; it is loaded once in a test."""
+
+    def load(name: str) -> ModuleType:
+        known = f"benchmark_{name}"
+        if known not in sys.modules:
+            spec = importlib.util.spec_from_file_location(known, BENCHMARKS / f"{name}.py")
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[known] = importlib.util.module_from_spec(spec)  # workers look it up there
+            spec.loader.exec_module(sys.modules[known])
+        return sys.modules[known]
+
+    return load
+
+
+@pytest.fixture
+def few_frames(monkeypatch: pytest.MonkeyPatch, modules: None) -> None:
+    """The privacy benchmarks' task with few patients."""
+    task = importlib.import_module("_fluoroscopy_task")
+    monkeypatch.setattr(task, "TESTED", {"validation": 4, "test": 4})
+    monkeypatch.setattr(task, "PART", 16)
+
+
+@pytest.fixture
+def result_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
+    """What a script writes for these arguments."""
+
+    def result_of(script: ModuleType, *arguments: object) -> dict[str, Any]:
+        out = tmp_path / "result.json"
+        command = [str(script.__file__), "--json", str(out), *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", command)
+        script.main()
+        found: dict[str, Any] = json.loads(out.read_text())
+        return found
+
+    return result_of
+
+
+def numbers_of(found: Any) -> Iterator[float]:
+    """Every number in it, however deep."""
+    if isinstance(found, dict | list):
+        for value in found.values() if isinstance(found, dict) else found:
+            yield from numbers_of(value)
+    elif isinstance(found, int | float) and not isinstance(found, bool):
+        yield float(found)
+
+
+def write_task(path: Path, corpora: int = 9) -> Path:
+    """A task of ``_corpora_task`` as it is kept, of noise: four patients a corpus to train on."""
+    patients = {"train": 4, "validation": 1, "test": 1}
+    counts = {split: corpora * count for split, count in patients.items()}
+    draw = torch.Generator().manual_seed(0)
+    images, labels, owners, first = {}, {}, {}, 0
+    for split, count in counts.items():
+        shape = (count, 1, 32, 32)
+        images[split] = torch.randint(256, shape, generator=draw, dtype=torch.uint8)
+        labels[split] = torch.arange(count) % corpora
+        owners[split] = first + torch.arange(count)
+        first += count
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save((images, labels, owners, tuple(f"kind-{k}" for k in range(corpora))), path)
+    return path
+
+
+def test_every_script_has_a_test() -> None:
+    scripts = {path.stem for path in BENCHMARKS.glob("[a-z]*.py")} - ELSEWHERE
+    tests = {name.removeprefix("test_the_benchmark_of_") for name in globals()}
+    assert scripts <= tests
+
+
+@pytest.fixture
+def run(load: Any, result_of: Script, monkeypatch: pytest.MonkeyPatch) -> Script:
+    """A script's result with some of its constants and functions replaced, each by its name.
+
+    A function is replaced by what ``smaller`` makes of it. Every number must be finite.
+    """
+
+    def run(name: str, *arguments: object, **smaller: Any) -> dict[str, Any]:
+        script = load(name)
+        for known, value in smaller.items():
+            old = getattr(script, known)
+            monkeypatch.setattr(script, known, value(old) if callable(old) else value)
+        found = result_of(script, *arguments)
+        numbers = list(numbers_of(found))
+        assert numbers
+        assert all(map(math.isfinite, numbers))
+        return found
+
+    return run
+
+
+def always(*arguments: object) -> Callable[..., Any]:
+    """A function called with these arguments, whatever it is asked for."""
+    return lambda function: lambda *_, **__: function(*arguments)
+
+
+def test_the_benchmark_of_accounting(run: Script) -> None:
+    found = run("accounting", "--quick", STEPS=(20,), RUNS=2, TIMED=2, ledger_pace=always(20))
+    assert found["ledger"]["entries"] == 20
+
+
+def test_the_benchmark_of_emd(run: Script) -> None:
+    def few(compare: Any) -> Any:
+        return lambda batch, nodes, regime, repetitions: compare(2, nodes, regime, 1)
+
+    found = run("emd", "--quick", CHANNELS=4, compare=few, thread_scaling=always(2, 25, 1))
+    assert found["49"]["gradient_cosine"] > 0.999
+
+
+def test_the_benchmark_of_dp_step(run: Script, load: Any) -> None:
+    case = load("dp_step").Case(32, 8, patch=8)
+
+    def here(memory: Any) -> Any:  # not in a process of its own, which knows no smaller cases
+        return lambda name, way, batch: 1.0
+
+    found = run("dp_step", "--quick", CASES={"vit64": case}, memory=here)
+    assert found["vit64"]["chosen"] in found["vit64"]["backends"]
+
+
+def test_the_benchmark_of_secagg(run: Script) -> None:
+    def here(memory: Any) -> Any:
+        return lambda length: {"member": 1.0}
+
+    found = run("secagg", "--quick", SIZES={"1M": 2000}, memory=here, errors=always(500, 3))
+    assert found["error"]["t3"]["norm_28_bits"] < 1e-4
+
+
+def test_the_benchmark_of_rounds(run: Script) -> None:
+    small = {"measure_memory": lambda _: lambda count: {"rss_mib": 1.0, "peak_rss_mib": 1.0}}
+    found = run("rounds", "--quick", SITES=(4,), QUICK_CYCLES={4: 1}, anatomy=always(1), **small)
+    assert found["4"]["rounds_per_s"] > 0
+
+
+def test_the_benchmark_of_simulator(run: Script) -> None:
+    from fedefm.data.fluoroscopy import DOMAINS
+
+    two = {name: DOMAINS[name] for name in ("cardiac", "neuro_dsa")}
+    found = run("simulator", "--quick", DOMAINS=two, SIZE=64, speed=always(1, None))
+    assert set(found["kinds"]) == set(two)
+
+
+def test_the_benchmark_of_wire(run: Script, tmp_path: Path) -> None:
+    for wire in ("float32", "bfloat16"):
+        write_task(tmp_path / "quick" / wire / "task.pt")
+    found = run("wire", "--quick", "--work", tmp_path, QUICK_TRANSFERS=6)
+    assert found
+
+
+def test_the_benchmark_of_learning(run: Script, load: Any, tmp_path: Path) -> None:
+    write_task(tmp_path / "quick" / "task.pt")
+    scope = load("learning").Scope(("local", "gossip", "fedefm"), (4,), (0,), (0.03,), 4, ())
+    figure = tmp_path / "curves.svg"
+    found = run("learning", "--quick", "--work", tmp_path, "--figure", figure, QUICK=scope)
+    assert set(scope.methods) <= set(found)
+    assert figure.stat().st_size
+
+
+def test_the_benchmark_of_cohorts(run: Script, tmp_path: Path) -> None:
+    write_task(tmp_path / "quick" / "task.pt")
+    assert run("cohorts", "--quick", "--work", tmp_path)["9_sites"]
+
+
+def test_the_benchmark_of_secure_learning(run: Script, tmp_path: Path) -> None:
+    write_task(tmp_path / "quick" / "task.pt")
+    found = run("secure_learning", "--quick", "--work", tmp_path, QUICK_LOSSES=("nobody silent",))
+    assert found["sites"] == 9
+
+
+@pytest.mark.usefixtures("few_frames")
+def test_the_benchmark_of_private_learning(run: Script, load: Any, tmp_path: Path) -> None:
+    scope = dataclasses.replace(load("private_learning").QUICK, patients=(10,), rounds=2, thin=1)
+    found = run("private_learning", "--quick", "--work", tmp_path, QUICK=scope, TUNED_AT=10)
+    assert found
+
+
+@pytest.mark.usefixtures("few_frames")
+def test_the_benchmark_of_noise_shares(run: Script, tmp_path: Path) -> None:
+    found = run("noise_shares", "--quick", "--work", tmp_path, PATIENTS=16, BATCH=8, DELTA=1e-3)
+    assert found
+
+
+def test_the_benchmark_of_segmentation(run: Script, load: Any, tmp_path: Path) -> None:
+    tiny = dataclasses.replace(
+        load("segmentation").QUICK,
+        image_size=32,
+        pretraining_size=32,
+        train_patients=2,
+        frames=1,
+        rounds=2,
+        steps=2,
+        fractions=(1.0,),
+        backbones=("resnet_micro",),
+    )
+    found = run("segmentation", "--quick", "--work", tmp_path, QUICK=tiny)
+    assert set(found["backbones"]["resnet_micro"]["1"]) == {"foundation", "scratch", "gain"}
+
+
+def test_the_benchmark_of_tiling(run: Script) -> None:
+    small = {"TRAIN": range(2), "TEST": range(20, 22), "FRAMES": 1}
+    found = run("tiling", "--size", 32, "--frame", 64, "--steps", 2, "--seeds", 0, 1, **small)
+    assert len(found["results"]) == 6
+
+
+def test_the_benchmark_of_data(run: Script, load: Any, tmp_path: Path) -> None:
+    """Takes a minute: everything that it measures starts in a process of its own."""
+    script = load("data")
+    tiny = dataclasses.replace(script.QUICK, long=8, sources=("runs, JPEG-LS",))
+    found = run("data", "--quick", "--work", tmp_path, QUICK=tiny)
+    for key in ("simulate_s_per_frame", "ingest_frames_per_s", "loader_over_step"):
+        assert found[key] > 0
