@@ -240,10 +240,11 @@ def test_the_benchmark_of_tiling(run: Script) -> None:
     assert len(found["results"]) == 6
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_data(run: Script, load: Any, tmp_path: Path) -> None:
     """Takes a minute: everything that it measures starts in a process of its own."""
     script = load("data")
-    tiny = dataclasses.replace(script.QUICK, long=8, sources=("runs, JPEG-LS",))
+    tiny = dataclasses.replace(script.QUICK, long=400, sources=("runs, JPEG-LS",))
     found = run("data", "--quick", "--work", tmp_path, QUICK=tiny)
     for key in ("simulate_s_per_frame", "ingest_frames_per_s", "loader_over_step"):
         assert found[key] > 0

@@ -127,8 +127,9 @@ def test_between_tasks_nothing_is_missed(killed_job_of, make_run, task) -> None:
     killed = []
 
     def kill(site: str, asked: str, numbers: Mapping[str, Any]) -> None:
-        pid = job.sites[site].pid
-        if site == VICTIM and asked == task and not killed and pid is not None:
+        if site == VICTIM and asked == task and not killed:
+            while (pid := job.sites[site].pid) is None:  # the first task comes before the process
+                time.sleep(0.02)
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
             while job.sites[site].pid == pid:  # else it dies in the task
