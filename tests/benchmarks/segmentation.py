@@ -86,7 +86,8 @@ QUICK = Size(
 LARGE = Size(
     image_size=256,
     pretraining_size=128,
-    fractions=(0.1, 1.0),
+    rounds=160,
+    fractions=(0.1,),
     backbones=("resnet_micro", "vit_micro"),
 )
 Data = dict[str, FrameDataset]  # split -> frames with masks; labels are domains
