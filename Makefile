@@ -3,6 +3,7 @@
 #
 #   make demo PYTHON=/path/to/python3     choose the interpreter (3.10 or newer)
 #   make test ARGS="tests/fedefm/data"    hand arguments to pytest
+#   make test-slow                        the tests that take longest
 #   make test-federation                  the tests that provision and start sites for real
 #   make demo PIPFLAGS=                   watch pip at work
 
@@ -14,7 +15,7 @@ PIPFLAGS ?= --quiet
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(PIPFLAGS) -c constraints.txt
 
-.PHONY: help demo federation install test test-federation lint format types bench clean
+.PHONY: help demo federation install test test-slow test-federation lint format types bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -27,9 +28,13 @@ federation: .venv/installed  ## four hospitals on this machine, with real kits a
 
 install: .venv/installed  ## only install
 
-test: .venv/installed-dev  ## all tests but those on really provisioned sites
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup \
-		--ignore=tests/flare $(ARGS)
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+
+test: .venv/installed-dev  ## the tests, but for slow ones and those on really provisioned sites
+	$(PARALLEL) --ignore=tests/flare -m "not slow" $(ARGS)
+
+test-slow: .venv/installed-dev  ## tests that take long, such as deaths in every phase and broken guards
+	$(PARALLEL) --ignore=tests/flare -m slow $(ARGS)
 
 test-federation: .venv/installed-dev  ## tests on really provisioned sites, one after the other
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/flare $(ARGS)

@@ -212,6 +212,7 @@ def test_the_benchmark_of_private_learning(run: Script, load: Any, tmp_path: Pat
     assert found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_frames")
 def test_the_benchmark_of_noise_shares(run: Script, tmp_path: Path) -> None:
     found = run("noise_shares", "--quick", "--work", tmp_path, PATIENTS=16, BATCH=8, DELTA=1e-3)
@@ -241,6 +242,7 @@ def test_the_benchmark_of_tiling(run: Script) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_the_benchmark_of_data(run: Script, load: Any, tmp_path: Path) -> None:
     """Takes a minute: everything that it measures starts in a process of its own."""
     script = load("data")

@@ -66,6 +66,7 @@ def kill_all_clients() -> None:
                 process.kill()
 
 
+@pytest.mark.slow
 @flare
 def test_a_run_that_is_killed_and_resumed_keeps_its_promise(make_run, sites, tmp_path) -> None:
     run, out = private(make_run(rounds=6, deadline_s=4)), tmp_path / "run"

@@ -62,6 +62,7 @@ def test_gives_the_model_and_figures_of_a_run_in_one_process(
     assert not left_behind()
 
 
+@pytest.mark.slow
 @flare
 def test_goes_on_without_a_killed_site_and_resumes_after_all_are_killed(
     make_run, hospitals, tmp_path
@@ -106,6 +107,7 @@ def wait_for_the_next_round(out: Path, site: str) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @flare
 def test_a_training_process_that_is_killed_in_a_round_costs_that_round_alone(
     make_run, hospitals, tmp_path, left_behind
@@ -166,6 +168,7 @@ def test_a_site_larger_than_secure_sums_allow_for_is_named_before_anything_is_wr
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @flare
 def test_secure_sums_go_on_without_a_site_that_is_killed_in_one(
     make_run, four_hospitals, tmp_path

@@ -91,6 +91,7 @@ def test_in_each_phase_of_a_secure_sum(killed_job_of, make_run, four_hospitals) 
     assert result_of(job)["protection"]["secure_sums"]
 
 
+@pytest.mark.slow
 def test_a_private_run_counts_what_a_dead_process_had_reserved(
     killed_job_of, make_run, hospitals, tmp_path
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +81,7 @@ def require_hidden(plan: Cast, network: FaultyNetwork, ended: Ended, colluders: 
         assert sums == [frozenset(ended.opened.members) - set(colluders)]
 
 
+@pytest.mark.slow
 def test_losses_and_delays_cost_those_who_suffer_them_only() -> None:
     def check(example: Schedule) -> None:
         size, faults = example
@@ -96,6 +98,7 @@ def test_losses_and_delays_cost_those_who_suffer_them_only() -> None:
     driven(600, schedules(ALL_STEPS, LOSSES), check)
 
 
+@pytest.mark.slow
 def test_lies_of_members_end_in_an_exact_sum_or_an_abort() -> None:
     def check(example: tuple[Schedule, dict[int, str], bool]) -> None:
         (size, faults), ways, compact = example
