@@ -242,7 +242,6 @@ def test_the_benchmark_of_tiling(run: Script) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_the_benchmark_of_data(run: Script, load: Any, tmp_path: Path) -> None:
     """Takes a minute: everything that it measures starts in a process of its own."""
     script = load("data")

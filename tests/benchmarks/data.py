@@ -204,7 +204,9 @@ def _stopped_half_way(command: Sequence[str], out: Path, frames: int) -> tuple[f
     """Seconds until Ctrl-C and from it to the end, and the frames that were kept."""
     pictures = out.parent / f".{out.name}-unfinished" / "images"
     started = time.perf_counter()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it
     running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    signal.signal(signal.SIGINT, before)  # ignored, and what it starts would not hear it
     while running.poll() is None and _files(pictures) < frames // 2:
         time.sleep(0.05 if frames < 1000 else 1)
     running.send_signal(signal.SIGINT)
