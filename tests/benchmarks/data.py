@@ -62,7 +62,7 @@ class Size:
     frames: int = 720  # of each kind of source
     long: int = 10_000
     side: int = SIDE
-    repeats: int = 5
+    repeats: int = 3
     steps: int = 60  # of training
     patients: int = 30  # of each kind of simulated image to train on
     simulated: int = 25  # frames of each kind
