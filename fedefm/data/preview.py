@@ -64,7 +64,7 @@ def contact_sheet(
             done += 1
             if progress:
                 progress(done, total)
-    _write_legend(pen, sorted(values))
+    _write_legend(pen, sorted(values), size[0] - GAP)
     return sheet
 
 
@@ -121,18 +121,23 @@ def _counts(manifest: Manifest, strip: Strip) -> str:
     return ", ".join(counts) + (f"; {', '.join(splits)}" if splits else "")
 
 
-def _write_legend(pen: ImageDraw.ImageDraw, values: Sequence[int]) -> None:
+def _write_legend(pen: ImageDraw.ImageDraw, values: Sequence[int], right: int) -> None:
+    """Up to MOST_VALUES of the values, as far as they fit left of ``right``, and how many more."""
     if not values:
         pen.text((GAP, 8), "no masks are drawn", FAINT, _font(12))
         return
     pen.text((GAP, 8), "mask values:", INK, _font(12))
     left = GAP + 90
-    for value in values[:MOST_VALUES]:
+    for shown, value in enumerate(values):
+        after = left + 32 + int(_font(12).getlength(str(value)))
+        more = f"and {len(values) - shown} more"
+        room = right - _font(12).getlength(more)
+        if shown == MOST_VALUES or (after > room and shown < len(values) - 1):
+            pen.text((left, 8), more, INK, _font(12))
+            return
         pen.rectangle((left, 9, left + 13, 22), fill=color_of(value))
         pen.text((left + 18, 8), str(value), INK, _font(12))
-        left += 32 + int(_font(12).getlength(str(value)))
-    if len(values) > MOST_VALUES:
-        pen.text((left, 8), f"and {len(values) - MOST_VALUES} more", INK, _font(12))
+        left = after
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
