@@ -1,6 +1,7 @@
 """Figures: names can be read, nothing lies on top of each other, nothing is lost."""
 
 import itertools
+import re
 from collections.abc import Sequence
 
 import networkx as nx
@@ -13,6 +14,7 @@ from fedefm.report.figures import topology
 from fedefm.report.figures.canvas import drawn, shortened, spread
 from fedefm.report.figures.pair import pair_figure
 from fedefm.report.figures.participation import participation_figure
+from fedefm.report.figures.ranges import Row, ranges_figure
 from fedefm.report.figures.topology import topology_figure
 
 SITES = ["Maastricht University Medical Center", *(f"University of {c}" for c in "ABCDEFGHIJKLMNO")]
@@ -124,3 +126,9 @@ def test_one_measurement_has_its_interval_too() -> None:
 def test_dots_lie_on_axes_and_not_behind_them() -> None:
     figure = pair_figure("accuracy", "x", {"a": LONG, "b": LONG}, {}, share=True)
     assert figure.index("--rule") < figure.index("--accent")
+
+
+def test_dots_at_none_and_at_all_are_whole() -> None:
+    figure = str(ranges_figure("ends", "x", [Row("a", 0.0), Row("b", 1.0, (0.9, 1.0))]))
+    assert "<use" in figure
+    assert not re.search(r"<g clip-path=[^>]*>\s*<use", figure), "the edge cuts dots in half"
