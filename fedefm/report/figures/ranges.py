@@ -50,7 +50,7 @@ def ranges_figure(
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xlabel("accuracy (% of images)")
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=8)  # room for a dot at 0
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
 
@@ -70,7 +70,7 @@ def _name_levels(axes: Axes, references: Sequence[tuple[str, float]]) -> None:
         axes.annotate(
             name,
             (level, 1),
-            (-3 * side, 4),
+            (3 * side, 4),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha={-1: "right", 0: "center", 1: "left"}[side],

@@ -132,3 +132,16 @@ def test_dots_at_none_and_at_all_are_whole() -> None:
     figure = str(ranges_figure("ends", "x", [Row("a", 0.0), Row("b", 1.0, (0.9, 1.0))]))
     assert "<use" in figure
     assert not re.search(r"<g clip-path=[^>]*>\s*<use", figure), "the edge cuts dots in half"
+
+
+def test_names_of_two_levels_lead_away_from_each_other() -> None:
+    levels = [("guessing", 0.25), ("knowing", 0.3)]
+    lines, names = _dashed_and_named(str(ranges_figure("ends", "x", [Row("a", 0.5)], levels)))
+    assert names["guessing"] < lines[0] < lines[1] < names["knowing"]
+
+
+def _dashed_and_named(svg: str) -> tuple[list[float], dict[str, float]]:
+    """Where dashed lines stand, and where each name is fastened, from left to right."""
+    lines = re.findall(r'd="M ([\d.]+) [^"]*"[^>]*stroke-dasharray', svg)
+    texts = re.findall(r'<text[^>]*?(?: x="([\d.]+)"|translate\(([\d.]+))[^>]*>(\w+)<', svg)
+    return [float(x) for x in lines], {name: float(x or y) for x, y, name in texts}
