@@ -71,16 +71,15 @@ def about_accuracy(a: Side, b: Side) -> str:
     if a.accuracy is None or b.accuracy is None:
         return "There is no accuracy of a shared model in both, so none to compare."
     better, worse = (a, b) if a.accuracy > b.accuracy else (b, a)
-    gap = abs(a.accuracy - b.accuracy)
     text = (
         f"The shared model of {better.name} names the right class for {percent(better.accuracy)} "
         f"of its test images, that of {worse.name} for {percent(worse.accuracy)}"
     )
-    found = accuracy_difference(worse, better)
+    found = accuracy_difference(a, b)  # with the sign that the table has
     if found is None:
         return f"{text}. Whether chance would give as much cannot be said: an interval is missing."
-    text += f", {100 * gap:.1f}\u00a0points less (95\u00a0% interval over patients: "
-    text += f"{ends(found)})"
+    text += f"; the difference of {b.name} from {a.name} is {points(b.accuracy - a.accuracy)} "
+    text += f"(95\u00a0% interval over patients: {ends(found)})"
     if found.beyond_chance:
         return f"{text}. That is more than the choice of test patients would give by chance."
     return f"{text}. The choice of test patients alone could give as much by chance."

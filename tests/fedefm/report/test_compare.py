@@ -54,6 +54,13 @@ def test_a_difference_beyond_chance_is_told_as_one_and_of_these_models_alone(com
     assert "They differ in 1 setting: training.learning_rate." in page
     assert "one run of each cannot show how far" in page
     assert "+30.0 points (+22.9 to +37.1)" in page
+    assert "+30.0 points (95 % interval over patients: +22.9 to +37.1)" in page
+
+
+def test_the_sentence_and_the_table_tell_a_loss_with_the_same_signs(compared: Any) -> None:
+    page, _ = compared((0.8, 0.75, 0.85), (0.5, 0.45, 0.55))
+    assert "\u221230.0 points (\u221237.1 to \u221222.9)" in page
+    assert "\u221230.0 points (95 % interval over patients: \u221237.1 to \u221222.9)" in page
 
 
 def test_a_difference_within_chance_is_told_as_that(compared: Any) -> None:
