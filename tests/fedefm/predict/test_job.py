@@ -63,8 +63,16 @@ def test_every_frame_gets_a_mask_an_overlay_and_a_line(segmenter, folder, tmp_pa
         assert (mask == 1).sum() == int(line["catheter_pixels"]) > 0
         assert line["guidewire_pixels"] == "0"
         assert Image.open(out / line["overlay"]).width >= int(line["width"])
-    assert summary.images == 3
+    assert summary.images == summary.marked == 3
     assert done == [(1, 2), (2, 2)]
+
+
+def test_frames_without_a_device_are_not_counted_as_marked(segmenter, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(bar(32, 32)).save(tmp_path / "in" / "a.png")
+    Image.fromarray(np.full((32, 32), 40, np.uint8)).save(tmp_path / "in" / "b.png")
+    summary = predict(segmenter, tmp_path / "in", tmp_path / "out")
+    assert (summary.images, summary.marked) == (2, 1)
 
 
 def test_a_manifest_names_the_frames(segmenter, folder, tmp_path):
