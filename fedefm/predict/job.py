@@ -20,8 +20,8 @@ class PredictionSummary:
     """What ``predict`` wrote, what it could not, and how long it took.
 
     ``marked`` counts the images with a device. Paths are relative to ``folder``. ``unreadable`` has
-    a reason for each file that was left out, by its name, or by its number if it is DICOM. ``notes`` say
-    which SEG could not be made.
+    a reason for each file that was left out, by its name, or by its number if it is DICOM.
+    ``notes`` say which SEG could not be made.
     """
 
     folder: Path
