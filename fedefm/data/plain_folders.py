@@ -1,10 +1,13 @@
 """Folders without a convention of their own: images anywhere, or one folder a class.
 
 Masks are found by the usual names; a leading folder ``train``, ``val`` or ``test`` sets the split.
+DICOM images are called by their modality, since folders of exports are called after people.
 """
 
 from dataclasses import replace
 from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
 
 from fedefm.data.dicom_header import facts_of
 from fedefm.data.found import Found
@@ -13,6 +16,7 @@ from fedefm.errors import DataError
 
 MASK_FOLDERS = ("masks", "labels", "mask", "label", "masks_png", "1st_manual")
 MASK_ENDINGS = ("_mask", "_gt", "_seg", "_label", "_segmentation")
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation"} | {
     "valid": "validation",
     "validation": "validation",
@@ -42,14 +46,14 @@ def images(source: Path) -> list[Found]:
     for path in files:
         if path in taken or _in_mask_folder(path, base):
             continue
-        if (known := _patient_and_frames(path)) is None:
+        if (known := _person_kind_frames(path)) is None:
             continue
-        patient, frames = known
+        patient, kind, frames = known
         top = path.relative_to(base).parts[0].lower()
         item = Found(
             path,
             patient,
-            base.resolve().name or "images",
+            kind or base.resolve().name or "images",
             mask=masks.get(path),
             split=SPLIT_FOLDERS.get(top, "") if path.parent != base else "",
         )
@@ -116,13 +120,15 @@ def _in_mask_folder(path: Path, base: Path) -> bool:
     return is_mask_folder and (folder.parent / "images").is_dir()
 
 
-def _patient_and_frames(path: Path) -> tuple[str, range] | None:
-    """As a DICOM header says; other images do not say whose they are. None: there is no image."""
+def _person_kind_frames(path: Path) -> tuple[str, str, range] | None:
+    """As a DICOM header says; other images say neither whose nor what. None: there is no image."""
     try:
         facts = facts_of(path)
-    except Exception:  # not DICOM, or too broken to say: reading the image will tell
-        return "", _frames(path)
-    return (facts.patient, range(facts.frames)) if facts else None
+    except InvalidDicomError:
+        return "", "dicom" if path.suffix.lower() in DICOM_ENDINGS else "", _frames(path)
+    except Exception:  # too broken to say: reading the image will tell
+        return "", "dicom", _frames(path)
+    return (facts.patient, facts.kind, range(facts.frames)) if facts else None
 
 
 def _frames(path: Path) -> range:
