@@ -39,13 +39,8 @@ def classes(source: Path) -> list[Found]:
 def images(source: Path) -> list[Found]:
     """Every image below a folder (or one file), with the masks that lie beside them."""
     base = source if source.is_dir() else source.parent
-    files, listing = image_files(source), Listing()
-    masks = {path: mask for path in files if (mask := mask_beside(path, base, listing))}
-    taken = set(masks.values())
     found = []
-    for path in files:
-        if path in taken or _in_mask_folder(path, base):
-            continue
+    for path, mask in with_masks(source).items():
         if (known := _person_kind_frames(path)) is None:
             continue
         patient, kind, frames = known
@@ -54,11 +49,24 @@ def images(source: Path) -> list[Found]:
             path,
             patient,
             kind or base.resolve().name or "images",
-            mask=masks.get(path),
+            mask=mask,
             split=SPLIT_FOLDERS.get(top, "") if path.parent != base else "",
         )
         found += [replace(item, frame=frame) for frame in frames]
     return found
+
+
+def with_masks(source: Path) -> dict[Path, Path | None]:
+    """Every image below a folder (or one file), with the mask that lies beside it; masks apart."""
+    base = source if source.is_dir() else source.parent
+    files, listing = image_files(source), Listing()
+    masks = {path: mask_beside(path, base, listing) for path in files}
+    taken = set(masks.values())
+    return {
+        path: mask
+        for path, mask in masks.items()
+        if path not in taken and not _in_mask_folder(path, base)
+    }
 
 
 class Listing:

@@ -84,6 +84,16 @@ def test_a_manifest_names_the_frames(segmenter, folder, tmp_path):
     ]
 
 
+def test_masks_that_lie_beside_their_images_are_not_segmented(segmenter, folder, tmp_path):
+    Image.fromarray(bar(50, 80) // 250).save(folder / "a_mask.png")
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+        Image.fromarray(bar(50, 80)).save(folder / name / "b.png")
+    predict(segmenter, folder, tmp_path / "out")
+    named = {line["image"] for line in read_index(tmp_path / "out")}
+    assert named == {"a.png", "images/b.png", "sub/stack.npy"}
+
+
 def test_one_image_may_be_named_alone(segmenter, folder, tmp_path):
     assert predict(segmenter, folder / "a.png", tmp_path / "out").images == 1
 
