@@ -22,6 +22,7 @@ from fedefm.data.frame_choice import FrameChoice
 from fedefm.data.ingest_frames import Task, suffix
 from fedefm.data.ingest_report import Line
 from fedefm.data.ingest_source import Source
+from fedefm.data.links import OUTWARD
 from fedefm.data.person_words import names_person
 from fedefm.data.plain_folders import DICOM_ENDINGS, image_files, is_without_image
 from fedefm.data.pseudonyms import pseudonym
@@ -94,11 +95,12 @@ def refuse_persons(files: Sequence[SourceFile], typed: str | None, numbers: File
 
 
 def left_aside(source: Path, seen: Source, numbers: FileNumbers) -> list[Line]:
-    """Image files that the layout does not take, and DICOM files that hold no image."""
+    """Image files that the layout does not take, DICOM without an image, links that lead out."""
     known = {path for item in seen.found for path in (item.image, item.mask)}
     empty = [path for path in image_files(source) if path not in known and is_without_image(path)]
     reasons = dict.fromkeys(seen.passed_over, f"it is not of the layout {seen.layout!r}")
     reasons |= dict.fromkeys(empty, "it is DICOM without an image, such as a report or a plan")
+    reasons |= dict.fromkeys(seen.outward, OUTWARD)
     return [Line(numbers.of(path), "", "left out", reason) for path, reason in reasons.items()]
 
 
