@@ -22,8 +22,9 @@ from fedefm.data.burned_in import doubt_of_text, sign_of_text
 from fedefm.data.dicom import extent, read_header
 from fedefm.data.dicom_decoders import fragile
 from fedefm.data.person_words import person_words
+from fedefm.data.sop_class import holds_image, sop_classes
 
-NO_IMAGES = (SegmentationStorage, SurfaceSegmentationStorage, RTDoseStorage, ParametricMapStorage)
+NO_IMAGES = {SegmentationStorage, SurfaceSegmentationStorage, RTDoseStorage, ParametricMapStorage}
 SLICES = ("CT", "MR", "PT", "NM")  # modalities whose images lie along an axis
 # Terms of PS3.3 C.7.3.1.1.1 for images; what else stands there may be anything.
 PROJECTIONS = ("XA", "RF", "DX", "CR", "MG", "IO", "PX", "RG", "TG")
@@ -60,7 +61,8 @@ class Facts:
 def facts_of(path: Path) -> Facts | None:
     """What the header says; None for DICOM without an image: a report, a plan, a directory.
 
-    Raises what pydicom raises where the file is not DICOM. The last headers are kept.
+    Raises Unfit where the header is damaged, and what pydicom raises where the file is not DICOM.
+    The last headers are kept.
     """
     status = path.stat()
     return _facts(path, status.st_mtime_ns, status.st_size)
@@ -79,7 +81,7 @@ def patient_of(path: Path) -> str | None:
 @lru_cache(maxsize=KEPT)
 def _facts(path: Path, changed: int, size: int) -> Facts | None:
     header, _ = read_header(path)
-    if "Rows" not in header or header.get("SOPClassUID") in NO_IMAGES:
+    if not holds_image(header) or sop_classes(header) & NO_IMAGES:
         return None
     count, extents = extent(header, path)
     return Facts(
