@@ -80,6 +80,7 @@ def test_finetune_tells_what_it_did_and_where_it_is(segmenter):
     assert "sha256:" in text
     assert "3 images of 3 patients" in " ".join(text.split())
     assert "mean Dice" in text
+    assert "pixels are those of the frames, resized to 32 x 32" in " ".join(text.split())
 
 
 def test_finetune_from_scratch_speaks_json(app, images, tmp_path):
