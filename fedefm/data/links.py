@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from fedefm.data.found import Found
+from fedefm.data.public_sets.drawing import FilledOutline, Joined
 from fedefm.data.readers import is_image_file
 
 OUTWARD = (
@@ -23,11 +24,20 @@ def without_outward(found: Iterable[Found], source: Path) -> tuple[list[Found], 
     out = dict.fromkeys(_outward_links(source))
     leads_out = cache(partial(_leads_out, source))  # a file may have many frames
     for item in found:
-        if not any(leads_out(path) for path in (item.image, item.mask) if path):
+        if not any(map(leads_out, (item.image, *_mask_files(item)))):
             inside.append(item)
         elif not any(path in out for path in (item.image, *item.image.parents)):
             out[item.image] = None
     return inside, list(out)
+
+
+def _mask_files(item: Found) -> tuple[Path, ...]:
+    """The frame's mask, or the files that it is drawn from."""
+    if isinstance(item.drawn, Joined):
+        return item.drawn.masks
+    if isinstance(item.drawn, FilledOutline):
+        return (item.drawn.outline,)
+    return (item.mask,) if item.mask else ()
 
 
 def _outward_links(source: Path) -> list[Path]:

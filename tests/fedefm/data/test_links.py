@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedefm.data.found import Found
 from fedefm.data.ingest import Ingested, ingest
+from fedefm.data.links import without_outward
+from fedefm.data.public_sets.drawing import FilledOutline, Joined
 from fedefm.errors import DataError
 
 
@@ -53,6 +56,17 @@ def test_an_image_with_a_mask_elsewhere_is_left_out(tmp_path: Path) -> None:
     made = ingest(tmp_path / "in", tmp_path / "out", layout="images")
     assert [row.mask_path for row in made.rows] == [""]
     assert len(left_out(made)) == 2  # the mask, and the image that it belongs to
+
+
+def test_a_mask_that_is_drawn_from_elsewhere_counts_as_well(tmp_path: Path) -> None:
+    image, part = draw(tmp_path / "in" / "a.png"), draw(tmp_path / "in" / "part.png")
+    outside = tmp_path / "in" / "outside.png"
+    outside.symlink_to(draw(tmp_path / "elsewhere.png"))
+    for drawn in (Joined((part, outside)), FilledOutline(outside)):
+        inside, out = without_outward([Found(image, "", "set", drawn=drawn)], tmp_path / "in")
+        assert (inside, out) == ([], [outside, image])
+    whole = Found(image, "", "set", drawn=Joined((part, part)))
+    assert without_outward([whole], tmp_path / "in") == ([whole], [outside])
 
 
 def test_a_source_of_links_alone_is_refused_with_the_way_out(tmp_path: Path) -> None:
