@@ -71,7 +71,8 @@ def find_clips(source: Path) -> list[Clip]:
     if source.is_file():
         return _of_files(source.parent, [source])
     if not source.is_dir():
-        raise DataError(f"{source} does not exist; name a folder of images, an image or a manifest")
+        what = "is no file or folder of images" if source.exists() else "does not exist"
+        raise DataError(f"{source} {what}; name a folder of images, an image or a manifest")
     files = list(with_masks(source))
     if not files:
         raise DataError(f"there are no images in {source}")

@@ -1,6 +1,7 @@
 import csv
 import logging
 import os
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,21 @@ def test_an_empty_or_missing_folder_is_one_sentence(segmenter, tmp_path):
         predict(segmenter, tmp_path / "empty", tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
         predict(segmenter, tmp_path / "absent", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.png", "pipe.dcm", "pipe.csv"])
+def test_pipes_sockets_and_devices_are_no_images_and_hold_nothing_up(
+    segmenter, folder, tmp_path, name
+):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=r"is no file or folder of images|is a pipe"):
+        predict(segmenter, tmp_path / name, tmp_path / "out")
+    with pytest.raises(DataError, match="/dev/zero is no file or folder of images"):
+        predict(segmenter, Path("/dev/zero"), tmp_path / "out")
+    os.mkfifo(folder / name)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(folder / "socket.png"))
+    assert predict(segmenter, folder, tmp_path / "out").images == 3
 
 
 def test_results_are_never_overwritten(segmenter, folder, tmp_path):
