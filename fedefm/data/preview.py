@@ -54,7 +54,7 @@ def contact_sheet(
     pen, values = ImageDraw.Draw(sheet), set[int]()
     for number, (strip, positions) in enumerate(zip(strips, chosen, strict=True)):
         top = LEGEND + number * (CAPTION + TILE + FOOT + GAP)
-        _write_caption(pen, manifest, strip, top, size[0] - 2 * GAP)
+        _write_caption(pen, manifest, strip, len(positions), top, size[0] - 2 * GAP)
         for column, position in enumerate(positions):
             left = GAP + column * (TILE + GAP)
             tile, found = _tile(manifest, position)
@@ -98,18 +98,20 @@ def _foot(manifest: Manifest, position: int) -> str:
 
 
 def _write_caption(
-    pen: ImageDraw.ImageDraw, manifest: Manifest, strip: Strip, top: int, width: int
+    pen: ImageDraw.ImageDraw, manifest: Manifest, strip: Strip, drawn: int, top: int, width: int
 ) -> None:
     name = f"{strip.corpus}: {strip.name}" if strip.name else strip.corpus
     pen.text((GAP, top + 4), _fitting(name, width), INK, _font(15))
-    pen.text((GAP, top + 25), _fitting(_counts(manifest, strip), width), FAINT, _font(12))
+    pen.text((GAP, top + 25), _fitting(_counts(manifest, strip, drawn), width), FAINT, _font(12))
 
 
-def _counts(manifest: Manifest, strip: Strip) -> str:
+def _counts(manifest: Manifest, strip: Strip, drawn: int) -> str:
+    """What the strip stands for, and how many of its images it draws where that is not all."""
     rows = [manifest.rows[position] for position in strip.positions]
     masks = sum(bool(row.mask_path) for row in rows)
+    images = several(len(rows), "image")
     counts = [
-        several(len(rows), "image"),
+        images if drawn == len(rows) else f"{images} ({drawn} shown)",
         several(len({row.patient_id for row in rows}), "patient"),
         several(masks, "mask") if masks else "no masks",
     ]

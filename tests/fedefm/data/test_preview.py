@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from fedefm.data.manifest import Manifest, Row
 from fedefm.data.preview import (
@@ -109,3 +109,20 @@ def test_the_sheet_is_saved_whole_or_not_at_all(manifest: Manifest, tmp_path: Pa
         with pytest.raises(DataError, match=reason):
             save_sheet(sheet, path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png", "set"]
+
+
+@pytest.mark.parametrize(("columns", "told"), [(8, "10 images (8 shown), 2"), (12, "10 images, 2")])
+def test_a_strip_says_how_many_of_its_images_it_shows(
+    make_manifest: MakeManifest, monkeypatch: pytest.MonkeyPatch, columns: int, told: str
+) -> None:
+    written: list[str] = []
+    draw = ImageDraw.ImageDraw.text
+
+    def text(pen: ImageDraw.ImageDraw, place: tuple[int, int], words: str, *style: object) -> None:
+        written.append(words)
+        draw(pen, place, words, *style)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    rows = [Row(f"{i}.png", 0, f"p{i % 2}", "angio") for i in range(10)]
+    contact_sheet(make_manifest(rows), columns)
+    assert any(words.startswith(told) for words in written), written
