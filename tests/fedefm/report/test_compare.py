@@ -72,6 +72,16 @@ def test_a_difference_within_chance_is_told_as_that(compared: Any) -> None:
     assert "\u22122.0 points" in page
 
 
+def test_equal_accuracies_are_called_the_same_and_not_better_or_worse(compared: Any) -> None:
+    page, told = compared((0.5, 0.4, 0.6), (0.5, 0.4, 0.6))
+    assert told["difference"] == 0
+    assert "for the same share of their test images, 50.0 %" in page
+    assert "could hide a difference of \u221214.1 to +14.1 points" in page
+    assert "the same (\u221214.1 to +14.1)" in page  # the table
+    assert "0.0 points" not in page
+    assert "as much by chance" not in page
+
+
 def test_another_seed_alone_shows_what_chance_in_training_does(compared: Any) -> None:
     page, _ = compared((0.5, 0.4, 0.6), (0.5, 0.4, 0.6), seed=9)
     assert "how far chance in training moves a run" in page
