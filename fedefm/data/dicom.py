@@ -18,11 +18,16 @@ from pydicom.encaps import get_frame
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options, pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from fedefm.data.dicom_decoders import refuse_unknown_compression, set_up
+from fedefm.data.dicom_decoders import (
+    refuse_other_compression,
+    refuse_unknown_compression,
+    set_up,
+)
 from fedefm.data.dicom_gray import shown
 from fedefm.data.limits import claimed_size, within_limits
+from fedefm.data.sop_class import holds_image
 from fedefm.data.unreadable import Unfit
 
 LARGEST_FRAMES = 100_000  # of a file: an hour of fluoroscopy at 30 frames a second
@@ -38,7 +43,7 @@ class DicomStack:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._header, self._start = read_header(path)
-        if "Rows" not in self._header:
+        if not holds_image(self._header):
             raise Unfit("it is DICOM without an image")
         self._syntax = self._header.file_meta.get("TransferSyntaxUID")
         if not self._syntax:
@@ -58,7 +63,7 @@ class DicomStack:
             file.seek(self._start)
             options = as_pixel_options(self._header, **_pixel_element(file, self._header))
             if self._syntax.is_encapsulated:
-                _refuse_huge_frame(file, frame, self.count)
+                _refuse_bad_frame(file, frame, self.count, self._syntax)
             decoder = get_decoder(self._syntax)
             return decoder.as_array(file, index=frame, **options)[0]
 
@@ -106,10 +111,12 @@ def _pixel_element(file: BinaryIO, header: Dataset) -> dict[str, Any]:
     return known | {"pixel_vr": kind.decode()}
 
 
-def _refuse_huge_frame(file: BinaryIO, frame: int, count: int) -> None:
-    """By the size that a compressed frame says it has, whatever the header says."""
+def _refuse_bad_frame(file: BinaryIO, frame: int, count: int, syntax: UID) -> None:
+    """By how a compressed frame begins and which size it says it has, whatever the header says."""
     start = file.tell()
-    size = claimed_size(get_frame(file, frame, number_of_frames=count))
+    content = get_frame(file, frame, number_of_frames=count)
+    refuse_other_compression(syntax, content)
+    size = claimed_size(content)
     if size is not None:
         within_limits(*size)
     file.seek(start)

@@ -4,9 +4,10 @@ RLE needs nothing but pydicom; 8-bit JPEG and JPEG 2000 are read by Pillow. The 
 brings decoders for JPEG lossless, JPEG-LS, and signed and high-throughput JPEG 2000. 12-bit JPEG
 (process 4) is read by pylibjpeg-libjpeg alone, whose license is the GPL: the extra ``dicom-gpl``.
 
-GDCM ends the process on some corrupt JPEG-LS and JPEG lossless files, so it is asked only where no
-other decoder is installed, and ``fragile`` tells which files are better read by a process of their
-own. pylibjpeg-rle panics on corrupt files and is not asked.
+GDCM ends the process on some corrupt JPEG and JPEG-LS files, so it is asked only where no other
+decoder is installed, and ``fragile`` tells which files are better read by a process of their own.
+What its libjpeg prints of damage within a frame cannot be kept silent. pylibjpeg-rle panics on
+corrupt files and is not asked.
 """
 
 import logging
@@ -18,13 +19,17 @@ from pydicom.uid import (
     JPEG2000,
     UID,
     JPEG2000Lossless,
+    JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
     RLELossless,
 )
 
+from fedefm.data.limits import BOX, JPEG_2000_START, JPEG_START
 from fedefm.data.unreadable import Unfit
 
 try:
@@ -34,12 +39,17 @@ except ImportError:
 
 SEVERAL_DECODERS = (
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,  # of 8 bits; GDCM reads no others
     JPEGLSLossless,
     JPEGLSNearLossless,
     JPEG2000Lossless,
     JPEG2000,
     RLELossless,
 )
+STARTS = {  # of a compressed frame (PS3.5, A.4)
+    **dict.fromkeys((*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes), (JPEG_START,)),
+    **dict.fromkeys(JPEG2000TransferSyntaxes, (JPEG_2000_START, BOX)),
+}
 TWELVE_BITS = "pylibjpeg"  # the plugin's name in pydicom
 
 
@@ -88,6 +98,15 @@ def refuse_unknown_compression(syntax: UID, bits_stored: int) -> None:
         raise Unfit(
             "its compression (JPEG of 12 bits) needs a decoder that is not installed; "
             "pip install 'fedefm[dicom-gpl]', or decompress the file"
+        )
+
+
+def refuse_other_compression(syntax: UID, frame: bytes) -> None:
+    """Raises Unfit where a frame does not begin as its syntax asks: GDCM prints what it finds."""
+    if syntax in STARTS and not frame.startswith(STARTS[syntax]):
+        raise Unfit(
+            f"a frame of it does not begin as its compression ({_name(syntax)}) does, so it is "
+            "damaged"
         )
 
 

@@ -4,7 +4,6 @@
 and a comparison.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,9 +21,15 @@ from pydicom.uid import (
 from fedefm.data.burned_in import doubt_of_text, sign_of_text
 from fedefm.data.dicom import extent, read_header
 from fedefm.data.dicom_decoders import fragile
+from fedefm.data.person_words import person_words
+from fedefm.data.sop_class import holds_image, sop_classes
 
-NO_IMAGES = (SegmentationStorage, SurfaceSegmentationStorage, RTDoseStorage, ParametricMapStorage)
+NO_IMAGES = {SegmentationStorage, SurfaceSegmentationStorage, RTDoseStorage, ParametricMapStorage}
 SLICES = ("CT", "MR", "PT", "NM")  # modalities whose images lie along an axis
+# Terms of PS3.3 C.7.3.1.1.1 for images; what else stands there may be anything.
+PROJECTIONS = ("XA", "RF", "DX", "CR", "MG", "IO", "PX", "RG", "TG")
+PICTURES = ("US", "IVUS", "OCT", "IVOCT", "BI", "ES", "GM", "SM", "OP", "OPT", "XC", "OT")
+MODALITIES = (*SLICES, *PROJECTIONS, *PICTURES)
 KEPT = 1 << 16  # headers, some 500 bytes each
 
 
@@ -45,13 +50,19 @@ class Facts:
     order: tuple[int, ...]  # the frames in order of position; as stored, if they have none
     spacing: float | None  # side of a square pixel, in mm
     fragile: bool  # a corrupt file may end the process that decodes it
-    called: frozenset[str]  # words by which the patient is called, in small letters
+    called: frozenset[str]  # words by which the patient is called
+
+    @property
+    def kind(self) -> str:
+        """The modality in small letters, or ``dicom`` where it is none of the standard's."""
+        return self.modality.lower() if self.modality in MODALITIES else "dicom"
 
 
 def facts_of(path: Path) -> Facts | None:
     """What the header says; None for DICOM without an image: a report, a plan, a directory.
 
-    Raises what pydicom raises where the file is not DICOM. The last headers are kept.
+    Raises Unfit where the header is damaged, and what pydicom raises where the file is not DICOM.
+    The last headers are kept.
     """
     status = path.stat()
     return _facts(path, status.st_mtime_ns, status.st_size)
@@ -70,7 +81,7 @@ def patient_of(path: Path) -> str | None:
 @lru_cache(maxsize=KEPT)
 def _facts(path: Path, changed: int, size: int) -> Facts | None:
     header, _ = read_header(path)
-    if "Rows" not in header or header.get("SOPClassUID") in NO_IMAGES:
+    if not holds_image(header) or sop_classes(header) & NO_IMAGES:
         return None
     count, extents = extent(header, path)
     return Facts(
@@ -87,13 +98,8 @@ def _facts(path: Path, changed: int, size: int) -> Facts | None:
         order=_order(header, count),
         spacing=_spacing(header),
         fragile=fragile(header.file_meta.get("TransferSyntaxUID")),
-        called=words_of(f"{header.get('PatientID') or ''} {header.get('PatientName') or ''}"),
+        called=person_words(header),
     )
-
-
-def words_of(text: str) -> frozenset[str]:
-    """The words of three letters or digits and more, in small letters."""
-    return frozenset(word for word in re.split(r"[\W_]+", text.lower()) if len(word) > 2)
 
 
 def _patient(header: Dataset) -> str:

@@ -3,11 +3,13 @@
 DICOM and NIfTI headers, TIFF tags, EXIF blocks, comments. Libraries pass over what they do not
 know: chunks and segments of a manufacturer's own, and bytes behind the picture. So a file counts as
 free of text only if every part of it is known here, by PNG (ISO/IEC 15948, 11.3), JPEG (ITU-T T.81,
-Annex B) or NumPy; other kinds count as files with text.
+Annex B) or NumPy, and has no room for a name; other kinds count as files with text. A palette of
+PNG has that room, and so has the header of an array, unless it is as NumPy writes it.
 """
 
 import re
 from collections.abc import Callable
+from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -17,8 +19,8 @@ SHARED = (".png", ".jpg", ".jpeg", ".npy")  # kinds that can be free of text
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNKS = {  # and the most bytes of each
-    **{b"IHDR": 13, b"PLTE": 768, b"IDAT": 2**31, b"IEND": 0, b"tRNS": 256, b"gAMA": 4},
-    **{b"cHRM": 32, b"sRGB": 1, b"sBIT": 4, b"bKGD": 6, b"pHYs": 9},
+    **{b"IHDR": 13, b"IDAT": 2**31, b"IEND": 0, b"tRNS": 6, b"gAMA": 4},
+    **{b"sRGB": 1, b"sBIT": 4, b"bKGD": 6, b"pHYs": 9},
 }
 
 JPEG_START, JPEG_END, JPEG_SCAN = 0xD8, 0xD9, 0xDA
@@ -33,11 +35,20 @@ def may_name_patient(path: Path) -> bool:
     if suffix not in SHARED:
         return True
     if suffix == ".npy":
-        array = np.lib.format.open_memmap(path, mode="r")
-        return path.stat().st_size != array.offset + array.nbytes
+        return not _is_plain_array(path)
     known: Callable[[mmap], bool] = _is_plain_png if suffix == ".png" else _is_plain_jpeg
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
         return not known(content)
+
+
+def _is_plain_array(path: Path) -> bool:
+    """The header is a Python expression, with comments if somebody wrote them."""
+    array, header = np.lib.format.open_memmap(path, mode="r"), BytesIO()
+    facts = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(header, facts)
+    with path.open("rb") as file:
+        as_written = file.read(array.offset) == header.getvalue()
+    return as_written and path.stat().st_size == array.offset + array.nbytes
 
 
 def _is_plain_png(content: mmap) -> bool:

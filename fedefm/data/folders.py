@@ -29,7 +29,10 @@ def fresh_folder(target: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(target.absolute())
     except OSError as error:
-        raise DataError(f"{target} cannot be written: {error.strerror or error}") from None
+        raise DataError(
+            f"{target} cannot be written: {error.strerror or error}; make room there, or name a "
+            "folder elsewhere"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedefm.data.choices import Files
+from fedefm.data.corpus_name import refuse_corpus
 from fedefm.data.file_numbers import FileNumbers
 from fedefm.data.folders import refuse_full
 from fedefm.data.frame_choice import FrameChoice
@@ -99,9 +100,11 @@ def ingest(
 
     Raises DataError: nothing found, an unknown layout, frames or masks that cannot be used, image
     files that ``auto`` would lose, a ``folder`` in the source, a corpus or label called as a
-    patient is, a disk that is full. Raises IngestInterrupted on Ctrl-C.
+    patient is, a corpus that is a path, a disk that is full. Raises IngestInterrupted on Ctrl-C.
     """
-    refuse_full(folder)  # before minutes of looking
+    if corpus is not None:  # before minutes of looking
+        refuse_corpus(corpus)
+    refuse_full(folder)
     _refuse_inside(source, folder)
     numbers = FileNumbers(source, show_paths)
     seen = find_source(source, layout, corpus, patient_pattern, numbers)

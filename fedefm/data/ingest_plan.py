@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedefm.data.choices import Files
-from fedefm.data.dicom_header import SLICES, Facts, facts_of, words_of
+from fedefm.data.dicom_header import SLICES, Facts, facts_of
 from fedefm.data.file_numbers import FileNumbers
 from fedefm.data.file_text import SHARED
 from fedefm.data.found import Found
@@ -22,13 +22,14 @@ from fedefm.data.frame_choice import FrameChoice
 from fedefm.data.ingest_frames import Task, suffix
 from fedefm.data.ingest_report import Line
 from fedefm.data.ingest_source import Source
-from fedefm.data.plain_folders import image_files, is_without_image
+from fedefm.data.links import OUTWARD
+from fedefm.data.person_words import names_person
+from fedefm.data.plain_folders import DICOM_ENDINGS, image_files, is_without_image
 from fedefm.data.pseudonyms import pseudonym
 from fedefm.errors import DataError
 
 LONGEST_NAME = 60  # letters of a folder, of up to four bytes each; file systems take 255 bytes
 TASK_FRAMES = 32  # of a task: a second or two, so that Ctrl-C is soon heard
-DICOM = (".dcm", ".dicom", ".ima")
 OTHERS = (*SHARED, ".gif", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")  # that never are DICOM
 
 
@@ -76,29 +77,30 @@ def taken(
     return kept, lines + _mixed_sizes(kept, numbers)
 
 
-def refuse_persons(files: Iterable[SourceFile], typed: str | None, numbers: FileNumbers) -> None:
+def refuse_persons(files: Sequence[SourceFile], typed: str | None, numbers: FileNumbers) -> None:
     """Raises DataError where a corpus or label is called as a patient is.
 
     They come from names of folders, which exports often call after people, and go into tables and
     models. ``typed`` is the corpus that the user named himself.
     """
-    for file in files:
-        called = file.facts.called if file.facts else frozenset()
-        names = {name for item in file.frames for name in (item.corpus, item.label)} - {typed}
-        if any(words_of(name) & called for name in names):
-            raise DataError(
-                f"{numbers.source} has a folder that is called as a patient is, and a corpus or "
-                "label would be called so, too; name the corpus by --corpus, or take the folders "
-                "for no labels by --layout images"
-            )
+    called = frozenset[str]().union(*(file.facts.called for file in files if file.facts))
+    items = (item for file in files for item in file.frames)
+    names = {name for item in items for name in (item.corpus, item.label)} - {typed}
+    if any(names_person(name, called) for name in names):
+        raise DataError(
+            f"{numbers.source} has a folder that is called as a patient is, and a corpus or "
+            "label would be called so, too; rename it, name the corpus by --corpus, or take the "
+            "folders for no labels by --layout images"
+        )
 
 
 def left_aside(source: Path, seen: Source, numbers: FileNumbers) -> list[Line]:
-    """Image files that the layout does not take, and DICOM files that hold no image."""
+    """Image files that the layout does not take, DICOM without an image, links that lead out."""
     known = {path for item in seen.found for path in (item.image, item.mask)}
     empty = [path for path in image_files(source) if path not in known and is_without_image(path)]
     reasons = dict.fromkeys(seen.passed_over, f"it is not of the layout {seen.layout!r}")
     reasons |= dict.fromkeys(empty, "it is DICOM without an image, such as a report or a plan")
+    reasons |= dict.fromkeys(seen.outward, OUTWARD)
     return [Line(numbers.of(path), "", "left out", reason) for path, reason in reasons.items()]
 
 
@@ -145,7 +147,7 @@ def _facts(path: Path) -> Facts | None:
 def _is_dicom(path: Path) -> bool:
     """By its ending alone: other files that are known to hold images have endings of their own."""
     ending = suffix(path)
-    return ending in DICOM or ending not in OTHERS
+    return ending in DICOM_ENDINGS or ending not in OTHERS
 
 
 def _along_axis(group: list[SourceFile]) -> list[SourceFile]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from fedefm.data.file_numbers import FileNumbers
 from fedefm.data.found import Found, by_pattern
 from fedefm.data.layouts import LAYOUTS, find_layout, passed_over
+from fedefm.data.links import without_outward
 from fedefm.data.manifest import has_control, is_formula
 from fedefm.errors import DataError, all_problems
 
@@ -20,6 +21,7 @@ class Source:
     layout: str
     found: tuple[Found, ...]
     passed_over: tuple[Path, ...]  # image files that the layout does not take
+    outward: tuple[Path, ...]  # links to what lies outside, and images whose mask is there
 
 
 def find_source(
@@ -29,10 +31,12 @@ def find_source(
     patient_pattern: str | None,
     numbers: FileNumbers,
 ) -> Source:
-    """Raises DataError: nothing found, an unknown layout, a pattern that does not fit, a patient in
+    """Links that lead out of the source are not followed: what lies there was not named.
+
+    Raises DataError: nothing found, an unknown layout, a pattern that does not fit, a patient in
     two splits, and image files that ``auto`` would pass over.
     """
-    name, found, others = _frames(source, layout)
+    name, found, others, outward = _frames(source, layout)
     if others and layout == "auto":
         raise DataError(_would_lose(source, name, others, numbers))
     if patient_pattern is not None:
@@ -45,10 +49,10 @@ def find_source(
     leaks = _split_leaks(found, numbers.name)
     if leaks:
         raise DataError(all_problems(numbers.source, leaks))
-    return Source(name, tuple(found), tuple(others))
+    return Source(name, tuple(found), tuple(others), tuple(outward))
 
 
-def _frames(source: Path, layout: str) -> tuple[str, list[Found], list[Path]]:
+def _frames(source: Path, layout: str) -> tuple[str, list[Found], list[Path], list[Path]]:
     if not source.exists():
         raise DataError(f"source {source} does not exist")
     if layout not in ("auto", *LAYOUTS):
@@ -56,12 +60,14 @@ def _frames(source: Path, layout: str) -> tuple[str, list[Found], list[Path]]:
     try:
         name = find_layout(source) if layout == "auto" else layout
         found = LAYOUTS[name].find(source)
-        others = passed_over(source, name, found)
+        inside, outward = without_outward(found, source)
+        others = [path for path in passed_over(source, name, found) if path not in outward]
     except OSError as error:
         raise DataError(f"source {source} cannot be read: {error.strerror}") from None
-    if not found:
-        raise DataError(f"source {source} holds no images in the layout {name!r}")
-    return name, found, others
+    if not inside:
+        links = " but links to what lies outside of it; copy that there" if outward else ""
+        raise DataError(f"source {source} holds no images in the layout {name!r}{links}")
+    return name, inside, others, outward
 
 
 def _refuse_names(found: Sequence[Found], numbers: FileNumbers) -> None:

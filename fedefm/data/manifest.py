@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields, replace
 from functools import cache
@@ -131,9 +132,10 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
 def is_formula(text: str) -> bool:
     """Whether a spreadsheet may run a cell as a formula (OWASP, "CSV Injection"); numbers may not.
 
-    What people open must not do what the name of a folder says.
+    What people open must not do what the name of a folder says. Wide signs are read as plain ones
+    where Chinese or Japanese is written.
     """
-    cell = text.strip()
+    cell = unicodedata.normalize("NFKC", text).strip()
     if not cell.startswith(("=", "+", "-", "@")):
         return False
     return re.fullmatch(r"[+-]?[0-9]+([.,][0-9]+)?", cell) is None

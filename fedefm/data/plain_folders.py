@@ -1,10 +1,13 @@
 """Folders without a convention of their own: images anywhere, or one folder a class.
 
 Masks are found by the usual names; a leading folder ``train``, ``val`` or ``test`` sets the split.
+DICOM images are called by their modality, since folders of exports are called after people.
 """
 
 from dataclasses import replace
 from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
 
 from fedefm.data.dicom_header import facts_of
 from fedefm.data.found import Found
@@ -13,6 +16,7 @@ from fedefm.errors import DataError
 
 MASK_FOLDERS = ("masks", "labels", "mask", "label", "masks_png", "1st_manual")
 MASK_ENDINGS = ("_mask", "_gt", "_seg", "_label", "_segmentation")
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation"} | {
     "valid": "validation",
     "validation": "validation",
@@ -35,26 +39,34 @@ def classes(source: Path) -> list[Found]:
 def images(source: Path) -> list[Found]:
     """Every image below a folder (or one file), with the masks that lie beside them."""
     base = source if source.is_dir() else source.parent
-    files, listing = image_files(source), Listing()
-    masks = {path: mask for path in files if (mask := mask_beside(path, base, listing))}
-    taken = set(masks.values())
     found = []
-    for path in files:
-        if path in taken or _in_mask_folder(path, base):
+    for path, mask in with_masks(source).items():
+        if (known := _person_kind_frames(path)) is None:
             continue
-        if (known := _patient_and_frames(path)) is None:
-            continue
-        patient, frames = known
+        patient, kind, frames = known
         top = path.relative_to(base).parts[0].lower()
         item = Found(
             path,
             patient,
-            base.resolve().name or "images",
-            mask=masks.get(path),
+            kind or base.resolve().name or "images",
+            mask=mask,
             split=SPLIT_FOLDERS.get(top, "") if path.parent != base else "",
         )
         found += [replace(item, frame=frame) for frame in frames]
     return found
+
+
+def with_masks(source: Path) -> dict[Path, Path | None]:
+    """Every image below a folder (or one file), with the mask that lies beside it; masks apart."""
+    base = source if source.is_dir() else source.parent
+    files, listing = image_files(source), Listing()
+    masks = {path: mask_beside(path, base, listing) for path in files}
+    taken = set(masks.values())
+    return {
+        path: mask
+        for path, mask in masks.items()
+        if path not in taken and not _in_mask_folder(path, base)
+    }
 
 
 class Listing:
@@ -116,13 +128,15 @@ def _in_mask_folder(path: Path, base: Path) -> bool:
     return is_mask_folder and (folder.parent / "images").is_dir()
 
 
-def _patient_and_frames(path: Path) -> tuple[str, range] | None:
-    """As a DICOM header says; other images do not say whose they are. None: there is no image."""
+def _person_kind_frames(path: Path) -> tuple[str, str, range] | None:
+    """As a DICOM header says; other images say neither whose nor what. None: there is no image."""
     try:
         facts = facts_of(path)
-    except Exception:  # not DICOM, or too broken to say: reading the image will tell
-        return "", _frames(path)
-    return (facts.patient, range(facts.frames)) if facts else None
+    except InvalidDicomError:
+        return "", "dicom" if path.suffix.lower() in DICOM_ENDINGS else "", _frames(path)
+    except Exception:  # too broken to say: reading the image will tell
+        return "", "dicom", _frames(path)
+    return (facts.patient, facts.kind, range(facts.frames)) if facts else None
 
 
 def _frames(path: Path) -> range:

@@ -54,7 +54,7 @@ def contact_sheet(
     pen, values = ImageDraw.Draw(sheet), set[int]()
     for number, (strip, positions) in enumerate(zip(strips, chosen, strict=True)):
         top = LEGEND + number * (CAPTION + TILE + FOOT + GAP)
-        _write_caption(pen, manifest, strip, top, size[0] - 2 * GAP)
+        _write_caption(pen, manifest, strip, len(positions), top, size[0] - 2 * GAP)
         for column, position in enumerate(positions):
             left = GAP + column * (TILE + GAP)
             tile, found = _tile(manifest, position)
@@ -64,7 +64,7 @@ def contact_sheet(
             done += 1
             if progress:
                 progress(done, total)
-    _write_legend(pen, sorted(values))
+    _write_legend(pen, sorted(values), size[0] - GAP)
     return sheet
 
 
@@ -98,18 +98,20 @@ def _foot(manifest: Manifest, position: int) -> str:
 
 
 def _write_caption(
-    pen: ImageDraw.ImageDraw, manifest: Manifest, strip: Strip, top: int, width: int
+    pen: ImageDraw.ImageDraw, manifest: Manifest, strip: Strip, drawn: int, top: int, width: int
 ) -> None:
     name = f"{strip.corpus}: {strip.name}" if strip.name else strip.corpus
     pen.text((GAP, top + 4), _fitting(name, width), INK, _font(15))
-    pen.text((GAP, top + 25), _fitting(_counts(manifest, strip), width), FAINT, _font(12))
+    pen.text((GAP, top + 25), _fitting(_counts(manifest, strip, drawn), width), FAINT, _font(12))
 
 
-def _counts(manifest: Manifest, strip: Strip) -> str:
+def _counts(manifest: Manifest, strip: Strip, drawn: int) -> str:
+    """What the strip stands for, and how many of its images it draws where that is not all."""
     rows = [manifest.rows[position] for position in strip.positions]
     masks = sum(bool(row.mask_path) for row in rows)
+    images = several(len(rows), "image")
     counts = [
-        several(len(rows), "image"),
+        images if drawn == len(rows) else f"{images} ({drawn} shown)",
         several(len({row.patient_id for row in rows}), "patient"),
         several(masks, "mask") if masks else "no masks",
     ]
@@ -121,18 +123,23 @@ def _counts(manifest: Manifest, strip: Strip) -> str:
     return ", ".join(counts) + (f"; {', '.join(splits)}" if splits else "")
 
 
-def _write_legend(pen: ImageDraw.ImageDraw, values: Sequence[int]) -> None:
+def _write_legend(pen: ImageDraw.ImageDraw, values: Sequence[int], right: int) -> None:
+    """Up to MOST_VALUES of the values, as far as they fit left of ``right``, and how many more."""
     if not values:
         pen.text((GAP, 8), "no masks are drawn", FAINT, _font(12))
         return
     pen.text((GAP, 8), "mask values:", INK, _font(12))
     left = GAP + 90
-    for value in values[:MOST_VALUES]:
+    for shown, value in enumerate(values):
+        after = left + 32 + int(_font(12).getlength(str(value)))
+        more = f"and {len(values) - shown} more"
+        room = right - _font(12).getlength(more)
+        if shown == MOST_VALUES or (after > room and shown < len(values) - 1):
+            pen.text((left, 8), more, INK, _font(12))
+            return
         pen.rectangle((left, 9, left + 13, 22), fill=color_of(value))
         pen.text((left + 18, 8), str(value), INK, _font(12))
-        left += 32 + int(_font(12).getlength(str(value)))
-    if len(values) > MOST_VALUES:
-        pen.text((left, 8), f"and {len(values) - MOST_VALUES} more", INK, _font(12))
+        left = after
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:

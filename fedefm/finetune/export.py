@@ -5,6 +5,7 @@ ONNX any runtime for it.
 """
 
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -71,7 +72,9 @@ def save_program(path: Path, model: nn.Module, image_size: int) -> None:
     except Exception as error:  # the tracer raises whatever it trips over
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"the model cannot be written as a program: {reason}") from None
-    torch.export.save(program, path)
+    content = BytesIO()  # of a full disk, torch's own file raises no OSError
+    torch.export.save(program, content)
+    path.write_bytes(content.getbuffer())
 
 
 def _facts(card: ModelCard, checkpoint_hash: str) -> dict[str, str]:

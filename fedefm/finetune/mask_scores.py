@@ -19,12 +19,14 @@ class SegmentationScores:
     ``jaccard`` is IoU. ``mean_dice``, ``miou`` and ``mean_cldice`` are means over the device
     classes of an image; ``miou_with_background`` counts the background as one more class.
     ``false_alarm`` is the share of images without any device in which one was seen. All are
-    measured at the resolution of the label maps, so distances in pixels are in theirs; those in
-    millimeters are over the images whose manifest says how large a pixel is.
+    measured at the resolution of the label maps, ``frame_px`` (height, width), so distances in
+    pixels are in theirs; those in millimeters are over the images whose manifest says how large a
+    pixel is.
     """
 
     images: int
     patients: int
+    frame_px: tuple[int, int]
     mean_dice: Interval
     miou: Interval
     miou_with_background: Interval
@@ -77,6 +79,7 @@ def score_masks(
     return SegmentationScores(
         images=len(truth),
         patients=len(np.unique(patients)),
+        frame_px=(truth.shape[1], truth.shape[2]),
         mean_dice=mean_dice,
         miou=miou,
         miou_with_background=miou_with_background,

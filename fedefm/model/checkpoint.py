@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,16 +49,31 @@ def save_checkpoint(path: Path, model: nn.Module, info: dict[str, str]) -> None:
     """Write the tensors of ``model`` and ``info``; a crash leaves the old file or none.
 
     Equal tensors and facts give equal files, so that a checksum tells whether a run was repeated.
+    Raises OSError where the file cannot be written.
     """
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save_file(tensors, unfinished, metadata=info)
+        write_tensors(unfinished, tensors, info)
         _sort_facts(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], info: dict[str, str] | None = None
+) -> None:
+    """A safetensors file. Raises OSError, which safetensors does not, say of a full disk."""
+    try:
+        save_file(dict(tensors), path, metadata=info)
+    except SafetensorError as error:
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        if told is None:
+            raise
+        number = int(told[1])
+        raise OSError(number, os.strerror(number), str(path)) from None
 
 
 def _sort_facts(path: Path) -> None:

@@ -19,12 +19,14 @@ BATCH = 8
 class PredictionSummary:
     """What ``predict`` wrote, what it could not, and how long it took.
 
-    Paths are relative to ``folder``. ``unreadable`` has a reason for each file that was left out,
-    by its name, or by its number if it is DICOM. ``notes`` say which SEG could not be made.
+    ``marked`` counts the images with a device. Paths are relative to ``folder``. ``unreadable`` has
+    a reason for each file that was left out, by its name, or by its number if it is DICOM.
+    ``notes`` say which SEG could not be made.
     """
 
     folder: Path
     images: int
+    marked: int
     unreadable: dict[str, str] = field(default_factory=dict)
     animations: list[str] = field(default_factory=list)
     segmentations: list[str] = field(default_factory=list)
@@ -51,7 +53,7 @@ def predict(
     """
     refuse_full(target)
     clips = find_clips(source)
-    clock, unreadable, images = Stopwatch(segmenter, BATCH), dict[str, str](), 0
+    clock, unreadable, images, marked = Stopwatch(segmenter, BATCH), dict[str, str](), 0, 0
     with fresh_folder(target) as folder:
         with Outputs(folder, segmenter.classes, *_seg_maker(clips, algorithm)) as outputs:
             frames = read_clips(clips, clock.read, unreadable, progress)
@@ -60,12 +62,14 @@ def predict(
                 for frame, mask in zip(batch, masks, strict=True):
                     outputs.write(frame, mask)
                 images += len(batch)
+                marked += sum(bool(mask.any()) for mask in masks)
         if images == 0:
             reasons = list(unreadable.values())
             raise DataError(all_problems(f"{source} with no readable image", reasons))
         return PredictionSummary(
             target,
             images,
+            marked,
             unreadable,
             outputs.animations,
             outputs.segmentations,

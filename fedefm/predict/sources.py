@@ -15,7 +15,8 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from fedefm.data.manifest import read_manifest
-from fedefm.data.readers import Gray, count_frames, is_image_file
+from fedefm.data.plain_folders import with_masks
+from fedefm.data.readers import Gray, count_frames
 from fedefm.errors import DataError
 
 Progress = Callable[[int, int], None]  # files done, files in all
@@ -61,7 +62,7 @@ class Frame:
 
 
 def find_clips(source: Path) -> list[Clip]:
-    """The clips of a folder, of one file or of a manifest.
+    """The clips of a folder, of one file or of a manifest. Masks beside their images are none.
 
     Raises DataError where there is nothing that could be an image.
     """
@@ -70,8 +71,9 @@ def find_clips(source: Path) -> list[Clip]:
     if source.is_file():
         return _of_files(source.parent, [source])
     if not source.is_dir():
-        raise DataError(f"{source} does not exist; name a folder of images, an image or a manifest")
-    files = sorted(p for p in source.rglob("*") if not _hidden(p, source) and is_image_file(p))
+        what = "is no file or folder of images" if source.exists() else "does not exist"
+        raise DataError(f"{source} {what}; name a folder of images, an image or a manifest")
+    files = list(with_masks(source))
     if not files:
         raise DataError(f"there are no images in {source}")
     return _of_files(source, files)
@@ -197,7 +199,3 @@ def _as_text(path: Path) -> str:
         for letter in path.as_posix()
     )
     return "".join(letters)
-
-
-def _hidden(path: Path, base: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(base).parts)

@@ -46,6 +46,8 @@ class Side:
 
 def points(gap: float) -> str:
     """A difference of two shares in percentage points, with its sign."""
+    if gap == 0:
+        return "the same"
     return f"{_signed(gap)}\u00a0points"
 
 
@@ -70,20 +72,36 @@ def about_accuracy(a: Side, b: Side) -> str:
     """Which shared model is better, and whether chance among patients would give as much."""
     if a.accuracy is None or b.accuracy is None:
         return "There is no accuracy of a shared model in both, so none to compare."
+    if a.accuracy == b.accuracy:
+        return _about_equals(a, b, a.accuracy)
     better, worse = (a, b) if a.accuracy > b.accuracy else (b, a)
-    gap = abs(a.accuracy - b.accuracy)
     text = (
         f"The shared model of {better.name} names the right class for {percent(better.accuracy)} "
         f"of its test images, that of {worse.name} for {percent(worse.accuracy)}"
     )
-    found = accuracy_difference(worse, better)
+    found = accuracy_difference(a, b)  # with the sign that the table has
     if found is None:
         return f"{text}. Whether chance would give as much cannot be said: an interval is missing."
-    text += f", {100 * gap:.1f}\u00a0points less (95\u00a0% interval over patients: "
-    text += f"{ends(found)})"
+    text += f"; the difference of {b.name} from {a.name} is {points(b.accuracy - a.accuracy)} "
+    text += f"(95\u00a0% interval over patients: {ends(found)})"
     if found.beyond_chance:
         return f"{text}. That is more than the choice of test patients would give by chance."
     return f"{text}. The choice of test patients alone could give as much by chance."
+
+
+def _about_equals(a: Side, b: Side, accuracy: float) -> str:
+    """What equal figures leave open."""
+    text = (
+        "Both shared models name the right class for the same share of their test images, "
+        f"{percent(accuracy)}"
+    )
+    found = accuracy_difference(a, b)
+    if found is None:
+        return f"{text}. What chance may hide cannot be said: an interval is missing."
+    return (
+        f"{text}. By chance, the choice of test patients could hide a difference of {ends(found)} "
+        "points (95\u00a0% interval over patients)."
+    )
 
 
 def about_seeds(a: Side, b: Side) -> str:

@@ -108,7 +108,7 @@ def _in_short(record: RunRecord) -> list[str]:
     references = tables.reference_levels(record)
     learned = sentences.accuracy_meaning(accuracy, interval, references, bool(metrics))
     if numbers.known(local := metrics.get("mean_local_accuracy")):
-        learned += " On the same images, the models that the sites themselves hold reach "
+        learned += " On these images of all sites, the models that the sites themselves hold reach "
         learned += f"{numbers.percent(local)} on average."
     confusion, statuses = confusion_of(record), tables.turn_statuses(record)
     missed = tables.missed_rounds(statuses)
@@ -131,6 +131,7 @@ def _learning(record: RunRecord) -> Context:
     references = tables.reference_levels(record)
     return {
         "split": split,
+        "own_split": split if any(site in accuracies for site in record.sites) else "held-out",
         "has_global": GLOBAL in accuracies,
         "in_sums": record.tells_sums,
         "swapped": record.started.get("update") == "swap",

@@ -29,6 +29,7 @@ from fedefm.train.protection import Protect, Protection
 from fedefm.train.run_files import EVENTS, STATE
 from fedefm.train.run_folder import (
     discard_run_folder,
+    full_disk_told,
     is_finished,
     open_run_folder,
     run_id_of,
@@ -62,7 +63,7 @@ def run_in_process(
     ``protect`` makes each site's protection, without which a private run is refused, and ``hide``
     each party's secrecy, without which a run with secure sums is. Raises BudgetExhausted where a
     site has too little left for all rounds; nothing is left behind then. Raises QuorumLost where
-    too few sites took part.
+    too few sites took part, ConfigError where the disk is full.
     """
     workshop = prepare(run, sites_folder, progress, protect, hide)
     open_run_folder(out, workshop.run, resume)
@@ -73,6 +74,7 @@ def run_in_process(
     saved = load_state(out / STATE) if resume else None
     before = 0 if saved is None else saved[0]
     with (
+        full_disk_told(out),
         _protections(workshop, protect, out, before, resume) as guards,
         run_log(out, listeners) as log,
     ):

@@ -4,6 +4,7 @@
 ``model.safetensors`` the global model, ``result.json`` (schema 1) the figures.
 """
 
+import errno
 import json
 import platform
 import secrets
@@ -26,6 +27,7 @@ from fedefm.train.run_files import EVENTS, RESULT, RUN_FILE
 from fedefm.train.single_releases import single_releases
 from fedefm.train.totals import totals
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 RUN_ID = "run_id"  # what the sites' ledgers know the run by, over all its resumptions
 
 
@@ -76,6 +78,20 @@ def discard_run_folder(folder: Path) -> None:
 def is_finished(folder: Path) -> bool:
     """Whether the run came to its end: the result is written last."""
     return (folder / RESULT).exists()
+
+
+@contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Raises ConfigError where what a run in ``folder`` writes finds no room."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ConfigError(
+            f"run folder {folder} cannot be written: {error.strerror}; what was saved before stays "
+            "there, so make room, and --resume goes on with it"
+        ) from None
 
 
 @contextmanager

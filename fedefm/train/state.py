@@ -13,8 +13,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+
+from fedefm.model.checkpoint import write_tensors
 
 PartyState = Mapping[str, Mapping[str, Tensor]]  # section -> name -> tensor
 KEPT = 2
@@ -22,21 +24,23 @@ _SEPARATOR = "\x1f"  # no section or parameter name holds it
 
 
 def save_state(folder: Path, finished_rounds: int, parties: Mapping[str, PartyState]) -> None:
-    """Write the state after ``finished_rounds`` rounds; the two newest are kept."""
+    """Write the state after ``finished_rounds`` rounds; the two newest are kept.
+
+    Raises OSError where it cannot be written; the states before it stay.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"round-{finished_rounds:06d}"
     unfinished = folder / f"{final.name}.{os.getpid()}.unfinished"
     unfinished.mkdir()
-    for party, sections in parties.items():
-        flat = {
-            f"{section}{_SEPARATOR}{name}": tensor.contiguous().clone()
-            for section, tensors in sections.items()
-            for name, tensor in tensors.items()
-        }
-        save_file(flat, unfinished / f"{quote(party, safe='')}.safetensors")
-    if final.exists():
-        shutil.rmtree(final)
-    unfinished.replace(final)
+    try:
+        for party, sections in parties.items():
+            path = unfinished / f"{quote(party, safe='')}.safetensors"
+            write_tensors(path, _flat(sections))
+        if final.exists():
+            shutil.rmtree(final)
+        unfinished.replace(final)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     for old in _states(folder)[KEPT:]:
         shutil.rmtree(old)
 
@@ -73,6 +77,14 @@ def _states(folder: Path) -> list[Path]:
         return []
     found = [path for path in folder.iterdir() if re.fullmatch(r"round-\d{6,}", path.name)]
     return sorted(found, reverse=True)
+
+
+def _flat(sections: PartyState) -> dict[str, Tensor]:
+    return {
+        f"{section}{_SEPARATOR}{name}": tensor.contiguous().clone()
+        for section, tensors in sections.items()
+        for name, tensor in tensors.items()
+    }
 
 
 def _read(path: Path) -> dict[str, dict[str, Tensor]]:

@@ -43,7 +43,8 @@ def check(
     Problems: structure, files, masks that do not fit, changed files, a patient or a picture in two
     splits. Warnings, which leave the exit code at 0: pictures of two patients that look alike
     (scaled, compressed, brightened or slightly cropped copies), images of one gray, odd mask
-    values, masks that mark nothing or all, classes that a split lacks.
+    values, masks that mark nothing or all, classes that a split lacks. While the table itself is at
+    fault (cells, paths, splits), none are told: they would be of a part of the images.
 
     Keys of --json: manifest, problems and warnings (sentences), images, patients, masks, corpora
     and labels (images by name), classes (by name: patients, and images by split, "" where none is
@@ -64,14 +65,15 @@ def check(
             progress=progress,
         )
     problems = list(dict.fromkeys([*structure, *seen.problems]))  # the structure is seen twice
+    warnings = [] if structure else list(seen.warnings)
     if as_json:
-        told = {"manifest": str(manifest), "problems": problems, "warnings": list(seen.warnings)}
+        told = {"manifest": str(manifest), "problems": problems, "warnings": warnings}
         print_json(told | summary(found.rows) | _json_of(seen))
         raise typer.Exit(2 if problems else 0)
-    for warning in seen.warnings[:SHOWN]:
+    for warning in warnings[:SHOWN]:
         print(f"warning: {warning}", file=sys.stderr)
-    if len(seen.warnings) > SHOWN:
-        more = several(len(seen.warnings) - SHOWN, "more warning")
+    if len(warnings) > SHOWN:
+        more = several(len(warnings) - SHOWN, "more warning")
         print(f"warning: and {more}; --json lists all", file=sys.stderr)
     if problems:
         raise DataError(all_problems(f"manifest {manifest}", problems, limit=len(problems)))
@@ -79,7 +81,7 @@ def check(
         for corpus, values in seen.mask_values.items():
             shown = ", ".join(f"{value} in {masks}" for value, masks in values.items())
             print(f"{corpus}: masks with value {shown}")
-    warned = f", warnings: {len(seen.warnings)}" if seen.warnings else ""
+    warned = f", warnings: {len(warnings)}" if warnings else ""
     print(f"manifest {manifest} is in order: {counts(found.rows)}{warned}")
 
 

@@ -98,10 +98,6 @@ def finetune(
     Privately: fedefm finetune --site local/fedefm_site.yaml --dataset segmentation --epsilon 8
     --from run/model.safetensors --out segmenter
     """
-    from fedefm.finetune.job import FinetuneJob, run_finetuning
-    from nvflare_jobs.commands.finetune_task import task_of
-    from nvflare_jobs.commands.scores import show, show_groups
-
     settings = {
         "steps": steps,
         "batch_size": batch_size,
@@ -110,7 +106,6 @@ def finetune(
         "patience": patience,
     }
     config = parse(settings, FinetuneConfig, "the options")
-    start = _start(foundation, scratch, backbone, image_size)
     dp = None
     if epsilon is not None:
         wanted = {
@@ -122,6 +117,12 @@ def finetune(
             "clip_norm": clip_norm,
         }
         dp = parse(wanted, DpConfig, "the options")
+    start = _start(foundation, scratch, backbone, image_size)
+
+    from fedefm.finetune.job import FinetuneJob, run_finetuning
+    from nvflare_jobs.commands.finetune_task import task_of
+    from nvflare_jobs.commands.scores import show, show_groups
+
     images, guard = _images(manifest, site, dataset, dp, steps)
     what = task_of(task, classes, frame_size, images, private=dp is not None)
     job = FinetuneJob(images, out, start, config, what, seed, device, guard)

@@ -68,7 +68,10 @@ def predict(
 def _tell(summary: "PredictionSummary") -> None:
     out = summary.folder
     frames = several(summary.images, "frame")
-    print(f"{frames} segmented; masks, overlays and index.csv are in {out}")
+    print(
+        f"{frames} segmented, {summary.marked or 'none'} with a device; "
+        f"masks, overlays and index.csv are in {out}"
+    )
     if summary.animations:
         print(f"{several(len(summary.animations), 'run')} as GIF in {out / 'clips'}")
     if summary.segmentations:

@@ -23,6 +23,7 @@ from fedefm.finetune.classify import LabelClassification
 from fedefm.finetune.corpora import CorpusRecognition
 from fedefm.finetune.device import find_device
 from fedefm.finetune.groups import by_corpus, pooled
+from fedefm.finetune.mask_scores import SegmentationScores
 from fedefm.finetune.segment import Segmentation
 from fedefm.finetune.task import Judge, Model, image_size_of
 from fedefm.model.checkpoint import read_checkpoint_info
@@ -86,6 +87,9 @@ def show(scores: Scores, where: str) -> None:
     )
     for name, value in named_scores(scores).items():
         table.add_row(escape(name), escape(value))
+    if isinstance(scores, SegmentationScores):
+        height, width = scores.frame_px
+        table.caption = f"pixels are those of the frames, resized to {width} x {height}"
     Console().print(table)
 
 

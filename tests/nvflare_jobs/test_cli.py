@@ -90,6 +90,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ("privacy ledger {site_file} --json", 0),
         ("privacy verify {site_file}", 0),
         ("run {empty}/run.yaml", 2),  # there is none
+        ("finetune {empty}/absent.csv --scratch --steps 0 --out {empty}/out", 2),
+        ("finetune {empty}/absent.csv --scratch --learning-rate nan --out {empty}/out", 2),
     ],
 )
 def test_looking_loads_no_heavy_library(

@@ -316,6 +316,18 @@ def test_warnings_are_told_apart_from_problems(run: Run, manifest: Path) -> None
     refused(wrong, "the mask has the value 1, which is none of 1 class, counted from 0")
 
 
+def test_a_malformed_row_is_told_without_warnings_that_it_may_have_caused(
+    run: Run, manifest: Path
+) -> None:
+    manifest.write_text(manifest.read_text() + "angio/0.png,1,secret-x,angio\n")
+    result = run("check", manifest)
+    refused(result, "row 22: has 4 cells instead of 8")
+    assert "warning" not in result.err
+    told = json.loads(run("check", manifest, "--json").out)
+    assert told["warnings"] == []
+    assert len(told["problems"]) == 1
+
+
 def test_folders_that_became_labels_are_told(run: Run, manifest: Path, tmp_path: Path) -> None:
     for name in ("Miller", "Doe"):
         (tmp_path / "in" / name).mkdir(parents=True)

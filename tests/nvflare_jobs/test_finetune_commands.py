@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -79,6 +80,7 @@ def test_finetune_tells_what_it_did_and_where_it_is(segmenter):
     assert "sha256:" in text
     assert "3 images of 3 patients" in " ".join(text.split())
     assert "mean Dice" in text
+    assert "pixels are those of the frames, resized to 32 x 32" in " ".join(text.split())
 
 
 def test_finetune_from_scratch_speaks_json(app, images, tmp_path):
@@ -188,7 +190,7 @@ def test_predict_names_what_it_left_out_and_export_what_it_wrote(app, images, se
     (source / "bad.png").write_bytes(b"nothing")
     model = segmenter[0] / "model.safetensors"
     said = " ".join(call(app, "predict", model, source, tmp_path / "marked").output.split())
-    assert "1 frame segmented" in said
+    assert re.search("1 frame segmented, (1|none) with a device;", said)
     assert "95th percentile" in said
     assert "left out:" in said
     assert "bad.png" in said

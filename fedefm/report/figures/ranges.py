@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from fedefm.report.figures.canvas import ACCENT, MUTED, drawn, shortened
+from fedefm.report.figures.canvas import ABOVE_AXES, ACCENT, MUTED, drawn, shortened
 from fedefm.report.numbers import percent
 
 
@@ -32,7 +33,8 @@ def ranges_figure(
             if row.interval:
                 thick = 3.2 if row.bold else 1.8
                 axes.plot(row.interval, (place, place), color=ACCENT, linewidth=thick)
-            axes.plot(row.value, place, "D" if row.bold else "o", color=ACCENT)
+            (dot,) = axes.plot(row.value, place, "D" if row.bold else "o", color=ACCENT)
+            dot.set(clip_on=False, zorder=ABOVE_AXES)
             axes.annotate(
                 percent(row.value),
                 (1, place),
@@ -42,29 +44,38 @@ def ranges_figure(
                 va="center",
                 fontweight="bold" if row.bold else "normal",
             )
-        for level_name, level in references:
-            axes.axvline(level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-            axes.annotate(
-                level_name,
-                (level, 1),
-                (0, 4),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha="center",
-                color=MUTED,
-            )
+        _name_levels(axes, references)
         axes.set_yticks(range(len(rows)), [shortened(row.name) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set_xlabel("accuracy (% of images)")
-        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="y", length=0, pad=8)  # room for a dot at 0
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
 
     told = " ".join(_told(row) for row in rows)
     size = (9.6, 0.95 + 0.27 * len(rows))
     return drawn(name, f"{title}. {told}", size, paint)
+
+
+def _name_levels(axes: Axes, references: Sequence[tuple[str, float]]) -> None:
+    """Dashed lines with names above them; names of two levels lead away from each other."""
+    lowest = min((level for _, level in references), default=0.0)
+    for name, level in references:
+        side = -1 if level == lowest else 1
+        if len(references) == 1:
+            side = 0
+        axes.axvline(level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.annotate(
+            name,
+            (level, 1),
+            (3 * side, 4),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha={-1: "right", 0: "center", 1: "left"}[side],
+            color=MUTED,
+        )
 
 
 def _told(row: Row) -> str:

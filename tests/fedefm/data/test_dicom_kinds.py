@@ -173,6 +173,51 @@ def test_lossy_pixels_come_back_close(tmp_path: Path, syntax: str) -> None:
     assert off.max() <= most
 
 
+def holding(path: Path, syntax: uid.UID, frame: bytes) -> Path:
+    """A file that says it is compressed, with this in the place of its only frame."""
+    dataset = dataset_of(pixels_of(8, signed=False))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
+    return saved(dataset, path)
+
+
+COMPRESSED = (*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes)
+DECODED = [syntax for syntax in COMPRESSED if "Part 2" not in syntax.name]
+
+
+@pytest.mark.parametrize("frame", [b"QX Miller " * 30, b"\0" * 99, b"\xff"], ids=["text", "0", "1"])
+@pytest.mark.parametrize("syntax", DECODED, ids=lambda syntax: syntax.name)
+def test_what_is_no_compressed_frame_gets_into_no_decoder(
+    tmp_path: Path, syntax: uid.UID, frame: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DataError, match="does not begin as its compression"):
+        read_image(holding(tmp_path / "a.dcm", syntax, frame))
+    assert capfd.readouterr() == ("", "")  # GDCM prints the first bytes of what is no JPEG
+
+
+def test_jpeg_2000_in_the_boxes_of_a_file_is_read(tmp_path: Path) -> None:
+    file, pixels = BytesIO(), pixels_of(8, signed=False)
+    Image.fromarray(pixels).save(file, "JPEG2000")
+    path = holding(tmp_path / "a.dcm", uid.JPEG2000Lossless, file.getvalue())
+    np.testing.assert_array_equal(DicomStack(path).values(0), pixels)
+
+
+def test_damaged_jpeg_of_eight_bits_is_not_read_by_gdcm(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It would print what it finds, and end the process on some of it."""
+    file = BytesIO()
+    Image.fromarray(pixels_of(8, signed=False)).save(file, "JPEG")
+    good = file.getvalue()
+    path = holding(tmp_path / "a.dcm", uid.JPEGExtended12Bit, good)
+    assert read_image(path).shape == (48, 40)
+    cut = holding(tmp_path / "b.dcm", uid.JPEGExtended12Bit, good[: len(good) // 2])
+    with pytest.raises(DataError, match="damaged"):
+        read_image(cut)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_jpeg_of_twelve_bits_is_read_or_the_decoder_is_named() -> None:
     path = Path(str(get_testdata_file("JPGExtended.dcm")))
     if find_spec("libjpeg"):

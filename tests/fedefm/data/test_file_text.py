@@ -1,9 +1,11 @@
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -35,6 +37,10 @@ def draw(path: Path, kind: str) -> Path:
         volume.to_filename(path)
     elif kind.endswith(".npy"):
         np.save(path, PIXELS)
+    elif kind == "palette.png":
+        colored = Image.fromarray(PIXELS).convert("P")
+        colored.putpalette(b"Miller" * 128)
+        colored.save(path)
     else:
         image.save(path)
     if kind in HIDDEN:
@@ -47,6 +53,9 @@ def hide(path: Path) -> None:
     content, name = path.read_bytes(), b"Miller"
     if path.stem == "behind":
         path.write_bytes(content + name)
+    elif path.suffix == ".npy":  # a header is a Python expression, filled up with blanks
+        blanks = content.index(b"}") + 1
+        path.write_bytes(content[:blanks] + b" # " + name + content[blanks + 3 + len(name) :])
     elif path.suffix == ".png":
         chunk = b"prVt" + name
         chunk = len(name).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
@@ -55,8 +64,17 @@ def hide(path: Path) -> None:
         path.write_bytes(content[:2] + b"\xff\xe5\0\x08" + name + content[2:])
 
 
-WORDY = ("text.png", "exif.jpg", "comment.jpg", "comment.gif", "tags.tif", "comment.pgm")
-HIDDEN = ("chunk.png", "segment.jpg", "behind.png", "behind.jpg", "behind.npy", "behind.bmp")
+WORDY = ("text.png", "exif.jpg", "comment.jpg", "comment.gif", "tags.tif", "comment.pgm",
+         "palette.png")  # fmt: skip
+HIDDEN = (
+    "chunk.png",
+    "segment.jpg",
+    "comment.npy",
+    "behind.png",
+    "behind.jpg",
+    "behind.npy",
+    "behind.bmp",
+)
 
 
 @pytest.mark.parametrize("kind", [*WORDY, *HIDDEN, "header.nii"])
@@ -80,6 +98,16 @@ def test_files_of_nothing_but_pixels_are_shared(tmp_path: Path, kind: str) -> No
     assert not may_name_patient(path)
     made = ingest(tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out" / made.rows[0].path).samefile(path)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [PIXELS.astype(">u2"), np.asfortranarray(PIXELS), np.zeros((3, 8, 8)), PIXELS.astype("f4")],
+    ids=["big endian", "by columns", "frames", "floats"],
+)
+def test_arrays_as_numpy_writes_them_are_shared(tmp_path: Path, array: NDArray[Any]) -> None:
+    np.save(tmp_path / "a.npy", array)
+    assert not may_name_patient(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_rows": 1}])

@@ -96,8 +96,8 @@ def test_dicom_headers_stay_behind_unless_files_are_linked(tmp_path: Path) -> No
         assert not path.is_file() or b"Miller" not in path.read_bytes()
     linked = ingest(tmp_path / "export", tmp_path / "linked", files="link")
     assert [row.path for row in linked.rows] == [
-        "images/export/000001.dcm",
-        "images/export/000002.dcm",
+        "images/ct/000001.dcm",
+        "images/ct/000002.dcm",
     ]
 
 

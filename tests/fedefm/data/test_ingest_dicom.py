@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
@@ -243,20 +244,51 @@ def test_the_size_of_a_pixel_is_kept(tmp_path: Path) -> None:
     assert [row.spacing_mm for row in made.rows] == [0.2, None]
 
 
-@pytest.mark.parametrize("folder", ["export_MILLER", "Zoé Miller", "4711", "xa-4711-b"])
-def test_a_folder_that_is_called_as_a_patient_is_lends_its_name_to_nothing(
-    tmp_path: Path, folder: str
-) -> None:
-    person = {"PatientName": "Miller^Zoé", "PatientID": "4711"}
-    export(tmp_path / folder / "a.dcm", SpecificCharacterSet="ISO_IR 192", **person)
-    with pytest.raises(DataError, match="called as a patient is") as told:
-        ingest(tmp_path / folder, tmp_path / "out")
-    assert "Miller" not in str(told.value).replace(str(tmp_path / folder), "")
-    assert not (tmp_path / "out").exists()
-    made = ingest(tmp_path / folder, tmp_path / "out", corpus="angio")
-    assert {row.corpus for row in made.rows} == {"angio"}
-    typed = ingest(tmp_path / folder, tmp_path / "typed", corpus="miller")
+@pytest.mark.parametrize("modality", ["XA", "US", "MILLER", ""])
+def test_folders_of_dicom_lend_their_names_to_nothing(tmp_path: Path, modality: str) -> None:
+    file = export(tmp_path / "Zoé Miller" / "4711" / "a.dcm", Modality=modality)
+    export(tmp_path / "Zoé Miller" / "b.dcm", Modality=modality).write_bytes(
+        file.read_bytes()[:200]
+    )
+    made = ingest(tmp_path / "Zoé Miller", tmp_path / "out", skip_unreadable=True)
+    assert {row.corpus for row in made.rows} == {
+        modality.lower() if len(modality) == 2 else "dicom"
+    }
+    below = [path.relative_to(tmp_path) for path in (tmp_path / "out").rglob("*")]
+    assert not [path for path in below if "Miller" in str(path)]
+    typed = ingest(tmp_path / "Zoé Miller" / "4711", tmp_path / "typed", corpus="miller")
     assert {row.corpus for row in typed.rows} == {"miller"}
+
+
+def test_what_was_taken_together_of_two_modalities_is_of_two_kinds(tmp_path: Path) -> None:
+    export(tmp_path / "in" / "a.dcm", Modality="XA")
+    export(tmp_path / "in" / "b.dcm", Modality="RF")
+    made = ingest(tmp_path / "in", tmp_path / "out")
+    assert [row.path for row in made.rows] == [
+        "images/xa/000001-0000.png",
+        "images/rf/000002-0000.png",
+    ]
+
+
+@pytest.mark.parametrize("layout", ["classes", "images"])
+def test_folders_that_are_called_as_a_patient_is_are_no_labels(tmp_path: Path, layout: str) -> None:
+    export(tmp_path / "in" / "MILLER" / "a.dcm", PatientName="Miller^Zoé")
+    export(tmp_path / "in" / "other" / "b.dcm", PatientName="Weber^Jonas")
+    if layout == "images":
+        made = ingest(tmp_path / "in", tmp_path / "out", layout=layout)
+        assert {row.label for row in made.rows} == {""}
+        return
+    with pytest.raises(DataError, match="called as a patient is") as told:
+        ingest(tmp_path / "in", tmp_path / "out", layout=layout)
+    assert "miller" not in str(told.value).lower()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_pictures_beside_dicom_is_compared_too(tmp_path: Path) -> None:
+    export(tmp_path / "Miller" / "a.dcm", PatientName="Miller^Zoé")
+    Image.fromarray(np.zeros((9, 7), np.uint8)).save(tmp_path / "Miller" / "b.png")
+    with pytest.raises(DataError, match="called as a patient is"):
+        ingest(tmp_path / "Miller", tmp_path / "out")
 
 
 def test_a_long_corpus_is_cut_for_its_folder_alone(tmp_path: Path) -> None:

@@ -219,7 +219,9 @@ def test_links_are_followed_as_far_as_the_folder_reaches(tmp_path):
     assert path_verdicts(Manifest(folder, rows)) == told
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-2+3", "@SUM(1)", "  =1", "-", "--1", "+1e5"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+cmd", "-2+3", "@SUM(1)", "  =1", "-", "--1", "+1e5", "＝1+1"]
+)
 def test_what_a_spreadsheet_would_run_is_refused(folder: Path, text: str) -> None:
     assert is_formula(text)
     message = problems_of(write(folder, f"a.png,0,p,c,{text},,,"))

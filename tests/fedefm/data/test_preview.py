@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from fedefm.data.manifest import Manifest, Row
 from fedefm.data.preview import (
@@ -51,6 +51,23 @@ def test_the_legend_tells_the_values_that_are_drawn(make_manifest: MakeManifest)
         assert colors == {shown}
 
 
+def test_a_legend_too_long_for_its_sheet_says_how_many_values_it_leaves_out(
+    make_manifest: MakeManifest,
+) -> None:
+    manifest = make_manifest([Row("a.png", 0, "p", "c", "", "m.png")])
+    for values in (12, 40):
+        mask = np.zeros((12, 12), dtype=np.uint16)
+        mask.flat[:values] = 60000 + np.arange(values)
+        Image.fromarray(mask).save(manifest.folder / "m.png")
+        legend = np.asarray(contact_sheet(manifest, 1))[:LEGEND].astype(int)
+        ink = legend[:, legend.min(axis=(0, 2)) < 245]
+        right = np.flatnonzero(legend.min(axis=(0, 2)) < 245).max()
+        assert right < legend.shape[1] - GAP, f"cut at {right}"
+        assert ink[:, -8:].max(axis=2).min() < 80, "it ends with words, not with a color"
+        swatch = (legend[15] == MASK_COLORS[(60000 - 1) % len(MASK_COLORS)]).all(axis=1)
+        assert swatch.any(), "the first value has its color"
+
+
 def test_a_frame_of_several_classes_is_shown_with_each(make_manifest: MakeManifest) -> None:
     rows = [Row("a.png", 0, "p", "c", "x|y"), Row("b.png", 0, "q", "c", "y")]
     manifest = make_manifest(rows)
@@ -92,3 +109,20 @@ def test_the_sheet_is_saved_whole_or_not_at_all(manifest: Manifest, tmp_path: Pa
         with pytest.raises(DataError, match=reason):
             save_sheet(sheet, path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png", "set"]
+
+
+@pytest.mark.parametrize(("columns", "told"), [(8, "10 images (8 shown), 2"), (12, "10 images, 2")])
+def test_a_strip_says_how_many_of_its_images_it_shows(
+    make_manifest: MakeManifest, monkeypatch: pytest.MonkeyPatch, columns: int, told: str
+) -> None:
+    written: list[str] = []
+    draw = ImageDraw.ImageDraw.text
+
+    def text(pen: ImageDraw.ImageDraw, place: tuple[int, int], words: str, *style: object) -> None:
+        written.append(words)
+        draw(pen, place, words, *style)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    rows = [Row(f"{i}.png", 0, f"p{i % 2}", "angio") for i in range(10)]
+    contact_sheet(make_manifest(rows), columns)
+    assert any(words.startswith(told) for words in written), written

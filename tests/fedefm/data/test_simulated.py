@@ -1,7 +1,9 @@
 """A simulated dataset is complete, split by patient and written whole or not at all."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,3 +188,19 @@ def test_impossible_requests_write_nothing(tmp_path, domains, patients, frames, 
     with pytest.raises(DataError):
         write_dataset(tmp_path / "set", domains, patients, frames, size, 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_longer_than_its_readers_take_is_refused_before_it_is_drawn(tmp_path):
+    with pytest.raises(DataError, match=r"99,999,999 frames is longer than the 10,000"):
+        write_dataset(tmp_path / "set", ["animal"], 1, 99_999_999, 32, 1, rate=15.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_frames_than_the_disk_holds_are_refused_before_one_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=10_000))
+    drawn = []
+    with pytest.raises(DataError, match=r"200 frames of 32 pixels a side do not fit on the disk"):
+        write_dataset(tmp_path / "a" / "set", ["animal"], 2, 100, 32, 1, lambda *d: drawn.append(d))
+    assert not drawn
+    assert list(tmp_path.iterdir()) == []
+    assert len(write_dataset(tmp_path / "set", ["animal"], 1, 2, 32, 1).rows) == 2

@@ -139,6 +139,7 @@ def test_distances_are_in_pixels_and_in_millimeters_where_a_pixel_is_known():
     short[:, 8, 6:10] = 0
     spacing = np.array([[0.5, 0.25], [np.nan, np.nan]])
     scores = score_masks(short, truth, np.array([3, 4]), ("wire",), spacing=spacing)
+    assert scores.frame_px == (16, 16)
     assert scores.tip_px["wire"].value == 4
     assert (scores.tip_mm["wire"].value, scores.tip_mm["wire"].patients) == (1, 1)
     assert scores.hd95_mm["wire"].value == pytest.approx(0.25 * scores.hd95_px["wire"].value)

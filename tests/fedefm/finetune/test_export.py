@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import onnx
@@ -109,3 +110,15 @@ def test_a_file_that_is_no_model_leaves_nothing_behind(tmp_path):
     with pytest.raises(DataError, match="exists already"):
         export(saved_segmenter(tmp_path), tmp_path / "taken")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_the_program_fills_is_one_sentence(tmp_path):
+    source = saved_segmenter(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (source.stat().st_size, before[1]))
+    try:
+        with pytest.raises(DataError, match="out cannot be written: File too large; make room"):
+            export(source, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [source]

@@ -4,7 +4,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import SafetensorError
 
+import fedefm.model.checkpoint as checkpoint
 from fedefm.config import FinetuneConfig
 from fedefm.errors import ConfigError, DataError
 from fedefm.finetune.checkpoint import read_trained_segmenter
@@ -107,3 +109,17 @@ def test_a_mask_value_without_a_class_is_one_sentence(lines_manifest, tmp_path):
 def test_an_impossible_device_is_one_sentence(lines_manifest, tmp_path):
     with pytest.raises(ConfigError, match="device 'abacus' cannot be used"):
         run_finetuning(job(lines_manifest, tmp_path / "out", device="abacus"))
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(lines_manifest, tmp_path, monkeypatch):
+    full = "Error while serializing: I/O error: No space left on device (os error 28)"
+
+    def refuse(tensors, target, metadata=None):
+        target.write_bytes(b"half")
+        raise SafetensorError(full)
+
+    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    (tmp_path / "new").mkdir()
+    with pytest.raises(DataError, match=r"out cannot be written: No space left on device; make"):
+        run_finetuning(job(lines_manifest, tmp_path / "new" / "out"))
+    assert not list((tmp_path / "new").iterdir())

@@ -1,12 +1,21 @@
 """Checkpoints: what matched is told, what does not fit is refused, nothing is half-written."""
 
+import errno
+import os
+
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 import fedefm.model.checkpoint as checkpoint
 from fedefm.errors import ModelError
-from fedefm.model.checkpoint import load_checkpoint, read_checkpoint_info, save_checkpoint
+from fedefm.model.checkpoint import (
+    load_checkpoint,
+    read_checkpoint_info,
+    save_checkpoint,
+    write_tensors,
+)
 
 
 def layers(count: int) -> nn.Module:
@@ -88,3 +97,28 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
         save_checkpoint(path, layers(1), {"round": "2"})
     assert read_checkpoint_info(path)["round"] == "1"
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_nothing(tmp_path, monkeypatch):
+    full = "Error while serializing: I/O error: No space left on device (os error 28)"
+
+    def refuse(tensors, target, metadata):
+        target.write_bytes(b"half")
+        raise SafetensorError(full)
+
+    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as caught:
+        save_checkpoint(tmp_path / "m.safetensors", layers(1), {})
+    assert caught.value.errno == errno.ENOSPC
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_safetensors_raises_today_is_understood(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_tensors(tmp_path / "nowhere" / "m.safetensors", layers(1).state_dict())
+
+
+def test_what_is_no_fault_of_the_disk_is_not_called_one(tmp_path):
+    tensor = torch.zeros(2)
+    with pytest.raises((SafetensorError, ValueError, TypeError)):
+        write_tensors(tmp_path / "m.safetensors", {"a": tensor}, {"number": 1})

@@ -1,6 +1,7 @@
 import csv
 import logging
 import os
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -63,8 +64,16 @@ def test_every_frame_gets_a_mask_an_overlay_and_a_line(segmenter, folder, tmp_pa
         assert (mask == 1).sum() == int(line["catheter_pixels"]) > 0
         assert line["guidewire_pixels"] == "0"
         assert Image.open(out / line["overlay"]).width >= int(line["width"])
-    assert summary.images == 3
+    assert summary.images == summary.marked == 3
     assert done == [(1, 2), (2, 2)]
+
+
+def test_frames_without_a_device_are_not_counted_as_marked(segmenter, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(bar(32, 32)).save(tmp_path / "in" / "a.png")
+    Image.fromarray(np.full((32, 32), 40, np.uint8)).save(tmp_path / "in" / "b.png")
+    summary = predict(segmenter, tmp_path / "in", tmp_path / "out")
+    assert (summary.images, summary.marked) == (2, 1)
 
 
 def test_a_manifest_names_the_frames(segmenter, folder, tmp_path):
@@ -74,6 +83,16 @@ def test_a_manifest_names_the_frames(segmenter, folder, tmp_path):
     assert [(line["image"], line["frame"]) for line in read_index(tmp_path / "out")] == [
         ("sub/stack.npy", "1")
     ]
+
+
+def test_masks_that_lie_beside_their_images_are_not_segmented(segmenter, folder, tmp_path):
+    Image.fromarray(bar(50, 80) // 250).save(folder / "a_mask.png")
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+        Image.fromarray(bar(50, 80)).save(folder / name / "b.png")
+    predict(segmenter, folder, tmp_path / "out")
+    named = {line["image"] for line in read_index(tmp_path / "out")}
+    assert named == {"a.png", "images/b.png", "sub/stack.npy"}
 
 
 def test_one_image_may_be_named_alone(segmenter, folder, tmp_path):
@@ -142,6 +161,21 @@ def test_an_empty_or_missing_folder_is_one_sentence(segmenter, tmp_path):
         predict(segmenter, tmp_path / "empty", tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
         predict(segmenter, tmp_path / "absent", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.png", "pipe.dcm", "pipe.csv"])
+def test_pipes_sockets_and_devices_are_no_images_and_hold_nothing_up(
+    segmenter, folder, tmp_path, name
+):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=r"is no file or folder of images|is a pipe"):
+        predict(segmenter, tmp_path / name, tmp_path / "out")
+    with pytest.raises(DataError, match="/dev/zero is no file or folder of images"):
+        predict(segmenter, Path("/dev/zero"), tmp_path / "out")
+    os.mkfifo(folder / name)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(folder / "socket.png"))
+    assert predict(segmenter, folder, tmp_path / "out").images == 3
 
 
 def test_results_are_never_overwritten(segmenter, folder, tmp_path):

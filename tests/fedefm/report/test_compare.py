@@ -54,6 +54,13 @@ def test_a_difference_beyond_chance_is_told_as_one_and_of_these_models_alone(com
     assert "They differ in 1 setting: training.learning_rate." in page
     assert "one run of each cannot show how far" in page
     assert "+30.0 points (+22.9 to +37.1)" in page
+    assert "+30.0 points (95 % interval over patients: +22.9 to +37.1)" in page
+
+
+def test_the_sentence_and_the_table_tell_a_loss_with_the_same_signs(compared: Any) -> None:
+    page, _ = compared((0.8, 0.75, 0.85), (0.5, 0.45, 0.55))
+    assert "\u221230.0 points (\u221237.1 to \u221222.9)" in page
+    assert "\u221230.0 points (95 % interval over patients: \u221237.1 to \u221222.9)" in page
 
 
 def test_a_difference_within_chance_is_told_as_that(compared: Any) -> None:
@@ -63,6 +70,16 @@ def test_a_difference_within_chance_is_told_as_that(compared: Any) -> None:
     assert "could give as much by chance" in page
     assert "All settings are the same." in page
     assert "\u22122.0 points" in page
+
+
+def test_equal_accuracies_are_called_the_same_and_not_better_or_worse(compared: Any) -> None:
+    page, told = compared((0.5, 0.4, 0.6), (0.5, 0.4, 0.6))
+    assert told["difference"] == 0
+    assert "for the same share of their test images, 50.0 %" in page
+    assert "could hide a difference of \u221214.1 to +14.1 points" in page
+    assert "the same (\u221214.1 to +14.1)" in page  # the table
+    assert "0.0 points" not in page
+    assert "as much by chance" not in page
 
 
 def test_another_seed_alone_shows_what_chance_in_training_does(compared: Any) -> None:

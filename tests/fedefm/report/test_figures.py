@@ -1,6 +1,7 @@
 """Figures: names can be read, nothing lies on top of each other, nothing is lost."""
 
 import itertools
+import re
 from collections.abc import Sequence
 
 import networkx as nx
@@ -13,6 +14,7 @@ from fedefm.report.figures import topology
 from fedefm.report.figures.canvas import drawn, shortened, spread
 from fedefm.report.figures.pair import pair_figure
 from fedefm.report.figures.participation import participation_figure
+from fedefm.report.figures.ranges import Row, ranges_figure
 from fedefm.report.figures.topology import topology_figure
 
 SITES = ["Maastricht University Medical Center", *(f"University of {c}" for c in "ABCDEFGHIJKLMNO")]
@@ -124,3 +126,22 @@ def test_one_measurement_has_its_interval_too() -> None:
 def test_dots_lie_on_axes_and_not_behind_them() -> None:
     figure = pair_figure("accuracy", "x", {"a": LONG, "b": LONG}, {}, share=True)
     assert figure.index("--rule") < figure.index("--accent")
+
+
+def test_dots_at_none_and_at_all_are_whole() -> None:
+    figure = str(ranges_figure("ends", "x", [Row("a", 0.0), Row("b", 1.0, (0.9, 1.0))]))
+    assert "<use" in figure
+    assert not re.search(r"<g clip-path=[^>]*>\s*<use", figure), "the edge cuts dots in half"
+
+
+def test_names_of_two_levels_lead_away_from_each_other() -> None:
+    levels = [("guessing", 0.25), ("knowing", 0.3)]
+    lines, names = _dashed_and_named(str(ranges_figure("ends", "x", [Row("a", 0.5)], levels)))
+    assert names["guessing"] < lines[0] < lines[1] < names["knowing"]
+
+
+def _dashed_and_named(svg: str) -> tuple[list[float], dict[str, float]]:
+    """Where dashed lines stand, and where each name is fastened, from left to right."""
+    lines = re.findall(r'd="M ([\d.]+) [^"]*"[^>]*stroke-dasharray', svg)
+    texts = re.findall(r'<text[^>]*?(?: x="([\d.]+)"|translate\(([\d.]+))[^>]*>(\w+)<', svg)
+    return [float(x) for x in lines], {name: float(x or y) for x, y, name in texts}

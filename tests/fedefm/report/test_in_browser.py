@@ -31,6 +31,12 @@ BOXES = """[...document.querySelectorAll('.plot svg, img')].map(e => {
     return [r.left + scrollX, r.top + scrollY, r.width, r.height]})"""
 BARE_HEADS = "document.querySelectorAll('th:not([scope])').length"
 LANDMARKS = "['header', 'nav', 'main', 'footer'].map(t => document.querySelectorAll(t).length)"
+LABELS = """[...document.querySelectorAll('.plot svg')].map(svg =>
+    [...svg.querySelectorAll('text')].filter(e => e.textContent.trim()).map(e => {
+    const r = e.getBoundingClientRect();
+    return [e.textContent.trim(), r.left, r.top, r.right, r.bottom]}))"""
+OUTSIDE = """[...document.querySelectorAll('.tiles div, .findings div')].filter(e =>
+    e.getBoundingClientRect().right > document.documentElement.clientWidth - 1).length"""
 WIDTH = "document.documentElement.scrollWidth"
 WORDS = """[...document.querySelectorAll('h1,h2,h3,p,li,td,th,figcaption,caption,a,code,svg text')]
     .filter(e => e.checkVisibility() && e.textContent.trim()).map(e => {
@@ -119,6 +125,13 @@ def test_no_plot_is_empty(page: Page, scheme: str) -> None:
     page.look(1280)
 
 
+def test_no_two_labels_of_a_plot_lie_on_each_other(page: Page) -> None:
+    figures = page.value(LABELS)
+    pairs = [pair for labels in figures for pair in itertools.combinations(labels, 2)]
+    assert pairs
+    assert [(one[0], other[0]) for one, other in pairs if overlap(one, other)] == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_word_stands_out_from_its_ground(page: Page, scheme: str) -> None:
     words = page.look(1280, scheme).value(WORDS)
@@ -145,8 +158,17 @@ def test_it_prints_with_dark_words_on_white_whatever_the_screen_prefers(page: Pa
     )
     assert contrast(color, ground) > 10
     assert ground == "rgb(255, 255, 255)"
+    assert page.value(OUTSIDE) == 0  # the edge of the paper would cut their borders
     assert page.printed().startswith(b"%PDF")
     page.do("Emulation.setEmulatedMedia", media="screen")
+
+
+def overlap(one: list[Any], other: list[Any]) -> bool:
+    """Whether two boxes (name, left, top, right, bottom) share more than their margins."""
+    _, left, top, right, bottom = one
+    across = min(right, other[3]) - max(left, other[1])
+    down = min(bottom, other[4]) - max(top, other[2])
+    return bool(across > 1 and down > 4)  # boxes have room above and below the letters
 
 
 def contrast(one: str, other: str) -> float:

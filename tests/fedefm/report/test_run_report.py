@@ -211,8 +211,13 @@ def test_a_run_of_one_round_says_where_its_accuracies_are(
     assert "the table has it" in page_of(run.write(tmp_path / "all")).texts["accuracy"]
     own = [e for e in run.events if e["event"] == "evaluated" and e["site"] != "global"]
     run.events = [event for event in run.events if event not in own]
+    for event in run.events:
+        if event["event"] == "evaluated":
+            event["split"] = "test"  # on which no site's own model is measured alone
     page = page_of(run.write(tmp_path / "shared"))
     assert "round 1: the shared model put" in page.texts["accuracy"]
+    assert "Own model, own held-out images" in page.texts["accuracy"]
+    assert "images of all sites, the models that the sites themselves hold" in page.texts["head"]
 
 
 def test_how_to_repeat_a_run_names_its_sites_where_they_are_real(

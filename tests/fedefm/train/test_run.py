@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+import fedefm.model.checkpoint as checkpoint
 from fedefm.config import read_run
 from fedefm.errors import ConfigError, DataError, ModelError, PolicyRefused, QuorumLost
 from fedefm.events import read_events
@@ -156,6 +158,30 @@ def test_a_run_killed_anywhere_ends_like_an_uninterrupted_one(
     again = told[len(first) :]
     assert [e["round"] for e in again if e["event"] == "round_started"] == left
     assert again[0]["resumed_from"] == (3 - len(left) or None)
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(
+    world, folder, whole, tmp_path, monkeypatch
+):
+    out, save = tmp_path / "run", checkpoint.save_file
+    full = "Error while serializing: I/O error: No space left on device (os error 28)"
+
+    def refuse(tensors, target, metadata=None):
+        if "round-000002" in str(target):
+            raise SafetensorError(full)
+        save(tensors, target, metadata)
+
+    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    with pytest.raises(ConfigError) as caught:
+        run_in_process(small_run(world), folder, out)
+    monkeypatch.undo()
+    told = str(caught.value)
+    assert told.startswith(f"run folder {out} cannot be written: No space left on device; ")
+    assert told.endswith("make room, and --resume goes on with it")
+    assert [path.name for path in (out / "state").iterdir()] == ["round-000001"]
+
+    run_in_process(small_run(world), folder, out, resume=True)
+    assert outcome(out) == outcome(whole)
 
 
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS.keys() - {"swap"}))
