@@ -105,7 +105,7 @@ def finetune(
         "label_fraction": label_fraction,
         "patience": patience,
     }
-    config = parse(settings, FinetuneConfig, "the options")
+    config = parse(settings, FinetuneConfig, "the command line")
     dp = None
     if epsilon is not None:
         wanted = {
@@ -116,7 +116,7 @@ def finetune(
             "frames_per_patient": frames_per_patient,
             "clip_norm": clip_norm,
         }
-        dp = parse(wanted, DpConfig, "the options")
+        dp = parse(wanted, DpConfig, "the command line")
     start = _start(foundation, scratch, backbone, image_size)
 
     from fedefm.finetune.job import FinetuneJob, run_finetuning

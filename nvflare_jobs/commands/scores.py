@@ -29,6 +29,11 @@ from fedefm.finetune.task import Judge, Model, image_size_of
 from fedefm.model.checkpoint import read_checkpoint_info
 from fedefm.words import several
 
+NOTHING_FOUND = (
+    "no pixel of a device was found: train for more steps, start from a foundation model, or see "
+    "by fedefm data preview whether the masks are right"
+)
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -91,6 +96,8 @@ def show(scores: Scores, where: str) -> None:
         height, width = scores.frame_px
         table.caption = f"pixels are those of the frames, resized to {width} x {height}"
     Console().print(table)
+    if isinstance(scores, SegmentationScores) and all(d.value == 0 for d in scores.dice.values()):
+        print(NOTHING_FOUND)
 
 
 def show_groups(groups: Mapping[str, Scores], what: str) -> None:

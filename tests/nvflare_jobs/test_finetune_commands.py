@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 from fedefm.data.manifest import Row, write_manifest
 from fedefm.errors import ConfigError, DataError, FedEFMError, ModelError
 from fedefm.finetune.checkpoint import read_trained_segmenter
+from fedefm.finetune.mask_scores import score_masks
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import build_foundation
 from nvflare_jobs.commands import evaluate, export, finetune, predict
+from nvflare_jobs.commands.scores import NOTHING_FOUND, show
 
 COMMANDS = ("finetune", "evaluate", "predict", "export")
 
@@ -81,6 +83,15 @@ def test_finetune_tells_what_it_did_and_where_it_is(segmenter):
     assert "3 images of 3 patients" in " ".join(text.split())
     assert "mean Dice" in text
     assert "pixels are those of the frames, resized to 32 x 32" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(("where", "said"), [((0, 4), False), ((4, 8), True)])
+def test_a_model_that_finds_nothing_is_said_to(capsys, where, said):
+    truth, predicted = np.zeros((2, 3, 8, 8), np.int64)
+    truth[:, :4], predicted[:, slice(*where)] = 1, 1
+    scores = score_masks(predicted, truth, np.arange(3), ("catheter",))
+    show(scores, "the test split")
+    assert (NOTHING_FOUND in capsys.readouterr().out) is said
 
 
 def test_finetune_from_scratch_speaks_json(app, images, tmp_path):
