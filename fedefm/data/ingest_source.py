@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fedefm.data.corpus_name import fault_of
 from fedefm.data.file_numbers import FileNumbers
 from fedefm.data.found import Found, by_pattern
 from fedefm.data.layouts import LAYOUTS, find_layout, passed_over
 from fedefm.data.links import without_outward
-from fedefm.data.manifest import has_control, is_formula
 from fedefm.errors import DataError, all_problems
 
 SHOWN = 3  # files that a message names
@@ -72,24 +72,14 @@ def _frames(source: Path, layout: str) -> tuple[str, list[Found], list[Path], li
 
 def _refuse_names(found: Sequence[Found], numbers: FileNumbers) -> None:
     """Corpora and labels come from names of folders, and go into tables that people open."""
-    names = {name for item in found for name in (item.corpus, item.label)}
-    if any(is_formula(name) for name in names):
-        raise DataError(
-            f"{numbers.source} has a corpus or label that starts with =, +, - or @, which a "
-            "spreadsheet would run as a formula; rename it, or name the corpus by --corpus"
-        )
     if any(not item.corpus.strip() for item in found):
         raise DataError(f"{numbers.source} has a corpus without a name; name it by --corpus")
-    if any(map(has_control, names)):
-        raise DataError(
-            f"{numbers.source} has a corpus or label with a line break or another control "
-            "character in its name; rename its folder, or name the corpus by --corpus"
-        )
-    if any("\ud800" <= letter <= "\udfff" for name in names for letter in name):
-        raise DataError(
-            f"{numbers.source} has a corpus or label whose name is not UTF-8; rename its folder, "
-            "or name the corpus by --corpus"
-        )
+    for name in {name for item in found for name in (item.corpus, item.label)}:
+        if fault := fault_of(name):
+            raise DataError(
+                f"{numbers.source} has a corpus or label whose name {fault}; rename its folder, or "
+                "name the corpus by --corpus"
+            )
 
 
 def _would_lose(source: Path, layout: str, others: Sequence[Path], numbers: FileNumbers) -> str:
