@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from fedefm.data.manifest import Row, read_manifest, write_manifest
 from fedefm.data.readers import read_image
 from fedefm.errors import DataError
 from nvflare_jobs import cli
+from tests.full_disk import files_at_most
 
 pytestmark = pytest.mark.timeout(120)  # each; a hang is a failure
 LONGEST = 900  # characters of what is said of one bad file
@@ -300,17 +300,6 @@ def test_numbers_below_zero_are_no_formulas(run: Run, home: Path, tmp_path: Path
     assert run("check", manifest).code == 0
 
 
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """Writing more fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("room", [0, 10, 400])
 def test_a_full_disk_leaves_nothing_half_done(
     run: Run, home: Path, tmp_path: Path, room: int
@@ -329,7 +318,7 @@ def test_a_full_disk_leaves_nothing_half_done(
         ("holdout", manifest, source / "new.csv"),
         ("holdout", manifest, manifest),
     ):
-        with files_no_larger_than(room):
+        with files_at_most(room):
             result = run(*command)
         if command[0] == "ingest":  # what is done is kept, out of sight and to go on with
             assert "--resume" in result.err

@@ -1,4 +1,3 @@
-import resource
 from pathlib import Path
 
 import onnx
@@ -16,6 +15,7 @@ from fedefm.finetune.export import export
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import build_foundation
 from fedefm.model.segmenter import build_segmenter
+from tests.full_disk import files_at_most
 
 CLASSES = ("background", "catheter", "guidewire")
 CARD = ModelCard(
@@ -114,11 +114,7 @@ def test_a_file_that_is_no_model_leaves_nothing_behind(tmp_path):
 
 def test_a_disk_that_the_program_fills_is_one_sentence(tmp_path):
     source = saved_segmenter(tmp_path)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (source.stat().st_size, before[1]))
-    try:
-        with pytest.raises(DataError, match="out cannot be written: File too large; make room"):
-            export(source, tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    full = pytest.raises(DataError, match="out cannot be written: File too large; make room")
+    with files_at_most(source.stat().st_size), full:
+        export(source, tmp_path / "out")
     assert list(tmp_path.iterdir()) == [source]

@@ -1,12 +1,10 @@
 """A state on disk is whole or not there, and the one before it is kept."""
 
-import resource
-from contextlib import contextmanager
-
 import pytest
 import torch
 
 from fedefm.train.state import finished_rounds, load_state, save_state
+from tests.full_disk import files_at_most
 
 
 def parties(number):
@@ -17,17 +15,6 @@ def parties(number):
         },
         "server": {"weights": {"b": torch.zeros(2)}},
     }
-
-
-@contextmanager
-def files_no_larger_than(size):
-    """Writing more fails, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def newest(folder):
@@ -89,7 +76,7 @@ def test_other_files_in_the_folder_are_passed_over(tmp_path):
 
 def test_a_full_disk_leaves_the_states_before_and_nothing_half_written(tmp_path):
     save_state(tmp_path, 1, parties(1))
-    with files_no_larger_than(100), pytest.raises(OSError, match="File too large"):
+    with files_at_most(100), pytest.raises(OSError, match="File too large"):
         save_state(tmp_path, 2, parties(2))
     assert [path.name for path in tmp_path.iterdir()] == ["round-000001"]
     torch.testing.assert_close(load_state(tmp_path), (1, parties(1)))

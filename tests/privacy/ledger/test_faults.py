@@ -3,9 +3,7 @@
 import contextlib
 import errno
 import os
-import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +14,7 @@ import pytest
 
 from fedefm.errors import LedgerCorrupt, PrivacyError
 from privacy.ledger import Ledger, verify
+from tests.full_disk import files_at_most
 
 
 @pytest.fixture
@@ -30,17 +29,6 @@ def held(path):
     connection.execute("BEGIN IMMEDIATE")
     yield
     connection.close()
-
-
-@contextlib.contextmanager
-def at_most(size):
-    """Files of this process cannot grow beyond ``size`` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_a_ledger_that_is_held_for_too_long_is_locked(impatient, path, chest, step, run, cap):
@@ -67,7 +55,7 @@ def test_a_full_disk_refuses_and_loses_nothing(path, ledger, account, chest, ste
     account.settle(account.reserve(1), 1)
     before = ledger.entries()
     log = Path(f"{path}-wal").stat().st_size
-    with at_most(log + room):
+    with files_at_most(log + room):
         for _ in range(19):
             try:
                 account.reserve(1)
@@ -84,7 +72,7 @@ def test_a_full_disk_refuses_and_loses_nothing(path, ledger, account, chest, ste
 
 
 def test_a_full_disk_at_the_first_use_leaves_something_to_begin_with(path):
-    with at_most(2000), pytest.raises(PrivacyError):
+    with files_at_most(2000), pytest.raises(PrivacyError):
         Ledger.open(path, "north")
     with Ledger.open(path, "north") as ledger:
         assert len(ledger.entries()) == 1
