@@ -21,7 +21,7 @@ def ours(source: Path, out: Path, files: str, processes: int) -> Callable[[], in
     """What ``fedefm data ingest`` calls."""
     from fedefm.data.ingest import ingest  # not in the workers
 
-    return lambda: len(ingest(source, out, files=files, processes=processes).rows)  # type: ignore[arg-type]
+    return lambda: len(ingest(source, out, files=files, processes=processes).rows)
 
 
 def loop(source: Path, out: Path, files: str, first: int, step: int) -> Callable[[], int]:
@@ -76,7 +76,7 @@ def loop(source: Path, out: Path, files: str, first: int, step: int) -> Callable
 def main() -> None:
     way, source, out, files, *numbers = sys.argv[1:]
     prepare = {"ours": ours, "loop": loop}[way]
-    work = prepare(Path(source), Path(out), files, *map(int, numbers))  # type: ignore[operator]
+    work = prepare(Path(source), Path(out), files, *map(int, numbers))
     started, before = time.perf_counter(), os.times()
     frames = work()
     seconds, after = time.perf_counter() - started, os.times()
