@@ -63,7 +63,7 @@ class Size:
     long: int = 10_000
     side: int = SIDE
     repeats: int = 3
-    steps: int = 60  # of training
+    steps: int = 30  # of training
     patients: int = 30  # of each kind of simulated image to train on
     simulated: int = 25  # frames of each kind
     sources: tuple[str, ...] = tuple(kind.name for kind in kinds(1))
