@@ -128,7 +128,7 @@ def test_parts_and_unions_are_masked_in_the_same_way():
     assert part.origins is not None
     assert torch.equal(part.images, frames.images[ROWS])
     assert torch.equal(together.images[4:], frames.images)
-    assert len(together.patients.unique()) == 3 + 6
+    assert len(together.patients.unique()) == 4 + 6
 
 
 @pytest.mark.parametrize("masked", [True, False])

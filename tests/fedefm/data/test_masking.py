@@ -25,7 +25,7 @@ def rng(seed: int = 0) -> torch.Generator:
 def half_textured(images: int = 2000, patches: int = 196) -> torch.Tensor:
     """Scores of images in which every second patch has high texture."""
     high = torch.arange(patches) % 2 == 0
-    scores = 0.1 * torch.rand(images, patches, generator=rng(7))
+    scores = 0.13 * torch.rand(images, patches, generator=rng(7))
     return torch.where(high, 1 - scores, scores)
 
 
@@ -69,15 +69,15 @@ def test_hidden_and_kept_patches_are_all_there_are(counts, seed):
 
 def test_kept_patches_are_plain():
     kept = keep_plain(half_textured(), 0.75, rng())
-    assert share_of_textured(kept) == pytest.approx(0.08, abs=0.02)
+    assert share_of_textured(kept) == pytest.approx(0.08, abs=0.01)
 
 
 def test_sorting_the_order_once_more_would_keep_any_patch():
     # the paper's own code: half of the patches are textured, and so are half of those it keeps
     weights = plainness(half_textured())
     order = torch.multinomial(weights, weights.shape[1], generator=rng())
-    assert share_of_textured(order[:, :49]) == pytest.approx(0.08, abs=0.02)
-    assert share_of_textured(order.argsort(dim=1)[:, :49]) == pytest.approx(0.49, abs=0.03)
+    assert share_of_textured(order[:, :49]) == pytest.approx(0.08, abs=0.01)
+    assert share_of_textured(order.argsort(dim=1)[:, :49]) == pytest.approx(0.5, abs=0.02)
 
 
 def test_plain_patches_are_kept_as_often_as_by_torchs_own_draw():

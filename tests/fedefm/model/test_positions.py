@@ -31,7 +31,7 @@ def test_the_same_numbers_are_timms_in_another_order():
 
 
 def test_a_width_that_is_no_multiple_of_four_is_refused():
-    with pytest.raises(ModelError, match="positions of 10 numbers .* multiple of 4"):
+    with pytest.raises(ModelError, match=r"positions of 10 numbers .* multiple of 4"):
         sine_positions(2, 10)
 
 

@@ -1,6 +1,5 @@
 """The loss of a masked autoencoder: of masked patches alone, image by image."""
 
-import copy
 from dataclasses import replace
 
 import pytest
@@ -30,11 +29,11 @@ class Painter(nn.Module):
 
 
 def waves(count: int = 24) -> FrameDataset:
-    """Stripes and rings, which can be told from a quarter of their patches."""
+    """Stripes that differ in where they begin, which a quarter of their patches tells."""
     rng = torch.Generator().manual_seed(0)
-    length = 6 + 10 * torch.rand(count, 1, 1, generator=rng)
+    begin = 6.28 * torch.rand(count, 1, 1, generator=rng)
     y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
-    images = 127 + 120 * torch.sin((x + y) / length * 6.28)
+    images = 127 + 120 * torch.sin(0.7 * (x + y) + begin)
     owners = torch.arange(count)
     return FrameDataset(images[:, None].to(torch.uint8), owners * 0, owners, ("waves",))
 
@@ -96,9 +95,7 @@ def test_gray_explains_nothing_and_the_target_itself_all():
     gray = torch.zeros(5, PATCHES, PATCH**2)
     patches = cut(batch.clean, PATCH)
     right = (patches - patches.mean(2, keepdim=True)) / patches.std(2, keepdim=True, correction=0)
-    torch.testing.assert_close(
-        explained(Painter(gray), batch), torch.zeros(5), rtol=0, atol=1e-2
-    )
+    torch.testing.assert_close(explained(Painter(gray), batch), torch.zeros(5), rtol=0, atol=1e-2)
     torch.testing.assert_close(explained(Painter(right), batch), torch.ones(5), rtol=0, atol=1e-2)
     assert (explained(Painter(-right), batch) < -2.9).all()
 
@@ -126,17 +123,29 @@ def test_a_plain_batch_is_the_callers_mistake():
         reconstruction(nn.Identity(), Batch(torch.zeros(1), torch.zeros(1), torch.zeros(1)))
 
 
-def test_training_explains_more_of_images_that_can_be_guessed():
+def test_training_learns_to_paint_what_can_be_known_from_the_rest():
     network = build_masked_autoencoder("vit_micro", SIZE, 1)
     data, rng = frames(degrade=False), torch.Generator().manual_seed(2)
     held_out = data.batch(torch.arange(24))  # masks of their own
-    before = float(explained(network, held_out).mean())
-    untouched = copy.deepcopy(network.backbone.tokens.pos_embed)
-    SgdTrainer(data, 12).fit(network, reconstruction, 60, 0.05, rng)
-    after = float(explained(network, held_out).mean())
-    assert before < 0.05
-    assert after > before + 0.1
-    assert torch.equal(network.backbone.tokens.pos_embed, untouched)
+    assert float(explained(network, held_out).mean()) < 0
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, 2e-3)
+    for _ in range(120):
+        batch = data.batch(torch.randperm(24, generator=rng)[:12], None, rng)
+        optimizer.zero_grad()
+        reconstruction(network, batch).mean().backward()
+        optimizer.step()
+    assert float(explained(network, held_out).mean()) > 0.6
+
+
+def test_a_trainer_leaves_the_positions_alone():
+    network = build_masked_autoencoder("vit_micro", SIZE, 1)
+    positions = network.backbone.tokens.pos_embed.clone()
+    before = {name: p.clone() for name, p in network.named_parameters() if p.requires_grad}
+    SgdTrainer(frames(), 12).fit(network, reconstruction, 2, 0.05, torch.Generator())
+    assert torch.equal(network.backbone.tokens.pos_embed, positions)
+    changed = [n for n, p in network.named_parameters() if n in before and (p != before[n]).any()]
+    assert changed == list(before)
 
 
 def test_a_painting_put_together_is_an_image():
