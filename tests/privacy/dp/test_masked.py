@@ -169,6 +169,35 @@ def test_a_decoder_that_looks_at_other_images_is_named():
     assert "module 'decoder.norm.1' (Centered)" in refusal(model, reconstruction)
 
 
+def test_images_that_meet_only_in_the_gradient_are_named():
+    class MixedBackward(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient: Tensor) -> Tensor:
+            return gradient - gradient.mean(0)
+
+    class Mixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return MixedBackward.apply(x)
+
+    model = network()
+    model.decoder.norm = nn.Sequential(model.decoder.norm, Mixed())
+    message = refusal(model, reconstruction)
+    assert "gradient" in message
+    assert "module 'decoder.norm.1' (Mixed)" in message
+
+
+def test_a_target_that_is_not_a_number_may_not_spoil_others():
+    def guarded(model: nn.Module, batch: MaskedBatch) -> Tensor:
+        losses = reconstruction(model, batch)
+        return losses * float(batch.clean.isfinite().all())
+
+    assert "the objective" in refusal(network(), guarded)
+
+
 def test_a_private_fit_learns_to_reconstruct(private):
     data = frames(4, degrade=False)
     data.images[:] = data.images[:1].clone()
