@@ -9,15 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 # In place of a weight of zero: such patches are drawn after all others, each as likely as another.
 HARDLY = 1e-20
 
 
 def texture(images: Tensor, patch: int) -> Tensor:
-    """``(B, L)``: the mean size of the 3 x 3 Laplacian in each patch of images ``(B, 1, S, S)``."""
-    kernel = torch.tensor(LAPLACIAN).to(images)[None, None]
-    edges = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel).abs()
+    """``(B, L)``: the mean size of the 3 x 3 Laplacian (four neighbors) in each patch of images."""
+    around = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    vertical = around[:, :, :-2, 1:-1] + around[:, :, 2:, 1:-1]
+    horizontal = around[:, :, 1:-1, :-2] + around[:, :, 1:-1, 2:]
+    edges = (vertical + horizontal - 4 * images).abs()
     return F.avg_pool2d(edges, patch).flatten(1)
 
 
