@@ -96,6 +96,11 @@ def build_masked_autoencoder(backbone: str, image_size: int, seed: int) -> Maske
         return MaskedAutoencoder(body, decoder, info)
 
 
+def is_masked_autoencoder(info: dict[str, str]) -> bool:
+    """Whether the facts of a checkpoint are those of a masked autoencoder."""
+    return info.get("kind") == KIND
+
+
 def read_masked_autoencoder(path: Path) -> MaskedAutoencoder:
     """The model that ``save_checkpoint(path, model, model.info)`` wrote.
 
@@ -103,7 +108,7 @@ def read_masked_autoencoder(path: Path) -> MaskedAutoencoder:
         ModelError: if the file cannot be read or holds no masked autoencoder.
     """
     info = read_checkpoint_info(path)
-    if info.get("kind") != KIND:
+    if not is_masked_autoencoder(info):
         raise ModelError(f"checkpoint {path} holds no masked autoencoder; pre-train one first")
     try:
         backbone, size, seed = info["backbone"], int(info["image_size"]), int(info["seed"])
