@@ -71,7 +71,7 @@ class Start:
         info = read_checkpoint_info(self.foundation)
         if not is_foundation(info) and not is_masked_autoencoder(info):
             raise ModelError(
-                f"checkpoint {self.foundation} is no pre-trained model; name the model.safetensors "
+                f"checkpoint {self.foundation} is no foundation model; name the model.safetensors "
                 "of a pre-training run, or start from scratch"
             )
         return self.backbone or info["backbone"], self.image_size or int(info["image_size"])

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
 
-from fedefm.errors import ConfigError, ModelError
+from fedefm.errors import ConfigError
 from fedefm.finetune.start import Start
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.mae import build_masked_autoencoder
@@ -27,9 +26,3 @@ def test_a_masked_autoencoder_hands_its_encoder_on(tmp_path, kind):
         assert torch.equal(tensor, theirs[name])
     assert all(parameter.requires_grad for parameter in tuned.parameters())
     assert "'ultrasound'" in str(start)
-
-
-def test_a_checkpoint_that_was_not_pre_trained_is_refused(tmp_path):
-    save_checkpoint(tmp_path / "m.safetensors", nn.Linear(2, 2), {"kind": "segmenter"})
-    with pytest.raises(ModelError, match="is no pre-trained model; name the model"):
-        Start(tmp_path / "m.safetensors").classifier(("a", "b"), 2)
