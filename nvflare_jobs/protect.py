@@ -239,7 +239,7 @@ def protection(
 def _gradients(dp: DpConfig, sampling: Sampling, data: FrameDataset) -> Gradients:
     frames = dp.frames_per_patient if dp.unit == "patient" else 1
     units = max(1, round(sampling.expected))
-    return ChosenGradients(dp.gradients, units, frames, len(data.classes))
+    return ChosenGradients(dp.gradients, units, frames, data.random_batch)
 
 
 def _planned(

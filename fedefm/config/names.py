@@ -11,13 +11,20 @@ BACKBONE_NAMES = (  # of ``fedefm.model.foundation``, in its order
     "vit_tiny",
     "vit_small",
     "vit_base",
+    "vit_large",
     "resnet_micro",
     "resnet10",
     "resnet18",
     "resnet34",
     "resnet50",
 )
-PATCHES = {"vit_micro": 8, "vit_tiny": 16, "vit_small": 16, "vit_base": 16}  # sides in pixels
+PATCHES = {  # sides in pixels
+    "vit_micro": 8,
+    "vit_tiny": 16,
+    "vit_small": 16,
+    "vit_base": 16,
+    "vit_large": 16,
+}
 _DATASET = re.compile(r"\w[\w.-]*")
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from fedefm.data.batch import Batch as Batch
+from fedefm.data.batch import noise_batch
 from fedefm.data.kinds import kinds_of
 from fedefm.data.manifest import Manifest, Row, where
 from fedefm.data.masks import mask_frame as mask_frame
@@ -23,23 +25,6 @@ from fedefm.errors import DataError, all_problems
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
 SMALLEST_VARIANCE = 1e-10  # of an image in [0, 1]; a constant image becomes zeros, not noise
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one training step sees.
-
-    ``images`` (B, 1, S, S) float32, each of zero mean and unit deviation; ``labels`` (B,) class
-    index or (B, S, S) mask, int64; ``rows`` (B,) positions in the dataset, int64.
-    """
-
-    images: Tensor
-    labels: Tensor
-    rows: Tensor
-
-    def at(self, places: Tensor | slice) -> "Batch":
-        """The part of the batch at ``places``."""
-        return Batch(self.images[places], self.labels[places], self.rows[places])
 
 
 @dataclass(frozen=True)
@@ -147,17 +132,28 @@ class FrameDataset:
         labels = self.labels[rows] if masks is None else masks.long()
         return Batch(standardize(images), labels, rows)
 
+    def random_batch(self, samples: int, rng: torch.Generator) -> Batch:
+        """Noise in the shapes of ``batch``, with random labels; no frame is read."""
+        shape, masks = tuple(self.images.shape[1:]), self.masks is not None
+        return noise_batch(shape, len(self.classes), masks, samples, rng)
+
     def subset(self, rows: Tensor) -> "FrameDataset":
         """The frames at ``rows`` as a dataset of their own."""
         masks = None if self.masks is None else self.masks[rows]
-        return FrameDataset(
-            self.images[rows],
-            self.labels[rows],
-            self.patients[rows],
-            self.classes,
-            masks,
-            None if self.origins is None else self.origins.at(rows),
-        )
+        origins = None if self.origins is None else self.origins.at(rows)
+        images, labels, patients = self.images[rows], self.labels[rows], self.patients[rows]
+        return self.alike(images, labels, patients, masks, origins)
+
+    def alike(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        patients: Tensor,
+        masks: Tensor | None = None,
+        origins: Origins | None = None,
+    ) -> "FrameDataset":
+        """Other frames of the same classes, handed out in the same way."""
+        return FrameDataset(images, labels, patients, self.classes, masks, origins)
 
 
 @dataclass(frozen=True)

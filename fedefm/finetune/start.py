@@ -1,4 +1,4 @@
-"""Where fine-tuning starts: at a foundation model, or from scratch."""
+"""Where fine-tuning starts: at a foundation model, at a masked autoencoder, or from scratch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from fedefm.finetune.checkpoint import (
 )
 from fedefm.model.checkpoint import read_checkpoint_info
 from fedefm.model.foundation import FoundationModel, build_foundation
+from fedefm.model.mae import is_masked_autoencoder
 from fedefm.model.segmenter import Segmenter, build_segmenter, load_foundation
 
 SMALLEST, LARGEST = 16, 1024  # pixels a side, as in a run file
@@ -20,11 +21,12 @@ SMALLEST, LARGEST = 16, 1024  # pixels a side, as in a run file
 
 @dataclass(frozen=True)
 class Start:
-    """A foundation checkpoint, or a backbone with fresh weights.
+    """A pre-trained checkpoint, or a backbone with fresh weights.
 
     With a checkpoint, backbone and image size are its own unless they are given; position
-    embeddings are interpolated where the size differs. What is built then says in ``info`` which
-    checkpoint it was, by SHA-256 and by the name of its run.
+    embeddings are interpolated where the size differs. Of a masked autoencoder the encoder is
+    taken. What is built then says in ``info`` which checkpoint it was, by SHA-256 and by the name
+    of its run.
 
     The methods raise ModelError for a checkpoint or backbone that does not fit, and ConfigError
     where neither is given, or for an image size out of reach.
@@ -67,7 +69,7 @@ class Start:
                 raise ConfigError("training from scratch needs a backbone and an image size")
             return self.backbone, self.image_size
         info = read_checkpoint_info(self.foundation)
-        if not is_foundation(info):
+        if not is_foundation(info) and not is_masked_autoencoder(info):
             raise ModelError(
                 f"checkpoint {self.foundation} is no foundation model; name the model.safetensors "
                 "of a pre-training run, or start from scratch"

@@ -36,6 +36,7 @@ VIT_SIZES = {
     "vit_tiny": VitSize(patch=16, dim=192, depth=12, heads=3),
     "vit_small": VitSize(patch=16, dim=384, depth=12, heads=6),
     "vit_base": VitSize(patch=16, dim=768, depth=12, heads=12),
+    "vit_large": VitSize(patch=16, dim=1024, depth=24, heads=16),
 }
 
 
@@ -67,11 +68,7 @@ class VisionTransformer(Backbone):
 
     def dense_features(self, x: Tensor) -> Tensor:
         """Normalized patch tokens ``(B, h, w, C)``; the class token is left out."""
-        tokens = self.embed(x)
-        for block in self.blocks:
-            tokens = block(tokens)
-        normalized: Tensor = self.norm(tokens)
-        return self._as_grid(normalized)
+        return self._as_grid(self.transformed(self.embed(x)))
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """Patch tokens after four depths, the last normalized: four maps ``(B, C, h, w)``."""
@@ -83,6 +80,13 @@ class VisionTransformer(Backbone):
             if depth * PYRAMID_MAPS % len(self.blocks) == 0:
                 maps.append(self._as_grid(tokens).permute(0, 3, 1, 2).contiguous())
         return maps
+
+    def transformed(self, tokens: Tensor) -> Tensor:
+        """``tokens`` (B, N, C), all of ``embed`` or some, through all blocks, normalized."""
+        for block in self.blocks:
+            tokens = block(tokens)
+        normalized: Tensor = self.norm(tokens)
+        return normalized
 
     def blocks_in_order(self) -> list[nn.ModuleList]:
         """The transformer's blocks; the last normalization goes with the last one."""

@@ -330,11 +330,10 @@ def merged(datasets: Sequence[FrameDataset]) -> FrameDataset:
     for dataset in datasets:
         patients.append(dataset.patients + offset)
         offset += int(dataset.patients.max()) + 1
-    return FrameDataset(
+    return datasets[0].alike(
         images=torch.cat([dataset.images for dataset in datasets]),
         labels=torch.cat([dataset.labels for dataset in datasets]),
         patients=torch.cat(patients),
-        classes=datasets[0].classes,
     )
 
 

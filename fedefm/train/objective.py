@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedefm.config import DistillConfig
-from fedefm.data.dataset import Batch as Batch  # what an objective takes, for those who wrap it
+from fedefm.data.batch import Batch as Batch  # what an objective takes, for those who wrap it
+from fedefm.data.batch import noise_batch as noise_batch
 from fedefm.distill.emd import pool_tokens, similarity, tokens
 from fedefm.distill.loss import distillation_loss, expert_weights, restricted_logits
 from fedefm.model.foundation import FoundationModel

@@ -1,6 +1,7 @@
 """The back-end that a run file names, or the fastest one, found when a model is first trained."""
 
 import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,9 @@ from fedefm.train.objective import Batch, Objective
 from privacy.dp.choose import Choice, choose
 from privacy.dp.gradients import Clip, ClippedSum, UnitBatch, trainable
 
+RandomBatch = Callable[[int, torch.Generator], Batch]
+"""So many samples of noise, of the kind and in the shapes of the frames that are trained on."""
+
 
 class ChosenGradients:
     """Chooses once for each model, set of trained parameters and kind of objective.
@@ -19,13 +23,13 @@ class ChosenGradients:
         wanted: ``auto``, or the name of a back-end, which is then only checked.
         units: how many units a step is expected to have; public, as are the following.
         frames: how many frames a unit may give.
-        classes: labels, or values of masks, are below it.
+        random_batch: as of ``PatientFrames``.
     """
 
-    def __init__(self, wanted: str, units: int, frames: int, classes: int) -> None:
+    def __init__(self, wanted: str, units: int, frames: int, random_batch: RandomBatch) -> None:
         self.name = wanted
         self.choices: list[Choice] = []
-        self._units, self._frames, self._classes = units, frames, classes
+        self._units, self._frames, self._random_batch = units, frames, random_batch
         self._chosen: weakref.WeakKeyDictionary[nn.Module, dict[Any, Choice]] = (
             weakref.WeakKeyDictionary()
         )
@@ -41,23 +45,19 @@ class ChosenGradients:
         self, model: nn.Module, objective: Objective, step: UnitBatch, clip: Clip
     ) -> Choice:
         kind = getattr(objective, "__code__", objective)  # the same for every call of a factory
-        shape = tuple(step.batch.images.shape[1:])
         known = self._chosen.setdefault(model, {})
-        key = (tuple(trainable(model)), kind, shape, clip)
+        key = (tuple(trainable(model)), kind, clip)
         if key not in known:
-            draw = partial(self._random, step.batch)
+            draw = partial(self._random, step.units.device)
             known[key] = choose(model, objective, draw, clip, self.name)
             self.choices.append(known[key])
         return known[key]
 
-    def _random(self, like: Batch, number: int) -> UnitBatch:
-        """Noise in the shapes of ``like``, of which nothing else is looked at."""
+    def _random(self, place: torch.device, number: int) -> UnitBatch:
+        """A step of noise; the frames of a real one are not looked at."""
         rng = torch.Generator().manual_seed(number)
         count = self._units * self._frames
-        labels = torch.randint(self._classes, (count, *like.labels.shape[1:]), generator=rng)
-        images = torch.randn(count, *like.images.shape[1:], generator=rng)
-        place = like.images.device
-        batch = Batch(images.to(place), labels.to(place), torch.zeros(count).long().to(place))
+        batch = self._random_batch(count, rng).each(lambda tensor: tensor.to(place))
         units = torch.arange(self._units).repeat_interleave(self._frames).to(place)
         shares = torch.full((count,), 1 / self._frames, device=place)
         return UnitBatch(batch, units, shares, self._units)

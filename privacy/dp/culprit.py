@@ -1,7 +1,7 @@
 """Which module lets samples of a batch see each other, and what to put in its place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -150,7 +150,7 @@ def _trace_forward(model: nn.Module, objective: Objective, batch: Batch) -> list
         watch(name, module)
     try:
         with fresh_state(model), same_draws(len(batch.images), batch.images.device):
-            objective(model, _copy(batch))
+            objective(model, batch.each(Tensor.clone))
     finally:
         for hook in hooks:
             hook.remove()
@@ -173,10 +173,10 @@ def _trace_backward(model: nn.Module, objective: Objective, batch: Batch) -> lis
 
     for name, module in model.named_modules():
         watch(name, module)
-    copy = _copy(batch)
+    copy = batch.each(Tensor.clone)
     try:
         with fresh_state(model), same_draws(len(batch.images), batch.images.device):
-            losses = objective(model, Batch(copy.images.requires_grad_(), copy.labels, copy.rows))
+            losses = objective(model, replace(copy, images=copy.images.requires_grad_()))
             torch.autograd.grad(losses.sum(), copy.images, allow_unused=True)
     finally:
         for hook in hooks:
@@ -192,7 +192,3 @@ def _caller(model: nn.Module, name: str) -> str:
     while name and isinstance(model.get_submodule(name), (nn.ModuleList, nn.ModuleDict)):
         name = name.rpartition(".")[0]
     return name
-
-
-def _copy(batch: Batch) -> Batch:
-    return Batch(batch.images.clone(), batch.labels.clone(), batch.rows.clone())

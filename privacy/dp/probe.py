@@ -10,12 +10,13 @@ What it cannot see: a dependence that these batches do not bring about.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 
 import torch
 from torch import Tensor, nn
 
 from fedefm.errors import FedEFMError, PrivacyError
-from fedefm.train.objective import Batch, Objective
+from fedefm.train.objective import Batch, Objective, noise_batch
 from privacy.dp.culprit import (
     OBJECTIVE,
     advice,
@@ -52,7 +53,7 @@ def check_independence(
 
     Args:
         model: not yet wrapped by a gradient back-end; it is left exactly as it was.
-        batch: at least SAMPLES random samples, never patients' (``random_batch``, ``random_like``).
+        batch: at least SAMPLES random samples, never patients' (their frames' ``random_batch``).
         passed: told each of CHECKS that holds, in their order.
 
     Raises:
@@ -81,19 +82,7 @@ def random_batch(
     image: Sequence[int], classes: int, masks: bool = False, samples: int = SAMPLES
 ) -> Batch:
     """Noise in the shape (C, H, W) of ``image``, with random labels or masks below ``classes``."""
-    rng = torch.Generator().manual_seed(0)
-    shape = (samples, *image[1:]) if masks else (samples,)
-    labels = torch.randint(classes, shape, generator=rng)
-    return Batch(torch.randn(samples, *image, generator=rng), labels, torch.zeros(samples).long())
-
-
-def random_like(batch: Batch) -> Batch:
-    """SAMPLES of noise with the shapes, the device and the range of labels of ``batch``."""
-    classes = max(int(batch.labels.max()), 0) + 1
-    masks = batch.labels.dim() > 1
-    noise = random_batch(tuple(batch.images.shape[1:]), classes, masks)
-    place = batch.images.device
-    return Batch(noise.images.to(place), noise.labels.to(place), noise.rows.to(place))
+    return noise_batch(image, classes, masks, samples, torch.Generator().manual_seed(0))
 
 
 class _Probe:
@@ -150,9 +139,7 @@ class _Probe:
 
     def spoilt(self) -> None:
         """Against couplings too weak for a comparison of rounded numbers."""
-        images = self._batch.images.clone()
-        images[self._last] = torch.nan
-        spoilt = Batch(images, self._batch.labels, self._batch.rows)
+        spoilt = self._batch.each(lambda tensor: _spoilt(tensor, self._last))
         try:
             observed = observe(self._model, self._objective, spoilt, backward=False)
         except Exception:  # refusing a NaN aloud is no coupling
@@ -173,10 +160,10 @@ class _Probe:
 
     def _exchanged(self, batch: Batch, sample: int) -> Batch:
         """``batch`` with a stranger in row ``sample``."""
-        images, labels = batch.images.clone(), batch.labels.clone()
-        images[sample] = self._strangers.images[sample]
-        labels[sample] = self._strangers.labels[sample]
-        return Batch(images, labels, batch.rows)
+        changed = batch.each(Tensor.clone)
+        for field in fields(batch):
+            getattr(changed, field.name)[sample] = getattr(self._strangers, field.name)[sample]
+        return changed
 
     def _observe(self, batch: Batch, backward: bool = True) -> Observed:
         try:
@@ -264,15 +251,29 @@ class _Probe:
 
 
 def strangers(batch: Batch, seed: int) -> Batch:
-    """For each row of ``batch`` another image, and another of its labels if there is one."""
+    """For each row of ``batch`` another image, and another row's label and what else it has."""
     rng = torch.Generator().manual_seed(seed)
     noise = torch.randn(batch.images.shape, generator=rng).to(batch.images)
-    labels = batch.labels.clone()
-    for row, label in enumerate(batch.labels):
-        for candidate in batch.labels:
-            if not torch.equal(candidate, label):
-                labels[row] = candidate
-    return Batch(batch.images.mean() + 1.5 * batch.images.std() * noise, labels, batch.rows)
+    images = batch.images.mean() + 1.5 * batch.images.std() * noise
+    return replace(batch.each(_of_another_row), images=images, rows=batch.rows)
+
+
+def _of_another_row(values: Tensor) -> Tensor:
+    """For each row one that differs from it, if there is one."""
+    changed = values.clone()
+    for row, value in enumerate(values):
+        for candidate in values:
+            if not torch.equal(candidate, value):
+                changed[row] = candidate
+    return changed
+
+
+def _spoilt(values: Tensor, row: int) -> Tensor:
+    """NaN in one row, of what can be NaN."""
+    changed = values.clone()
+    if values.is_floating_point():
+        changed[row] = torch.nan
+    return changed
 
 
 def others(sample: int) -> Tensor:

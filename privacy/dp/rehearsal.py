@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -67,7 +67,7 @@ def observe(model: nn.Module, objective: Objective, batch: Batch, backward: bool
         outputs.extend(tensors_in(output))
 
     # a copy, since an in-place operation on a leaf of the graph is an error
-    fed = Batch(images.clone(), batch.labels.clone(), batch.rows.clone())
+    fed = replace(batch.each(Tensor.clone), images=images.clone())
     hook = model.register_forward_hook(note)
     try:
         with fresh_state(model) as state, same_draws(len(images), images.device):

@@ -42,6 +42,10 @@ class PatientFrames(Protocol):
         """The frames at ``rows`` (B,), transformed with draws from ``rng``; also for no rows."""
         ...
 
+    def random_batch(self, samples: int, rng: torch.Generator) -> Batch:
+        """Noise of the kind and in the shapes of ``batch``; reads no frame."""
+        ...
+
 
 class Sampler:
     """Draws the units of a step and the frames of each.

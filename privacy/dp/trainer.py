@@ -21,7 +21,7 @@ from privacy.dp.automatic import ChosenGradients
 from privacy.dp.forgiving import checked_sum, forgiving_sum
 from privacy.dp.gradients import Clip, Gradients, trainable
 from privacy.dp.noise import GridNoise
-from privacy.dp.probe import check_independence, random_batch
+from privacy.dp.probe import SAMPLES, check_independence
 from privacy.dp.randomness import SecretStream
 from privacy.dp.rehearsal import in_rehearsal
 from privacy.dp.sampling import PatientFrames, Sampler, unit_batch
@@ -103,7 +103,7 @@ class PrivateTrainer:
         self._sampling, self._clip, self._account = sampling, clip, account
         self._frames_per_unit = frames_per_patient if unit == "patient" else 1
         self._gradients = gradients or ChosenGradients(
-            "auto", max(1, round(sampling.expected)), self._frames_per_unit, len(frames.classes)
+            "auto", max(1, round(sampling.expected)), self._frames_per_unit, frames.random_batch
         )
         self._rehearsed: list[tuple[nn.Module, object]] = []
         self._momentum = momentum
@@ -153,9 +153,7 @@ class PrivateTrainer:
         kind = _kind(objective)
         if any(known is model and of == kind for known, of in self._rehearsed):
             return
-        shapes = self._frames.batch(torch.empty(0, dtype=torch.int64))  # reads no image
-        image, masks = tuple(shapes.images.shape[1:]), shapes.labels.dim() > 1
-        batch = random_batch(image, len(self._frames.classes), masks)
+        batch = self._frames.random_batch(SAMPLES, torch.Generator().manual_seed(0))
         check_independence(model, objective, batch)
         with in_rehearsal(model):
             step = unit_batch(batch, [1] * len(batch.images))

@@ -15,6 +15,7 @@ from fedefm.finetune.checkpoint import (
 from fedefm.finetune.start import Start
 from fedefm.model.checkpoint import read_checkpoint_info, save_checkpoint
 from fedefm.model.foundation import build_foundation
+from fedefm.model.mae import build_masked_autoencoder
 from fedefm.model.segmenter import build_segmenter
 
 CLASSES = ("background", "catheter", "guidewire")
@@ -60,6 +61,14 @@ def test_each_reader_names_the_other_kind(foundation_path, segmenter_path):
         read_foundation(segmenter_path)
     with pytest.raises(ModelError, match="no foundation model"):
         Start(segmenter_path).segmenter(3, seed=0)
+
+
+def test_a_masked_autoencoder_is_named_where_another_model_is_wanted(tmp_path):
+    model, path = build_masked_autoencoder("vit_micro", 32, 1), tmp_path / "mae.safetensors"
+    save_checkpoint(path, model, model.info)
+    for reader in (read_foundation, read_trained_segmenter):
+        with pytest.raises(ModelError, match="holds a masked autoencoder on vit_micro"):
+            reader(path)
 
 
 def test_a_file_of_unknown_kind_or_with_broken_facts_is_one_sentence(tmp_path):

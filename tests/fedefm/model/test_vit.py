@@ -66,6 +66,7 @@ def test_every_size_has_timms_parameter_count():
         "vit_tiny": "vit_tiny_patch16_224",
         "vit_small": "vit_small_patch16_224",
         "vit_base": "vit_base_patch16_224",
+        "vit_large": "vit_large_patch16_224",
     }
     with torch.device("meta"):
         for ours, theirs in names.items():

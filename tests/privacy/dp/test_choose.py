@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedefm.errors import PrivacyError
-from fedefm.train.objective import Batch
+from fedefm.train.objective import Batch, noise_batch
 from privacy.dp import choose as choosing
 from privacy.dp.automatic import ChosenGradients
 from privacy.dp.choose import choose
@@ -25,13 +25,12 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
 
 
+def noise(samples: int, rng: torch.Generator) -> Batch:
+    return noise_batch((1, 4, 4), 3, False, samples, rng)
+
+
 def draw(number: int) -> UnitBatch:
-    rng = torch.Generator().manual_seed(number)
-    batch = Batch(
-        torch.randn(4, 1, 4, 4, generator=rng),
-        torch.randint(3, (4,), generator=rng),
-        torch.arange(4),
-    )
+    batch = noise(4, torch.Generator().manual_seed(number))
     return UnitBatch(batch, torch.arange(4), torch.ones(4), 4)
 
 
@@ -140,7 +139,7 @@ def test_patients_images_are_not_used_to_choose():
 
     step = draw(7)
     step.batch.images.fill_(7.0)
-    gradients = ChosenGradients("auto", units=3, frames=2, classes=3)
+    gradients = ChosenGradients("auto", units=3, frames=2, random_batch=noise)
     network = model()
     gradients.clipped_sum(network, watching, step, CLIP)
     choosing = [batch for batch in seen if not (batch.images == 7).any()]
@@ -153,7 +152,7 @@ def test_patients_images_are_not_used_to_choose():
 
 
 def test_a_new_set_of_trained_parameters_is_a_new_choice():
-    gradients, network = ChosenGradients("bookkeeping", 4, 1, 3), model()
+    gradients, network = ChosenGradients("bookkeeping", 4, 1, noise), model()
     gradients.clipped_sum(network, cross_entropy, draw(0), CLIP)
     network[1].requires_grad_(False)
     found = gradients.clipped_sum(network, cross_entropy, draw(0), CLIP)

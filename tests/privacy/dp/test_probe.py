@@ -16,7 +16,7 @@ from fedefm.model.dp_safe import make_dp_safe
 from fedefm.model.foundation import build_foundation
 from fedefm.model.segmenter import build_segmenter
 from fedefm.train.objective import classification, distillation
-from privacy.dp.probe import CHECKS, SAMPLES, check_independence, random_batch, random_like
+from privacy.dp.probe import CHECKS, SAMPLES, check_independence, random_batch
 
 SIZE, CLASSES = 16, 3
 NAMES = ["a", "b", "c"]
@@ -539,20 +539,6 @@ def test_tells_which_checks_hold_in_order() -> None:
 def test_too_small_a_batch_is_the_callers_mistake() -> None:
     with pytest.raises(ValueError, match="samples"):
         check_independence(net(), cross_entropy, random_batch((1, 8, 8), 2, samples=2))
-
-
-@pytest.mark.parametrize("masks", [True, False])
-def test_a_random_batch_shows_nothing_of_the_one_it_resembles(masks: bool) -> None:
-    images = torch.randn(2, 3, 8, 8)
-    labels = torch.tensor([4, 1])
-    real = Batch(images, labels[:, None, None].expand(2, 8, 8) if masks else labels, labels)
-
-    made = random_like(real)
-
-    assert made.images.shape == (SAMPLES, 3, 8, 8)
-    assert made.labels.shape == ((SAMPLES, 8, 8) if masks else (SAMPLES,))
-    assert 0 <= int(made.labels.min()) <= int(made.labels.max()) <= 4
-    assert not any(torch.equal(image, other) for image in made.images for other in images)
 
 
 def test_takes_less_than_a_second_on_a_small_model() -> None:

@@ -384,6 +384,9 @@ class Witness:
             raise OSError("the disk is gone")
         return self._frames.batch(rows, transform, rng)
 
+    def random_batch(self, samples, rng):
+        return self._frames.random_batch(samples, rng)
+
 
 def with_witness(private, fails_at=None, left=100, **others):
     purse = private.Purse(Sampling(1.0, 3, 3).mechanism(1.0), left)

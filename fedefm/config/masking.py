@@ -1,0 +1,15 @@
+"""What a masked autoencoder gets to see of an image."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from fedefm.config.section import Section
+
+
+class MaskingConfig(Section):
+    """How patches are masked, and whether what is seen of the others is made worse."""
+
+    mask_ratio: float = Field(0.75, gt=0, lt=1)  # share of the patches that is hidden
+    masking: Literal["texture", "random"] = "texture"  # texture: plain patches are seen rather
+    degrade: bool = True  # blurred or speckled input, clean target
