@@ -28,6 +28,7 @@ LAYOUT_NAMES = (  # of ``fedefm.data.layouts``, in its order
     "sennet",
     "busi",
     "camus",
+    "tn3k",
     "collection",
     "list",
     "classes",

@@ -35,6 +35,7 @@ from fedefm.data.public_sets import (
     path_list,
     ranzcr,
     sennet,
+    tn3k,
     vessel12,
     xa_angiogram,
 )
@@ -98,6 +99,7 @@ PUBLIC: dict[str, Layout] = {
     "sennet": sennet.LAYOUT,
     "busi": busi.LAYOUT,
     "camus": camus.LAYOUT,
+    "tn3k": tn3k.LAYOUT,
 }
 
 MASKS = tuple(f"{folder}/*" for folder in MASK_FOLDERS)

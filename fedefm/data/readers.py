@@ -159,6 +159,8 @@ class _NumpyStack:
 class _NiftiStack:
     """NIfTI: slices along the third axis, turned so that the second axis points up.
 
+    A file of two axes is a picture instead, and its second axis points down (CAMUS).
+
     Several volumes in one file (channels, times) follow each other: all slices of the first, then
     all of the second.
     """
@@ -169,6 +171,7 @@ class _NiftiStack:
         if not 0 < math.prod(shape) <= LARGEST_VOLUME:
             raise Unfit(f"a volume of {' x '.join(map(str, shape))} voxels cannot be read")
         self._proxy, self._slices = image.dataobj, shape[2]
+        self._picture = len(image.shape) == 2
         self._volume: NDArray[Any] | None = None
         self._ranges: dict[int, tuple[float, float]] = {}
         self.count, self.size = math.prod(shape[2:]), within_limits(shape[1], shape[0])
@@ -178,7 +181,8 @@ class _NiftiStack:
         return to_unit(values) if values.dtype == np.uint8 else rescale(values, *self._range(frame))
 
     def values(self, frame: int) -> NDArray[Any]:
-        return np.rot90(self._whole()[:, :, frame])
+        stored = self._whole()[:, :, frame]
+        return stored.T if self._picture else np.rot90(stored)
 
     def _whole(self) -> NDArray[Any]:
         if self._volume is None:  # .nii.gz is one stream: a slice costs as much as the volume

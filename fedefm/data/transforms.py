@@ -152,18 +152,24 @@ def _pixel_centers(height: int, width: int) -> Tensor:
 
 def _resample(images: Tensor, masks: Tensor | None, maps: Tensor) -> tuple[Tensor, Tensor | None]:
     grid = _affine_grid(maps, images.shape[2], images.shape[3]).to(images)
-    views = F.grid_sample(images, grid, "bilinear", "reflection", align_corners=False)
-    if masks is None:
-        return views, None
-    return views, _resample_masks(masks, grid)
+
+    def resample(pictures: Tensor) -> Tensor:
+        return F.grid_sample(
+            pictures.to(grid.dtype), grid, "bilinear", "reflection", align_corners=False
+        )
+
+    return resample(images), None if masks is None else resample_masks(masks, resample)
 
 
-def _resample_masks(masks: Tensor, grid: Tensor) -> Tensor:
-    """Of the devices in a pixel the one with the largest share, where they have enough of it."""
+def resample_masks(masks: Tensor, resample: Callable[[Tensor], Tensor]) -> Tensor:
+    """Of the devices in a pixel the one with the largest share, where they have enough of it.
+
+    ``resample`` takes (B, K, H, W) bool, the pixels of K devices, and gives each one's shares in
+    the pixels to come.
+    """
     values = range(1, int(masks.max()) + 1)
     if not values:
         return torch.zeros_like(masks)
-    members = torch.stack([masks == value for value in values], dim=1).to(grid.dtype)
-    shares = F.grid_sample(members, grid, "bilinear", "reflection", align_corners=False)
+    shares = resample(torch.stack([masks == value for value in values], dim=1))
     chosen = shares.max(dim=1).indices + 1  # argmax takes nine times as long
     return torch.where(shares.sum(dim=1) >= DEVICE_SHARE, chosen, 0).to(masks.dtype)

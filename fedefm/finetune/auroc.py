@@ -5,6 +5,8 @@ a higher score than one without it, a tie counting half (Mann and Whitney). It d
 how rare a label is, nor on any threshold. It is undefined where all images have the label or none.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,15 +32,31 @@ def auroc_intervals(
     Patients ``(N,)`` are drawn anew with all of their images. A draw in which a label has no area
     says nothing about it, and its mean is over the others.
     """
+    return area_intervals(_weighted, scores, truth, patients, seed, draws)
+
+
+def area_intervals(
+    weighted: Callable[[Array, Truth, Array], Array],
+    scores: Array,
+    truth: Truth,
+    patients: npt.NDArray[np.integer],
+    seed: int,
+    draws: int,
+) -> tuple[Interval, tuple[Interval, ...]]:
+    """As ``auroc_intervals``, of any area.
+
+    ``weighted(scores, truth, weights)`` gives the areas ``(D, K)`` when image n counts
+    ``weights[d, n]`` times.
+    """
     _, owner = np.unique(patients, return_inverse=True)
     times = drawn_patients(int(owner.max(initial=-1)) + 1, seed, draws)
     step = max(1, _AT_ONCE // max(1, len(scores)))
     drawn = [
-        _weighted(scores, truth, times[k : k + step][:, owner].astype(float))
+        weighted(scores, truth, times[k : k + step][:, owner].astype(float))
         for k in range(0, len(times), step)
     ]
     areas = np.concatenate([np.empty((0, scores.shape[1])), *drawn])
-    value = auroc(scores, truth)
+    value = weighted(scores, truth, np.ones((1, len(scores))))[0]
     columns = np.column_stack([_mean(areas), areas])
     macro, *each = (
         percentile_interval(float(v), column, len(np.unique(owner)))

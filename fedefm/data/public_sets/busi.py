@@ -9,10 +9,13 @@ from fedefm.data.public_sets.layout import About, Layout, files_in, has, unpacke
 
 FOLDER = "Dataset_BUSI_with_GT"
 CLASSES = ("benign", "malignant", "normal")
+NOTE = (
+    "BUSI does not say which of its 780 images are of one of its 600 women, and holds some of them "
+    "twice, a few as benign and as malignant: data check names those that look alike"
+)
 
 
 def find(source: Path) -> list[Found]:
-    """Whose the images are is not known: some are of one woman, and some are there twice."""
     return [
         _found(image, name)
         for root in [unpacked(source, FOLDER)]
@@ -32,6 +35,7 @@ def _found(image: Path, label: str) -> Found:
         label=label,
         mask=masks[0] if len(masks) == 1 else None,
         drawn=Joined(tuple(masks)) if len(masks) > 1 else None,
+        note=NOTE,
     )
 
 

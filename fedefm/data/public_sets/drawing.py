@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_fill_holes
 
-from fedefm.data.readers import frame_size, read_mask
+from fedefm.data.readers import frame_size, read_image, read_mask
 from fedefm.data.unreadable import UnreadableImage
 from fedefm.errors import DataError
 
@@ -83,6 +83,16 @@ class Joined:
                 raise UnreadableImage(path, "is of another size than its image's other masks")
         joined: NDArray[np.int64] = np.any(parts, axis=0).astype(np.int64)
         return joined
+
+
+@dataclass(frozen=True)
+class Bright:
+    """One where a mask is brighter than middle gray: JPEG has left shades beside its two values."""
+
+    mask: Path
+
+    def __call__(self) -> NDArray[np.int64]:
+        return (read_image(self.mask) > 0.5).astype(np.int64)
 
 
 @dataclass(frozen=True)

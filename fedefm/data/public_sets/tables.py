@@ -38,6 +38,26 @@ def read_table(path: Path, columns: Sequence[str]) -> tuple[list[str], list[dict
     return header, rows
 
 
+def read_pairs(path: Path) -> dict[str, str]:
+    """The second cell of each row by the first, of a CSV file without a header.
+
+    Raises DataError: no text, no CSV, a row that is not of two cells, a first cell twice.
+    """
+    pairs: dict[str, str] = {}
+    lines = csv.reader(StringIO(_text(path), newline=""), strict=True)
+    try:
+        for cells in filter(None, lines):
+            if len(cells) != 2:
+                raise DataError(f"{path} line {lines.line_num} has {len(cells)} cells instead of 2")
+            name, value = (cell.strip() for cell in cells)
+            if name in pairs:
+                raise DataError(f"{path} line {lines.line_num} names an image a second time")
+            pairs[name] = value
+    except csv.Error as error:
+        raise DataError(f"{path} is not CSV: line {lines.line_num}: {error}") from None
+    return pairs
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file. Raises DataError; NaN and infinity are refused, too."""
     text = _text(path)

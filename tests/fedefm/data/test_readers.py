@@ -130,6 +130,13 @@ def test_nifti_slices_run_along_the_last_axis(tmp_path: Path, name: str) -> None
     assert set(np.unique(read_mask(tmp_path / name, 2))) == {0, 100}
 
 
+def test_nifti_of_two_axes_is_a_picture_whose_second_axis_points_down(tmp_path: Path) -> None:
+    nibabel.Nifti1Image(RAMP.T, np.eye(4)).to_filename(tmp_path / "a.nii.gz")
+    assert frame_size(tmp_path / "a.nii.gz") == RAMP.shape
+    np.testing.assert_allclose(read_image(tmp_path / "a.nii.gz"), RAMP / 255, atol=1e-6)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.nii.gz"), RAMP)
+
+
 def test_masks_keep_label_values_and_255_means_one(tmp_path: Path) -> None:
     labels = np.array([[0, 1], [2, 7]], np.uint8)
     for name, stored in (("p.png", labels), ("b.png", (labels > 0) * np.uint8(255))):

@@ -286,6 +286,19 @@ def camus(root: Path) -> None:
     (root / "database_split" / "subgroup_testing.txt").write_text("patient0002\r\n")
 
 
+def tn3k(root: Path) -> None:
+    rows = {
+        "trainval": [("0000.jpg", 1), ("0001.jpg", 0), ("0002.jpg", 0)],
+        "test": [("0000.jpg", 1)],
+    }
+    for part, labels in rows.items():
+        for name, _ in labels:
+            gray(root / "tn3k" / f"{part}-image" / name)
+            mask(root / "tn3k" / f"{part}-mask" / name)  # JPEG: shades beside its two values
+        table(root / "tn3k" / f"label4{part}.csv", *labels)
+    as_json(root / "tn3k" / "tn3k-trainval-fold0.json", {"train": [0, 1], "val": [2]})
+
+
 def collection(root: Path) -> None:
     isic_skin_mini(root / "skin")
     dca1(root / "hearts")
@@ -328,6 +341,7 @@ FIXTURES: dict[str, Build] = {
     "sennet": sennet,
     "busi": busi,
     "camus": camus,
+    "tn3k": tn3k,
     "collection": collection,
     "list": a_list,
     "classes": classes,

@@ -34,6 +34,7 @@ COUNTS = {
     "sennet": (8, 3, 8),
     "busi": (4, 4, 4),
     "camus": (8, 2, 8),
+    "tn3k": (4, 4, 4),
     "collection": (3, 3, 3),
     "list": (2, 2, 0),
     "classes": (3, 3, 0),

@@ -192,6 +192,26 @@ def test_a_pixel_size_that_is_none_is_refused(build: Make, size: str) -> None:
     refused(source, "hc18-fetal-head", "must be millimeters above 0")
 
 
+NODULES = {
+    "another label": ("0000.jpg,2\n", "label that is neither 0 nor 1"),
+    "a name as a label": ("0000.jpg,Miller\n", "label that is neither 0 nor 1"),
+    "a header": ("image,label\n0000.jpg,1\n", "label that is neither 0 nor 1"),
+    "one cell": ("0000.jpg\n", "line 1 has 1 cells instead of 2"),
+    "three cells": ("0000.jpg,1\nMiller,1,1\n", "line 2 has 3 cells instead of 2"),
+    "an image twice": ("0000.jpg,1\n0000.jpg,0\n", "line 2 names an image a second time"),
+    "no CSV": ('"0000.jpg,1\n', "is not CSV"),
+    "no text": ("0000.jpg,\0\n", "not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("kind", NODULES)
+def test_spoiled_labels_of_nodules_are_refused(build: Make, kind: str) -> None:
+    text, reason = NODULES[kind]
+    source = build("tn3k")
+    (source / "tn3k" / "label4test.csv").write_text(text)
+    refused(source, "tn3k", reason)
+
+
 def test_masks_that_cannot_be_paired_are_refused(build: Make) -> None:
     source = build("cathaction")
     labels = source / "train" / "labels"

@@ -204,6 +204,45 @@ def test_camus_patients_are_in_the_split_that_its_own_lists_say(build: Make) -> 
         assert item.mask.name == item.image.name.replace(".nii.gz", "_gt.nii.gz")
 
 
+def test_camus_sectors_have_their_narrow_end_on_top(build: Make) -> None:
+    """Their files have two axes: to the right, and down from the probe."""
+    for item in LAYOUTS["camus"].find(build("camus")):
+        assert item.mask is not None
+        labels = np.asarray(nibabel.load(item.mask).dataobj)
+        np.testing.assert_array_equal(read_mask(item.mask), labels.T)
+        stored = np.asarray(nibabel.load(item.image).dataobj).T
+        assert (np.diff(read_image(item.image).ravel()[np.argsort(stored, axis=None)]) >= 0).all()
+
+
+def test_tn3k_images_have_their_label_and_the_split_of_their_folder(build: Make) -> None:
+    found = found_in(build, "tn3k")
+    assert {name: (item.label, item.split) for name, item in found.items()} == {
+        "tn3k/trainval-image/0000.jpg": ("malignant", "train"),
+        "tn3k/trainval-image/0001.jpg": ("benign", "train"),
+        "tn3k/trainval-image/0002.jpg": ("benign", "train"),
+        "tn3k/test-image/0000.jpg": ("malignant", "test"),
+    }
+
+
+def test_tn3k_without_its_tables_has_masks_and_no_labels(build: Make, tmp_path: Path) -> None:
+    source = build("tn3k")
+    for table in source.glob("tn3k/label4*.csv"):
+        table.unlink()
+    made = ingest(source, tmp_path / "out")
+    assert {(row.label, bool(row.mask_path)) for row in made.rows} == {("", True)}
+
+
+def test_tn3k_masks_have_two_values_though_jpeg_has_left_them_more(build: Make) -> None:
+    source = build("tn3k")
+    nodule = np.zeros((SIDE, SIDE), np.uint8)
+    nodule[3:13, 5:18] = 255  # its border runs through JPEG's blocks
+    Image.fromarray(nodule).save(source / "tn3k/test-mask/0000.jpg")
+    (item,) = (one for one in LAYOUTS["tn3k"].find(source) if one.split == "test")
+    assert item.drawn is not None
+    assert len(np.unique(read_mask(source / "tn3k/test-mask/0000.jpg"))) > 2
+    np.testing.assert_array_equal(item.drawn(), nodule > 0)
+
+
 def test_outlines_of_heads_are_filled_and_pixels_have_a_size(build: Make, tmp_path: Path) -> None:
     found = found_in(build, "hc18-fetal-head")
     assert [item.spacing_mm for item in found.values()] == [0.07, 0.069, None]
@@ -219,6 +258,9 @@ def test_all_of_one_person_stay_together_where_the_set_says_who_it_is(build: Mak
         assert [sorted(set(patients)).index(patient) + 1 for patient in patients] == people
 
 
-@pytest.mark.parametrize("name", ["cathaction", "endovascular", "arcade", "guide3d", "xa-dicom"])
+WITHOUT_PATIENTS = ("cathaction", "endovascular", "arcade", "guide3d", "xa-dicom", "busi", "tn3k")
+
+
+@pytest.mark.parametrize("name", WITHOUT_PATIENTS)
 def test_sets_that_do_not_say_whose_their_images_are_say_so(build: Make, name: str) -> None:
     assert all(item.note for item in LAYOUTS[name].find(build(name)))
