@@ -167,7 +167,7 @@ def test_sure_answers_keep_their_order(shown):
             far = 20 + torch.arange(len(images)).float()
             return torch.stack([far, -far, torch.zeros(len(images))], dim=1)
 
-    first = TASK.answers(Sure(1, 1), shown.subset(torch.arange(10)))[:, 1]
+    first = TASK.answers(Sure(1, 1), shown.subset(torch.arange(10)))[:, 0]
     assert len(np.unique(first)) == 10
 
 
