@@ -14,8 +14,9 @@ from fedefm.data.loading import training_rows
 from fedefm.data.manifest import Manifest
 from fedefm.data.transforms import Transform
 from fedefm.errors import PolicyRefused, PrivacyError
-from fedefm.train.assemble import share_of, transform_of
+from fedefm.train.assemble import optimization_of, share_of, transform_of
 from fedefm.train.effort import Effort, steps_of
+from fedefm.train.optimization import Optimization
 from fedefm.train.protection import Protection
 from fedefm.words import several
 from nvflare_jobs.shared_noise import honest_shares, no_mean, shares_of_model
@@ -85,7 +86,7 @@ class ByLedger:
                 account,
                 gate,
                 pledge,
-                run.training.momentum,
+                optimization_of(run.training),
                 transform_of(run.training),
                 run.model.classes if labels is None else labels,  # undeclared: it may hold any
                 shares,
@@ -198,7 +199,7 @@ def protection(
     account: Account,
     gate: Gate,
     pledge: Promise,
-    momentum: float,
+    optimization: Optimization,
     transform: Transform | None,
     labels: tuple[str, ...],
     shares: NoiseShares | None = None,
@@ -229,7 +230,7 @@ def protection(
         account,
         dp.frames_per_patient,
         dp.unit,
-        momentum,
+        optimization,
         transform,
     )
     mean = PrivateMean(data, sampling, noise, account, dp.frames_per_patient, dp.unit)

@@ -8,7 +8,7 @@ from fedefm.config import DpConfig, PrivacyConfig, RunConfig, read_site
 from fedefm.data.dataset import FrameDataset
 from fedefm.data.manifest import Manifest
 from fedefm.data.transforms import Transform
-from fedefm.finetune.training import MOMENTUM
+from fedefm.train.optimization import Optimization
 from fedefm.train.protection import Protection
 from nvflare_jobs.protect import (
     closed_on_error,
@@ -43,7 +43,9 @@ class FinetuneByLedger:
         """Raises PolicyRefused with all that the site's file has against it."""
         promise(read_site(self.site_file), self._run, self.site, units_of(manifest, self.dp))
 
-    def __call__(self, data: FrameDataset, views: Transform) -> Protection:
+    def __call__(
+        self, data: FrameDataset, views: Transform, optimization: Optimization
+    ) -> Protection:
         """The protection of training on ``data``, varied by ``views``."""
         settings, dp, run_id = read_site(self.site_file), self.dp, secrets.token_hex(16)
         pledge = promise(settings, self._run, self.site, counted_in(data, dp))
@@ -54,7 +56,7 @@ class FinetuneByLedger:
             planned = whole_plan(dp, self.steps, pledge, account)
             facts = Facts(dp.clip_norm, dp.frames_per_patient, dp.epsilon)
             gate = Gate(self.site, run_id, ledger, account, pledge, facts, planned)
-            return protection(data, dp, account, gate, pledge, MOMENTUM, views, data.classes)
+            return protection(data, dp, account, gate, pledge, optimization, views, data.classes)
 
     @property
     def _run(self) -> RunConfig:

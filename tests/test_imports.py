@@ -22,6 +22,7 @@ MAY_IMPORT = {
         # The protocols that privacy wraps: a trainer with its objective, an exchange with its sum.
         "fedefm.train.trainer",
         "fedefm.train.objective",
+        "fedefm.train.optimization",  # what is made of a gradient
         "fedefm.train.exchange",
         "fedefm.train.message",
         "fedefm.train.header",  # of a message, without torch

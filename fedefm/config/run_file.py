@@ -57,6 +57,16 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _warmup_ends(self) -> "RunConfig":
+        warmup, rounds = self.training.warmup_rounds, self.federation.rounds
+        if warmup >= rounds:
+            raise ValueError(
+                f"training.warmup_rounds {warmup} leave none of the {rounds} rounds to train at "
+                "the whole rate; set fewer, or more federation.rounds"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _literal_update_distills(self) -> "RunConfig":
         federation = self.federation
         literal = federation.algorithm == "fedefm" and federation.update == "literal"
@@ -89,7 +99,13 @@ def _of_shares(run: RunConfig) -> Iterator[str]:
             "needs a sum after every step, and federation.local_steps is "
             f"{federation.local_steps}; set it to 1, and federation.rounds to more"
         )
-    if run.training.momentum != 0:
+    if run.training.optimizer != "sgd":
+        yield (
+            "leaves no site a noisy gradient of its own to gather moments from, and "
+            f"training.optimizer is {run.training.optimizer!r}; set it to 'sgd', and "
+            "training.momentum to 0"
+        )
+    elif run.training.momentum != 0:
         yield (
             "leaves no site a noisy gradient of its own to gather momentum from, and "
             f"training.momentum is {run.training.momentum:g}; set it to 0"

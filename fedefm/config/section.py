@@ -74,7 +74,8 @@ def read(path: Path, model: type[FileModel], what: str) -> FileModel:
 
 
 def _sentence(detail: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in detail["loc"]) or "file"
+    at = ".".join(str(part) for part in detail["loc"])
+    where = at or "file"
     if detail["type"] in ("extra_forbidden", "invalid_key"):
         return f"{where} is not a known setting"
     if detail["type"] == "missing":
@@ -83,5 +84,5 @@ def _sentence(detail: dict[str, Any]) -> str:
         return f"{where} = {detail['input']!r}: must be a mapping of names to values"
     reason = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
-        return f"{where}: {reason}"
+        return f"{at}: {reason}" if at else reason  # of the whole, several settings are at fault
     return f"{where} = {detail.get('input')!r}: {reason[0].lower()}{reason[1:]}"

@@ -36,6 +36,18 @@ def chest_views() -> Transform:
     )
 
 
+def ultrasound_views() -> Transform:
+    """What an ultrasound image may look like instead: a mirrored probe, another gain and depth.
+
+    Never upside down: echoes come from above, and shadows fall below.
+    """
+    return compose(
+        random_view(scale=(0.6, 1.0), horizontal=True, degrees=10),
+        random_intensity(),
+        gaussian_noise((0.0, 0.03)),
+    )
+
+
 def random_tile(size: int) -> Transform:
     """A tile of ``size`` x ``size`` pixels of each image, as they are.
 

@@ -7,11 +7,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from fedefm.finetune.bootstrap import Interval
+from fedefm.finetune.diagnosis_scores import DiagnosisScores
 from fedefm.finetune.evaluate import FoundationScores
 from fedefm.finetune.label_scores import ONE_LABEL, LabelScores
 from fedefm.finetune.mask_scores import SegmentationScores
 
-Scores = SegmentationScores | LabelScores | FoundationScores
+Scores = SegmentationScores | LabelScores | DiagnosisScores | FoundationScores
 
 NOT_PROTECTED = (
     "**Not protected.** Trained without differential privacy: the weights may give away facts "
@@ -124,6 +125,9 @@ def named_scores(scores: Scores) -> dict[str, str]:
     if isinstance(scores, LabelScores):
         areas = _named("AUROC", scores.macro_auroc, scores.auroc, "mean AUROC")
         return areas | {ONE_LABEL: str(scores.accuracy_of_one_label)}
+    if isinstance(scores, DiagnosisScores):
+        right = _named("recognized", scores.accuracy, scores.recognized, "accuracy")
+        return _named("AUROC", scores.macro_auroc, scores.auroc, "mean AUROC") | right
     lines = {
         **headline(scores),
         "mIoU": str(scores.miou),
@@ -149,6 +153,8 @@ def headline(scores: Scores) -> dict[str, str]:
         return {"accuracy": str(scores.accuracy)}
     if isinstance(scores, LabelScores):
         return {"mean AUROC": str(scores.macro_auroc)}
+    if isinstance(scores, DiagnosisScores):
+        return {"mean AUROC": str(scores.macro_auroc), "accuracy": str(scores.accuracy)}
     return {"mean Dice": str(scores.mean_dice), "mean clDice": str(scores.mean_cldice)}
 
 

@@ -12,7 +12,7 @@ from fedefm.model.foundation import FoundationModel, HeadKind, build_foundation
 from fedefm.model.mae import is_masked_autoencoder
 from fedefm.model.segmenter import KIND, Segmenter, read_segmenter
 
-CLASSIFIER = "classifier"  # kind of checkpoint
+CLASSIFIER, DIAGNOSIS = "classifier", "diagnosis"  # kinds of checkpoint
 FRAME_SIZE = "frame_size"  # among the facts of a segmenter trained on tiles
 FOUNDATION_SHA256 = "foundation_sha256"  # of the checkpoint that training started from
 FOUNDATION_NAME = "foundation_run"  # as its run file calls itself
@@ -50,6 +50,11 @@ def save_trained_segmenter(path: Path, segmenter: TrainedSegmenter) -> None:
 def save_classifier(path: Path, model: FoundationModel, card: ModelCard | None = None) -> None:
     """Write a classifier by several labels to ``path``, whole or not at all."""
     save_checkpoint(path, model, model.info | {"kind": CLASSIFIER} | _told(card))
+
+
+def save_diagnosis(path: Path, model: FoundationModel, card: ModelCard | None = None) -> None:
+    """Write a classifier by one label an image to ``path``, whole or not at all."""
+    save_checkpoint(path, model, model.info | {"kind": DIAGNOSIS} | _told(card))
 
 
 def _told(card: ModelCard | None) -> dict[str, str]:
@@ -96,6 +101,24 @@ def read_classifier(path: Path) -> FoundationModel:
         raise ModelError(
             f"checkpoint {path} is no classifier ({_what(info)}); make one with 'fedefm finetune'"
         )
+    return _read_kept(path, info)
+
+
+def read_diagnosis(path: Path) -> FoundationModel:
+    """The classifier by one label at ``path``. Raises ModelError if damaged or another model.
+
+    Its logits (B, K) are of classes that exclude each other.
+    """
+    info = read_checkpoint_info(path)
+    if not is_diagnosis(info):
+        raise ModelError(
+            f"checkpoint {path} is no diagnosis ({_what(info)}); make one with 'fedefm finetune "
+            "--task diagnosis'"
+        )
+    return _read_kept(path, info)
+
+
+def _read_kept(path: Path, info: dict[str, str]) -> FoundationModel:
     model = _read_with_head(path, info)
     model.info |= {name: info[name] for name in ("kind", *_KEPT) if name in info}
     return model
@@ -122,9 +145,14 @@ def is_classifier(info: dict[str, str]) -> bool:
     return info.get("kind") == CLASSIFIER
 
 
+def is_diagnosis(info: dict[str, str]) -> bool:
+    """Whether the facts of a checkpoint are those of a classifier by one label an image."""
+    return info.get("kind") == DIAGNOSIS
+
+
 def is_foundation(info: dict[str, str]) -> bool:
     """Whether the facts of a checkpoint are those of a foundation model."""
-    return "head" in info and not is_segmenter(info) and not is_classifier(info)
+    return "head" in info and not (is_segmenter(info) or is_classifier(info) or is_diagnosis(info))
 
 
 def sha256_of(path: Path) -> str:
@@ -145,6 +173,8 @@ def _what(info: dict[str, str]) -> str:
         return f"it holds a segmenter on {backbone}"
     if is_classifier(info):
         return f"it holds a classifier on {backbone}"
+    if is_diagnosis(info):
+        return f"it holds a diagnosis on {backbone}"
     if is_foundation(info):
         return f"it holds a foundation model on {backbone}"
     if is_masked_autoencoder(info):

@@ -66,6 +66,9 @@ class LabelClassification:
         """Images with sets of labels. Raises DataError as ``load_label_sets`` does."""
         return load_label_sets(manifest, split, self.classes, image_size, progress)
 
+    def check(self, train: FrameDataset, validation: FrameDataset | None) -> None:
+        """Nothing to find: images with none of the labels teach, too."""
+
     def augmentation(self, image_size: int) -> Transform:
         """Other views of a chest X-ray."""
         return chest_views()

@@ -16,8 +16,10 @@ from fedefm.errors import ModelError
 from fedefm.finetune.card import UNKNOWN_ORIGIN, ModelCard
 from fedefm.finetune.checkpoint import (
     is_classifier,
+    is_diagnosis,
     is_segmenter,
     read_classifier,
+    read_diagnosis,
     read_foundation,
     read_trained_segmenter,
     sha256_of,
@@ -110,6 +112,9 @@ def _opened(checkpoint: Path) -> tuple[Segmenter | FoundationModel, ModelCard]:
     elif is_classifier(info):
         model = classifier = read_classifier(checkpoint)
         task, classes, card = "classification by labels", classifier.classes, _card_of(info)
+    elif is_diagnosis(info):
+        model = diagnosis = read_diagnosis(checkpoint)
+        task, classes, card = "diagnosis", diagnosis.classes, _card_of(info)
     else:
         model = foundation = read_foundation(checkpoint)
         task, classes, card = (

@@ -21,7 +21,13 @@ from fedefm.finetune.labels import labeled_manifest
 from fedefm.finetune.result import as_json
 from fedefm.finetune.start import Start
 from fedefm.finetune.task import Answers, Model, Task, image_size_of
-from fedefm.finetune.training import FinetuneResult, finetune, refuse_patience
+from fedefm.finetune.training import (
+    FinetuneResult,
+    finetune,
+    optimization_for,
+    refuse_settings,
+)
+from fedefm.train.optimization import Optimization
 from fedefm.train.protection import Protection
 
 SCORES_STAY = (
@@ -34,7 +40,7 @@ class Guard(Protocol):
     """Makes the protection of private fine-tuning; comes from whoever knows the privacy packages.
 
     ``check`` is asked before an image is decoded; the call sets the site's budget aside. ``views``
-    vary the images that are trained on.
+    vary the images that are trained on, and ``optimization`` makes steps of noisy gradients.
     """
 
     @property
@@ -42,7 +48,9 @@ class Guard(Protocol):
 
     def check(self, manifest: Manifest) -> None: ...
 
-    def __call__(self, data: FrameDataset, views: Transform) -> Protection: ...
+    def __call__(
+        self, data: FrameDataset, views: Transform, optimization: Optimization
+    ) -> Protection: ...
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ def _training_manifest(job: FinetuneJob) -> Manifest:
     """The manifest; for private training with the labeled patients only."""
     manifest = read_manifest(job.manifest)
     private = job.guard is not None
-    refuse_patience(job.config, not private and bool(manifest.of_split("validation")), private)
+    refuse_settings(job.config, not private and bool(manifest.of_split("validation")), private)
     if job.guard is None:
         return manifest
     labeled = labeled_manifest(manifest, job.config.label_fraction, job.seed)
@@ -138,7 +146,8 @@ def _guarded(
     if job.guard is None:
         yield None
         return
-    protection = job.guard(data, job.task.augmentation(image_size_of(model)))
+    views = job.task.augmentation(image_size_of(model))
+    protection = job.guard(data, views, optimization_for(job.config, model))
     release = protection.release
     try:
         log.emit("privacy_planned", site=job.guard.site, **(release.planned() or {}))

@@ -80,6 +80,9 @@ class Segmentation:
         size = self.frame_size or image_size
         return FrameDataset.from_manifest(manifest, split, self.classes, size, True, progress)
 
+    def check(self, train: FrameDataset, validation: FrameDataset | None) -> None:
+        """Nothing to find: masks were looked at when they were loaded."""
+
     def augmentation(self, image_size: int) -> Transform:
         """Other views of a frame, or of a tile of it."""
         if self.frame_size in (None, image_size):

@@ -6,6 +6,7 @@ from pathlib import Path
 from fedefm.errors import ConfigError, ModelError
 from fedefm.finetune.checkpoint import (
     CLASSIFIER,
+    DIAGNOSIS,
     FOUNDATION_NAME,
     FOUNDATION_SHA256,
     is_foundation,
@@ -44,12 +45,12 @@ class Start:
         return segmenter
 
     def classifier(self, labels: tuple[str, ...], seed: int) -> FoundationModel:
-        """A classifier by ``labels`` before its first step; its head is fresh."""
-        backbone, size = self._body()
-        classifier = build_foundation(backbone, labels, size, "trainable", seed)
-        classifier.info |= {"kind": CLASSIFIER}
-        self._fill(classifier)
-        return classifier
+        """A classifier by several ``labels`` before its first step; its head is fresh."""
+        return self._with_head(labels, seed, CLASSIFIER)
+
+    def diagnosis(self, classes: tuple[str, ...], seed: int) -> FoundationModel:
+        """A classifier by one of ``classes`` before its first step; its head is fresh."""
+        return self._with_head(classes, seed, DIAGNOSIS)
 
     def __str__(self) -> str:
         if self.foundation is None:
@@ -57,6 +58,13 @@ class Start:
         facts = self._facts()
         name = f" of run {facts[FOUNDATION_NAME]!r}" if FOUNDATION_NAME in facts else ""
         return f"foundation checkpoint sha256:{facts[FOUNDATION_SHA256]}{name}"
+
+    def _with_head(self, classes: tuple[str, ...], seed: int, kind: str) -> FoundationModel:
+        backbone, size = self._body()
+        model = build_foundation(backbone, classes, size, "trainable", seed)
+        model.info |= {"kind": kind}
+        self._fill(model)
+        return model
 
     def _body(self) -> tuple[str, int]:
         """Backbone and image size."""

@@ -65,6 +65,13 @@ class Task(Judge, Protocol):
         """The ``Model`` before its first step."""
         ...
 
+    def check(self, train: FrameDataset, validation: FrameDataset | None) -> None:
+        """Raises DataError where nothing can be learned of ``train`` or told by ``validation``.
+
+        Not asked of private training, where what is found in images stays there.
+        """
+        ...
+
     def augmentation(self, image_size: int) -> Transform:
         """How training images are varied, and brought to the model's size where they are larger."""
         ...

@@ -4,7 +4,7 @@ Nothing here knows the task. Weights that were best on the validation images are
 may end early where they have not become better for a while.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 
 from torch import nn
@@ -15,11 +15,15 @@ from fedefm.errors import ConfigError
 from fedefm.events import EventLog
 from fedefm.finetune.card import Scores
 from fedefm.finetune.labels import labeled_rows
-from fedefm.finetune.task import Task, image_size_of
+from fedefm.finetune.layer_decay import layer_shares
+from fedefm.finetune.task import Model, Task, image_size_of
+from fedefm.model.drop_path import drop_path
 from fedefm.model.weights import Weights, load_weights, weights_of
 from fedefm.seeding import generator_for
+from fedefm.train.optimization import Optimization, adamw, momentum_sgd
 from fedefm.train.protection import Protection
-from fedefm.train.trainer import SgdTrainer, Trainer
+from fedefm.train.rates import cosine_rate
+from fedefm.train.trainer import PlainTrainer, Trainer
 
 MOMENTUM = 0.9
 CLIP_NORM = 5.0
@@ -42,7 +46,7 @@ class FinetuneResult:
 
 def finetune(
     task: Task,
-    model: nn.Module,
+    model: Model,
     train: FrameDataset,
     validation: FrameDataset | None,
     config: FinetuneConfig,
@@ -60,25 +64,28 @@ def finetune(
         model: what ``task`` built.
         train, validation: what ``task`` loaded; without ``validation`` the last weights are kept.
         seed: draws the labeled patients, the batches and the augmentation.
-    Raises ModelError if the loss diverges, ConfigError for patience where nothing may be looked at.
+    Raises ModelError if the loss diverges or the model cannot have drop path, ConfigError for
+    settings that data or privacy do not allow, DataError where nothing can be learned.
     """
     events = events or EventLog()
     looked_at = validation if protection is None else None
-    refuse_patience(config, looked_at is not None, protection is not None)
+    refuse_settings(config, looked_at is not None, protection is not None)
     if protection is None:
         labeled = train.subset(labeled_rows(train.patients, config.label_fraction, seed))
-        views = task.augmentation(image_size_of(model))
-        plain = SgdTrainer(labeled, config.batch_size, MOMENTUM, CLIP_NORM, views)
+        task.check(labeled, validation)
+        views, rule = task.augmentation(image_size_of(model)), optimization_for(config, model)
+        plain = PlainTrainer(labeled, config.batch_size, rule, CLIP_NORM, views)
         trainer: Trainer = plain
         images, patients = len(labeled), len(labeled.patients.unique())
     else:
         trainer, images, patients = protection.trainer, None, protection.size or 0
-    rng = generator_for(seed, "finetune", 0, "batches")
+    rng, paths = (generator_for(seed, "finetune", 0, what) for what in ("batches", "drop path"))
     best = _Best(task, looked_at)
     step = 0
     for steps in _chunks(config.steps):
-        rate = poly_rate(config.learning_rate, step, config.steps)
-        stats = trainer.fit(model, task.objective, steps, rate, rng)
+        rate = rate_at(config, step)
+        with drop_path(model, config.drop_path, paths):
+            stats = trainer.fit(model, task.objective, steps, rate, rng)
         step += steps
         loss = stats.loss if protection is None else None
         events.emit("finetune_step", step=step, steps=config.steps, loss=loss, rate=rate)
@@ -91,8 +98,13 @@ def finetune(
     return FinetuneResult(step, best.step, scores, images, patients, step < config.steps)
 
 
-def refuse_patience(config: FinetuneConfig, validates: bool, private: bool) -> None:
-    """Raises ConfigError where training is to stop by validation images that may not be asked."""
+def refuse_settings(config: FinetuneConfig, validates: bool, private: bool) -> None:
+    """Raises ConfigError for private drop path, and for patience with nothing to stop by."""
+    if private and config.drop_path:
+        raise ConfigError(
+            "drop path gives an image another loss each time, and private training passes images "
+            "several times to see that clipping holds; leave drop_path out"
+        )
     if config.patience is None or validates:
         return
     if private:
@@ -103,6 +115,21 @@ def refuse_patience(config: FinetuneConfig, validates: bool, private: bool) -> N
     raise ConfigError(
         "there is no validation split to stop by; leave patience out, or add one to the manifest"
     )
+
+
+def optimization_for(config: FinetuneConfig, model: Model) -> Optimization:
+    """By which rule steps are taken, and what of the rate each block gets."""
+    plain = momentum_sgd(MOMENTUM) if config.optimizer == "sgd" else adamw(config.weight_decay)
+    if config.layer_decay == 1:
+        return plain
+    return replace(plain, shares=layer_shares(model, config.layer_decay))
+
+
+def rate_at(config: FinetuneConfig, step: int) -> float:
+    """The rate after ``step`` steps."""
+    if config.schedule == "cosine":
+        return cosine_rate(config.learning_rate, step, config.steps, config.warmup_steps)
+    return poly_rate(config.learning_rate, step, config.steps)
 
 
 def poly_rate(base: float, step: int, steps: int) -> float:

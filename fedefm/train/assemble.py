@@ -24,13 +24,14 @@ from fedefm.topology.mixing import metropolis
 from fedefm.topology.schedules import EveryNth, Schedule, build_schedule
 from fedefm.train.exchange import SERVER, Sum, plain_sum
 from fedefm.train.measure import Measure, measure_nothing
+from fedefm.train.optimization import Optimization, adamw, momentum_sgd
 from fedefm.train.protection import Protection, Unprotected, plain_mean
 from fedefm.train.secrecy import Secrecy
 from fedefm.train.server import Server
 from fedefm.train.single_releases import single_releases
 from fedefm.train.site import Site, SiteSettings
 from fedefm.train.start import StartingPoint
-from fedefm.train.trainer import SgdTrainer
+from fedefm.train.trainer import PlainTrainer
 
 UNPROTECTED_COHORT = 2  # the default of a site file; a mean over two hides nothing
 
@@ -301,8 +302,12 @@ def share_of(run: RunConfig, size: int, site: str) -> float:
 
 def unprotected(data: FrameDataset, training: TrainingConfig) -> Protection:
     """Plain training: everything is measured, and everything leaves."""
-    trainer = SgdTrainer(
-        data, training.batch_size, training.momentum, training.gradient_norm, transform_of(training)
+    trainer = PlainTrainer(
+        data,
+        training.batch_size,
+        optimization_of(training),
+        training.gradient_norm,
+        transform_of(training),
     )
     return Protection(trainer, plain_mean(len(data)), Unprotected(), measures=True)
 
@@ -335,6 +340,13 @@ def merged(datasets: Sequence[FrameDataset]) -> FrameDataset:
         labels=torch.cat([dataset.labels for dataset in datasets]),
         patients=torch.cat(patients),
     )
+
+
+def optimization_of(training: TrainingConfig) -> Optimization:
+    """By which rule a site takes its steps."""
+    if training.optimizer == "adamw":
+        return adamw(training.weight_decay)
+    return momentum_sgd(training.momentum)
 
 
 def transform_of(training: TrainingConfig) -> Transform | None:

@@ -23,6 +23,7 @@ from fedefm.train.measure import Measure, measure_nothing
 from fedefm.train.message import Shapes, shapes_of
 from fedefm.train.objective import Objective, agreement, classification, distillation
 from fedefm.train.protection import MEAN_IMAGES, Mean, NoisySum, Release
+from fedefm.train.rates import learning_rate
 from fedefm.train.trainer import FitStats, Trainer
 
 APART = "apart"
@@ -121,9 +122,10 @@ class Site:
     def host(self, weights: Weights, round_index: int, guest: str) -> Weights:
         """Train another site's weights on the own images: they go home as an expert (eq. 1).
 
-        The guest starts from a copy of this site's momentum; the site itself is left as it was.
+        The guest starts from a copy of what this site's optimizer keeps; the site itself is left as
+        it was.
         """
-        own, momentum = self.weights(), self.trainer.state()
+        own, kept = self.weights(), self.trainer.state()
         self.load(weights)
         try:
             self.trainer.fit(
@@ -136,7 +138,7 @@ class Site:
             return self.weights()
         finally:
             self.load(own)
-            self.trainer.load_state(momentum)
+            self.trainer.load_state(kept)
 
     def welcome(self, experts: Mapping[str, Weights]) -> None:
         """Take returned experts as teachers, where the run has any; the oldest ones leave."""
@@ -253,12 +255,6 @@ class Site:
 
     def _stream(self, round_index: int, purpose: str) -> torch.Generator:
         return generator_for(self.settings.seed, self.name, round_index, purpose)
-
-
-def learning_rate(training: TrainingConfig, rounds: int, round_index: int) -> float:
-    """The rate of one of ``rounds`` rounds: constant, then dropped once."""
-    dropped = round_index >= training.decay_at * rounds
-    return training.learning_rate * (training.decay_to if dropped else 1.0)
 
 
 def mean_weights(many: Sequence[Weights], shares: Sequence[float] | None = None) -> Weights:

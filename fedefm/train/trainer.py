@@ -1,8 +1,9 @@
 """A trainer takes optimizer steps on one site's data.
 
-It owns the sampling of that data and what continues from one call to the next (momentum). It is
-built once per job at a site; weights are swapped in and out of one resident model. ``SgdTrainer``
-is the plain one; the private one wraps clipping, noise and the ledger around the same protocol.
+It owns the sampling of that data and what continues from one call to the next (momentum, moments).
+It is built once per job at a site; weights are swapped in and out of one resident model.
+``PlainTrainer`` has no privacy; the private one wraps clipping, noise and the ledger around the
+same protocol.
 """
 
 import time
@@ -17,6 +18,7 @@ from fedefm.data.dataset import FrameDataset
 from fedefm.data.transforms import Transform as Transform  # for those who wrap a trainer
 from fedefm.errors import DataError, ModelError
 from fedefm.train.objective import Objective
+from fedefm.train.optimization import Optimization
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class Trainer(Protocol):
         ...
 
 
-class SgdTrainer:
-    """SGD with momentum that stays at the site; no privacy.
+class PlainTrainer:
+    """Steps on batches of the site's images, by an optimization that stays here; no privacy.
 
     Raises:
         DataError: the dataset is empty.
@@ -64,7 +66,7 @@ class SgdTrainer:
         self,
         dataset: FrameDataset,
         batch_size: int,
-        momentum: float = 0.9,
+        optimization: Optimization,
         clip_norm: float = 5.0,
         transform: Transform | None = None,
     ) -> None:
@@ -72,10 +74,10 @@ class SgdTrainer:
             raise DataError("the site has no training images; check its manifest and split")
         self.dataset = dataset
         self.batch_size = batch_size
-        self._momentum = momentum
+        self._optimization = optimization
         self._clip_norm = clip_norm
         self._transform = transform
-        self._buffers: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
 
     def fit(
         self,
@@ -88,7 +90,8 @@ class SgdTrainer:
         """Take ``steps`` steps; samples are drawn without replacement until all were seen."""
         started = time.perf_counter()
         model.train()
-        optimizer = self._optimizer(model, learning_rate)
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        optimizer = self._optimization.optimizer(trained, learning_rate, self._kept)
         total, finite = torch.zeros(()), torch.tensor(True)
         for rows in sample_rows(len(self.dataset), steps, self.batch_size, rng):
             losses = objective(model, self.dataset.batch(rows, self._transform, rng))
@@ -99,7 +102,7 @@ class SgdTrainer:
             total += losses.detach().mean().cpu()
             finite &= norm.isfinite().cpu()
         optimizer.zero_grad(set_to_none=True)  # as large as the model, for nothing
-        self._remember(model, optimizer)
+        self._kept |= self._optimization.kept(optimizer, trained)
         loss = float(total) / steps
         if not (torch.isfinite(total) and finite):
             raise ModelError(
@@ -109,28 +112,12 @@ class SgdTrainer:
         return FitStats(loss, steps, steps * self.batch_size, time.perf_counter() - started)
 
     def state(self) -> dict[str, Tensor]:
-        """The momentum buffers, by parameter name."""
-        return {name: buffer.clone() for name, buffer in self._buffers.items()}
+        """What the optimization keeps, by parameter name."""
+        return {name: tensor.clone() for name, tensor in self._kept.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with these momentum buffers."""
-        self._buffers = {name: buffer.clone() for name, buffer in state.items()}
-
-    def _optimizer(self, model: nn.Module, learning_rate: float) -> torch.optim.SGD:
-        trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-        optimizer = torch.optim.SGD(
-            [p for _, p in trainable], lr=learning_rate, momentum=self._momentum
-        )
-        for name, parameter in trainable:
-            if name in self._buffers:
-                optimizer.state[parameter]["momentum_buffer"] = self._buffers[name]
-        return optimizer
-
-    def _remember(self, model: nn.Module, optimizer: torch.optim.SGD) -> None:
-        for name, parameter in model.named_parameters():
-            buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if buffer is not None:
-                self._buffers[name] = buffer
+        """Go on with what was kept."""
+        self._kept = {name: tensor.clone() for name, tensor in state.items()}
 
 
 def sample_rows(size: int, steps: int, batch_size: int, rng: torch.Generator) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""The command ``finetune``: from a foundation model to a segmenter or a classifier.
+"""The command ``finetune``: from a foundation model to a segmenter, a classifier or a diagnosis.
 
 A command loads what it works with when it is called: torch loads slowly.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fedefm.config import DpConfig, FinetuneConfig, parse
+from fedefm.config.training import OptimizerName
 from fedefm.errors import ConfigError
 from fedefm.finetune.result import as_json as json_of
 from fedefm.report.numbers import epsilon as shown_epsilon
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 SCRATCH_BACKBONE, SCRATCH_SIZE = "resnet10", 128
 DEVICES = "background,catheter,guidewire"
-TaskName = Literal["segmentation", "classification"]
+TaskName = Literal["segmentation", "classification", "diagnosis"]
+RATES: dict[OptimizerName, float] = {"sgd": 0.05, "adamw": 0.001}  # where none is given
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +39,10 @@ def finetune(
         Path | None, typer.Argument(help="A manifest of images; or use --site.")
     ] = None,
     task: Annotated[
-        TaskName, typer.Option(help="Mark devices (masks), or tell labels (several an image).")
+        TaskName,
+        typer.Option(
+            help="Mark devices (masks), tell labels (several an image), or the one label."
+        ),
     ] = "segmentation",
     site: Annotated[
         Path | None, typer.Option(help="The site's file; its policy and its ledger then hold.")
@@ -57,7 +62,7 @@ def finetune(
         str,
         typer.Option(
             help=f"Names of the mask values, 0 (the background) first; by default {DEVICES}. "
-            "Of classification the labels; by default all in the manifest."
+            "Of classification and diagnosis the labels; by default all in the manifest."
         ),
     ] = "",
     frame_size: Annotated[
@@ -69,7 +74,26 @@ def finetune(
     ] = 1.0,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 300,
     batch_size: Annotated[int, typer.Option(help="Images a step; not of private training.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="Of the first step; falls to 0.")] = 0.05,
+    optimizer: Annotated[
+        OptimizerName, typer.Option(help="What makes steps of gradients.")
+    ] = "sgd",
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="The largest; falls to 0. By default 0.05, with adamw 0.001."),
+    ] = None,
+    schedule: Annotated[
+        Literal["poly", "cosine"], typer.Option(help="How the learning rate falls.")
+    ] = "poly",
+    warmup_steps: Annotated[
+        int, typer.Option(help="In which the rate rises first; of cosine.")
+    ] = 0,
+    weight_decay: Annotated[float, typer.Option(help="Of adamw.")] = 0.0,
+    layer_decay: Annotated[
+        float, typer.Option(help="Share of the rate that a block leaves to the one before it.")
+    ] = 1.0,
+    drop_path: Annotated[
+        float, typer.Option(help="Chance that an image goes around the last block of a ViT.")
+    ] = 0.0,
     patience: Annotated[
         int | None,
         typer.Option(help="End after so many looks at validation without a better one, of 10."),
@@ -88,12 +112,16 @@ def finetune(
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Train a segmenter of catheters and guidewires, or a classifier of lines, on marked images.
+    """Train a segmenter of devices, a classifier of lines, or a diagnosis, on marked images.
 
     Example: fedefm finetune data/manifest.csv --from run/model.safetensors --out segmenter
 
     Labels: fedefm finetune ranzcr/manifest.csv --task classification --from run/model.safetensors
     --out classifier
+
+    One label an image: fedefm finetune busi/manifest.csv --task diagnosis
+    --from run/model.safetensors --optimizer adamw --weight-decay 0.05 --layer-decay 0.75
+    --drop-path 0.1 --schedule cosine --warmup-steps 30 --out diagnosis
 
     Privately: fedefm finetune --site local/fedefm_site.yaml --dataset segmentation --epsilon 8
     --from run/model.safetensors --out segmenter
@@ -101,9 +129,15 @@ def finetune(
     settings = {
         "steps": steps,
         "batch_size": batch_size,
-        "learning_rate": learning_rate,
+        "learning_rate": RATES[optimizer] if learning_rate is None else learning_rate,
         "label_fraction": label_fraction,
         "patience": patience,
+        "optimizer": optimizer,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "warmup_steps": warmup_steps,
+        "layer_decay": layer_decay,
+        "drop_path": drop_path,
     }
     config = parse(settings, FinetuneConfig, "the command line")
     dp = None
@@ -135,9 +169,10 @@ def finetune(
     images_of = f"{several(result.train_images, 'image')} of " if spent is None else ""
     whom = several(result.train_patients, spent["unit"] if spent else "patient")
     early = f"stopped after {result.steps} steps and " if result.stopped_early else ""
+    last = "" if result.validation or spent else ", the last: there is no validation to choose by"
     print(
         f"trained from {report.trained_from} on {images_of}{whom}; {early}kept the weights of step "
-        f"{result.best_step}"
+        f"{result.best_step}{last}"
     )
     if spent is not None:
         print(

@@ -14,14 +14,18 @@ from fedefm.errors import DataError
 from fedefm.finetune.card import Scores, headline, named_scores
 from fedefm.finetune.checkpoint import (
     is_classifier,
+    is_diagnosis,
     is_segmenter,
     read_classifier,
+    read_diagnosis,
     read_foundation,
     read_trained_segmenter,
 )
 from fedefm.finetune.classify import LabelClassification
 from fedefm.finetune.corpora import CorpusRecognition
 from fedefm.finetune.device import find_device
+from fedefm.finetune.diagnose import Diagnosis
+from fedefm.finetune.diagnosis_scores import DiagnosisScores
 from fedefm.finetune.groups import by_corpus, pooled
 from fedefm.finetune.mask_scores import SegmentationScores
 from fedefm.finetune.segment import Segmentation
@@ -80,6 +84,9 @@ def opened(checkpoint: Path) -> tuple[Model, Judge]:
     if is_classifier(info):
         classifier = read_classifier(checkpoint)
         return classifier, LabelClassification(classifier.classes)
+    if is_diagnosis(info):
+        diagnosis = read_diagnosis(checkpoint)
+        return diagnosis, Diagnosis(diagnosis.classes)
     model = read_foundation(checkpoint)
     return model, CorpusRecognition(model.classes)
 
@@ -98,6 +105,17 @@ def show(scores: Scores, where: str) -> None:
     Console().print(table)
     if isinstance(scores, SegmentationScores) and all(d.value == 0 for d in scores.dice.values()):
         print(NOTHING_FOUND)
+    if isinstance(scores, DiagnosisScores):
+        show_confusion(scores)
+
+
+def show_confusion(scores: DiagnosisScores) -> None:
+    """A row for each true class, a column for each that was told."""
+    classes = [escape(name) for name in scores.auroc]
+    table = Table("images of", *(f"told {name}" for name in classes))
+    for name, counts in zip(classes, scores.confusion, strict=True):
+        table.add_row(name, *map(str, counts))
+    Console().print(table)
 
 
 def show_groups(groups: Mapping[str, Scores], what: str) -> None:

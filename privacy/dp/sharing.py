@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fedefm.errors import PrivacyError
 from fedefm.train.objective import Objective
+from fedefm.train.optimization import momentum_sgd
 from fedefm.train.trainer import FitStats, Transform
 from privacy.calibrate import Sampling
 from privacy.dp.gradients import Clip, Gradients
@@ -54,7 +55,7 @@ class SharingTrainer(PrivateTrainer):
             account,
             frames_per_patient,
             unit,
-            0.0,
+            momentum_sgd(0.0),  # never asked: a step here does not descend
             transform,
             randomness,
             shares.honest,

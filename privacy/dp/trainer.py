@@ -1,8 +1,8 @@
 """DP-SGD for a site's patients, behind the protocol of every other trainer.
 
 A step draws patients, sums their clipped gradients, adds noise and divides by the number that was
-to be expected (Abadi et al., CCS 2016, arXiv 1607.00133; patients instead of images). Momentum and
-whatever is made of the noisy sums later is post-processing and costs nothing.
+to be expected (Abadi et al., CCS 2016, arXiv 1607.00133; patients instead of images). Whatever is
+made of the noisy sums, by momentum or the moments of AdamW, is post-processing and costs nothing.
 """
 
 import logging
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fedefm.errors import ModelError, PrivacyError
 from fedefm.train.objective import Objective
+from fedefm.train.optimization import Optimization
 from fedefm.train.trainer import FitStats, Transform
 from privacy.calibrate import Sampling
 from privacy.dp.automatic import ChosenGradients
@@ -56,9 +57,9 @@ class Noise(Protocol):
 
 
 class PrivateTrainer:
-    """SGD with momentum on noisy sums of clipped gradients; a ``fedefm.train.trainer.Trainer``.
+    """Steps by noisy sums of clipped gradients; a ``fedefm.train.trainer.Trainer``.
 
-    Guarantee: weights, momentum and ``FitStats`` of one call are the outcome of ``steps`` steps of
+    Guarantee: weights, state and ``FitStats`` of one call are the outcome of ``steps`` steps of
     ``account.mechanism``, which were reserved before an image was read; how long a call took is
     measured and not covered. The account is asked once a call, and a call that fails leaves its
     steps spent.
@@ -68,6 +69,7 @@ class PrivateTrainer:
         gradients: None: the fastest back-end, found on random images when first needed.
         noise_multiplier: deviation of the noise, in clip norms; as ``account.mechanism`` has it.
         frames_per_patient: how many images a drawn patient gives at most.
+        optimization: what is made of a noisy gradient; it sees no image, so it costs nothing.
         transform: changes each image by itself; a mixture of two would break the guarantee.
         randomness: for tests only; see ``SecretStream``.
         shares: of how many sites' noise ``account.mechanism`` is made.
@@ -90,7 +92,7 @@ class PrivateTrainer:
         account: Account,
         frames_per_patient: int,
         unit: Unit,
-        momentum: float,
+        optimization: Optimization,
         transform: Transform | None,
         randomness: SecretStream | None = None,
         shares: int = 1,
@@ -106,8 +108,8 @@ class PrivateTrainer:
             "auto", max(1, round(sampling.expected)), self._frames_per_unit, frames.random_batch
         )
         self._rehearsed: list[tuple[nn.Module, object]] = []
-        self._momentum = momentum
-        self._buffers: dict[str, Tensor] = {}
+        self._optimization = optimization
+        self._kept: dict[str, Tensor] = {}
 
     def fit(
         self,
@@ -141,12 +143,12 @@ class PrivateTrainer:
         return FitStats(None, steps, self._expected_images(steps), time.perf_counter() - started)
 
     def state(self) -> dict[str, Tensor]:
-        """The momentum buffers, by parameter name: sums of what is noisy already."""
-        return {name: buffer.clone() for name, buffer in self._buffers.items()}
+        """What the optimization keeps, by parameter name: made of what is noisy already."""
+        return {name: tensor.clone() for name, tensor in self._kept.items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with these momentum buffers."""
-        self._buffers = {name: buffer.clone() for name, buffer in state.items()}
+        """Go on with what was kept."""
+        self._kept = {name: tensor.clone() for name, tensor in state.items()}
 
     def _rehearse(self, model: nn.Module, objective: Objective) -> None:
         """Refuse what cannot be trained privately, on random images, before anything is spent."""
@@ -181,17 +183,16 @@ class PrivateTrainer:
         found = forgiving_sum(self._gradients, model, objective, step, self._clip)
         return {name: found.gradients[name] for name in parameters}, found.ignored
 
-    @torch.no_grad()
     def _descend(
         self, parameters: Mapping[str, nn.Parameter], noisy: Mapping[str, Tensor], rate: float
     ) -> None:
-        """SGD with momentum as torch has it; ``noisy`` holds every parameter, or it fails."""
+        """One step of the optimization; ``noisy`` holds every parameter, or it fails."""
+        optimizer = self._optimization.optimizer(parameters, rate, self._kept)
         for name, parameter in parameters.items():
-            gradient = noisy[name] / self._sampling.expected
-            held = self._buffers.get(name)
-            moved = gradient if held is None else held.mul_(self._momentum).add_(gradient)
-            self._buffers[name] = moved
-            parameter.sub_(moved, alpha=rate)
+            parameter.grad = (noisy[name] / self._sampling.expected).to(parameter.dtype)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self._kept |= self._optimization.kept(optimizer, parameters)
 
     def _expected_images(self, steps: int) -> int:
         """From public numbers alone; patients with few images give fewer."""

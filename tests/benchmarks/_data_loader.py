@@ -193,7 +193,7 @@ def measure(batches: Iterator[Batch], prepared: Prepared, steps: int) -> dict[st
 
 
 def stepper(prepared: Prepared) -> Callable[[Batch], None]:
-    """The step of ``fedefm.train.trainer.SgdTrainer``."""
+    """The step of ``fedefm.train.trainer.PlainTrainer``."""
     model = prepared.model
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.01, momentum=0.9)

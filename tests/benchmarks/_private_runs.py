@@ -25,9 +25,10 @@ from fedefm.train.effort import efforts
 from fedefm.train.federation import Federation
 from fedefm.train.measure import pooled_accuracy
 from fedefm.train.objective import classification
+from fedefm.train.optimization import momentum_sgd
 from fedefm.train.server import Server
 from fedefm.train.site import Site
-from fedefm.train.trainer import SgdTrainer
+from fedefm.train.trainer import PlainTrainer
 from nvflare_jobs.protect import ByLedger
 
 SITES = 4
@@ -179,7 +180,7 @@ def _public_backbone(data: Path, work: Path) -> dict[str, Tensor]:
         images = train.subset(torch.isin(train.labels, torch.tensor(real)).nonzero().flatten())
         model = build_foundation("resnet_micro", task.classes, SIZE, "frozen", seed=0)
         objective = classification(images.present, 0.0)
-        trainer = SgdTrainer(images, 32)
+        trainer = PlainTrainer(images, 32, momentum_sgd(0.9))
         rng = generator_for(0, "public", 0, "train")
         for rate in (0.03, 0.01):
             trainer.fit(model, objective, PUBLIC_STEPS // 2, rate, rng)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from fedefm.train.trainer import FitStats, SgdTrainer
+from fedefm.train.trainer import FitStats, PlainTrainer
 
 
 def steady(seconds: Sequence[float], rest: Callable[[float], None]) -> None:
@@ -18,9 +18,9 @@ def steady(seconds: Sequence[float], rest: Callable[[float], None]) -> None:
 
     ``rest`` gets what the steps themselves did not take.
     """
-    fit, done = SgdTrainer.fit, WeakKeyDictionary[SgdTrainer, int]()
+    fit, done = PlainTrainer.fit, WeakKeyDictionary[PlainTrainer, int]()
 
-    def steady_fit(trainer: SgdTrainer, *args: Any, **named: Any) -> FitStats:
+    def steady_fit(trainer: PlainTrainer, *args: Any, **named: Any) -> FitStats:
         started = time.perf_counter()
         stats = fit(trainer, *args, **named)
         number = done.get(trainer, 0)
@@ -29,4 +29,4 @@ def steady(seconds: Sequence[float], rest: Callable[[float], None]) -> None:
         rest(max(0.0, lasts - (time.perf_counter() - started)))
         return stats
 
-    SgdTrainer.fit = steady_fit  # type: ignore[method-assign]
+    PlainTrainer.fit = steady_fit  # type: ignore[method-assign]

@@ -167,6 +167,48 @@ def test_labels_are_learned_from_the_manifest_alone(classifier):
     assert not (out / "examples").exists()
 
 
+@pytest.fixture(scope="module")
+def breasts(tmp_path_factory):
+    """Sixteen images of as many patients, each with one label."""
+    folder = tmp_path_factory.mktemp("breasts")
+    rng = np.random.default_rng(0)
+    rows = []
+    for k in range(16):
+        Image.fromarray(rng.integers(0, 255, (32, 32), np.uint8)).save(folder / f"{k}.png")
+        split = ("train", "train", "validation", "test")[k // 4]
+        rows.append(
+            Row(f"{k}.png", 0, f"p{k}", "busi", ("benign", "malignant")[k % 2], split=split)
+        )
+    write_manifest(folder / "manifest.csv", rows)
+    return folder / "manifest.csv"
+
+
+def test_a_diagnosis_is_learned_and_measured(app, breasts, tmp_path):
+    order = ["--task", "diagnosis", "--scratch", "--backbone", "vit_micro", "--image-size", 32]
+    recipe = ["--optimizer", "adamw", "--weight-decay", 0.05, "--layer-decay", 0.75]
+    recipe += ["--drop-path", 0.1, "--schedule", "cosine", "--warmup-steps", 2]
+    out = tmp_path / "out"
+    short = ["--steps", 3, "--batch-size", 4, "--out", out]
+    said = " ".join(call(app, "finetune", breasts, *order, *recipe, *short).output.split())
+    for words in ("mean AUROC", "AUROC, benign", "accuracy", "told malignant"):
+        assert words in said
+    card = (out / "model_card.md").read_text()
+    assert "| learning_rate | 0.001 |" in card  # that of adamw, as none was given
+    model = out / "model.safetensors"
+    found = json.loads(call(app, "evaluate", model, breasts, "--json").stdout)["scores"]
+    assert np.sum(found["confusion"]) == 4
+    assert set(found["auroc"]) == {"benign", "malignant"}
+
+
+def test_that_nothing_could_choose_weights_is_said(app, breasts, tmp_path):
+    text = breasts.read_text().replace(",validation,", ",train,")
+    alone = breasts.parent / "alone.csv"
+    alone.write_text(text)
+    order = ["--task", "diagnosis", "--scratch", "--backbone", "resnet_micro", "--image-size", 32]
+    said = call(app, "finetune", alone, *order, "--steps", 2, "--out", tmp_path / "out").output
+    assert "kept the weights of step 2, the last: there is no validation" in " ".join(said.split())
+
+
 def test_evaluate_tells_sites_and_corpora_apart(app, chest, classifier):
     model = classifier[0] / "model.safetensors"
     found = json.loads(call(app, "evaluate", model, chest, "--split", "all", "--json").stdout)
@@ -226,6 +268,16 @@ def test_wrong_orders_are_one_sentence_and_write_nothing(app, images, foundation
             ConfigError,
             "of segmentation",
             ["finetune", manifest, *to_out, "--scratch", *labels, "--frame-size", 64],
+        ),
+        (
+            ConfigError,
+            "weight_decay is of optimizer 'adamw'",
+            ["finetune", manifest, *to_out, "--scratch", "--weight-decay", 0.1],
+        ),
+        (
+            ConfigError,
+            "'a' is the only one",
+            ["finetune", manifest, *to_out, "--scratch", "--task", "diagnosis", "--classes", "a"],
         ),
         (
             ConfigError,

@@ -99,10 +99,27 @@ def test_labels_are_learned_privately_and_nothing_measured_leaves(
     assert sum(records(site)[0].spent.values()) == 3
 
 
+def test_a_diagnosis_is_learned_privately_by_adamw(masked_images: Path, tmp_path: Path) -> None:
+    """Which classes there are is told; that the images here are all of one is not looked at."""
+    labeled = shutil.copytree(masked_images, tmp_path / "labeled")
+    manifest = labeled / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",c,,", ",c,a,"))
+    site = write_site(tmp_path, labeled)
+    recipe = ("--optimizer", "adamw", "--layer-decay", 0.5, "--schedule", "cosine")
+    order = ("--task", "diagnosis", "--classes", "a,b", *recipe, *PRIVATE)
+    tune(site, tmp_path / "out", *order, steps=3)
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "Trained with differential privacy" in card
+    for measured in ("AUROC", "recognized", "accuracy"):
+        assert measured not in card
+    assert sum(records(site)[0].spent.values()) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--patience", 2), "private training takes all of its steps"),
+        (("--drop-path", 0.1), "private training passes images several times"),
         (("--frame-size", 64), "private training takes whole frames"),
         (("--task", "classification", "--classes", ""), "private training has to be told"),
     ],

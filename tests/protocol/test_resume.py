@@ -24,7 +24,18 @@ def rounds_told(observed):
     "algorithm", ["swap", "grid", "mixed", "aggregated", "literal", "gossip", "fedavg", "none"]
 )
 def test_a_resumed_run_is_the_uninterrupted_one(configure, observe, state_folder, algorithm):
+    check_resumed(configure(algorithm, rounds=4), observe, state_folder)
+
+
+@pytest.mark.parametrize("algorithm", ["swap", "fedavg"])
+def test_moments_and_the_place_in_the_warm_up_go_on(configure, observe, state_folder, algorithm):
     run = configure(algorithm, rounds=4)
+    changed = {"optimizer": "adamw", "schedule": "cosine", "warmup_rounds": 3}
+    training = run.training.model_copy(update=changed)
+    check_resumed(run.model_copy(update={"training": training}), observe, state_folder)
+
+
+def check_resumed(run, observe, state_folder):
     whole = observe(run)
     whole.federation.train()
 

@@ -13,8 +13,9 @@ from fedefm.errors import PolicyRefused, ProtocolError
 from fedefm.model.weights import flatten, unflatten
 from fedefm.train.exchange import SERVER, Cohort, Exchange, Occasion, RoundStats, Steps
 from fedefm.train.message import digest
+from fedefm.train.rates import learning_rate
 from fedefm.train.server import Server
-from fedefm.train.site import Site, learning_rate
+from fedefm.train.site import Site
 
 StepSize = Callable[[int], float]
 

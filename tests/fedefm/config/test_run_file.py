@@ -222,6 +222,11 @@ def test_noise_is_shared_where_only_sums_of_single_steps_leave() -> None:
     [
         ("federation", {"local_steps": 2}, "local_steps is 2; set it to 1"),
         ("training", {"momentum": 0.9}, "training.momentum is 0.9; set it to 0"),
+        (
+            "training",
+            {"optimizer": "adamw", "momentum": 0.9},
+            "gather moments from, and training.optimizer is 'adamw'; set it to 'sgd'",
+        ),
         ("privacy", {"dp": None}, "privacy.dp, which is not set"),
         ("privacy", {"dp": {"epsilon": 3}}, "set privacy.dp.noise_multiplier, and see with"),
         (

@@ -9,18 +9,20 @@ from fedefm.config import DistillConfig
 from fedefm.errors import ModelError
 from fedefm.model.weights import weights_of
 from fedefm.seeding import generator_for
-from fedefm.train.assemble import build_model
+from fedefm.train.assemble import build_model, optimization_of
 from fedefm.train.site import BANK_ROUNDS, mean_weights
-from fedefm.train.trainer import SgdTrainer
+from fedefm.train.trainer import PlainTrainer
 
 
 def same(a, b):
     torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-@pytest.fixture
-def site(world):
-    site = world.sites(world.settings(federation={"host_steps": 2}))["north"]
+@pytest.fixture(params=["sgd", "adamw"])
+def site(world, request):
+    training = {"optimizer": request.param}
+    run = world.settings(federation={"host_steps": 2}, training=training)
+    site = world.sites(run)["north"]
     site.train_locally(0)
     return site
 
@@ -55,7 +57,12 @@ def test_hosting_that_fails_leaves_no_trace_either(site, guest):
 
 def test_a_guest_is_trained_on_labels_with_the_hosts_images_and_momentum(world, site, guest):
     model = build_model(world.settings())
-    trainer = SgdTrainer(site.dataset, 4, transform=site.trainer._transform)
+    trainer = PlainTrainer(
+        site.dataset,
+        4,
+        optimization_of(site.settings.training),
+        transform=site.trainer._transform,
+    )
     trainer.load_state(site.trainer.state())
     model.load_state_dict({**model.state_dict(), **guest})
     rng = generator_for(site.settings.seed, "north", 3, "host west")
@@ -82,6 +89,16 @@ def test_the_rate_drops_once(world):
     site = world.sites(run)["north"]
     rates = [site.learning_rate(round_index) for round_index in range(4)]
     assert rates == pytest.approx([0.1, 0.1, 0.02, 0.02])
+
+
+def test_the_rate_rises_and_falls_by_the_round_where_the_run_file_says_so(world):
+    run = world.settings(
+        training={"learning_rate": 0.1, "schedule": "cosine", "warmup_rounds": 2},
+        federation={"rounds": 6},
+    )
+    site = world.sites(run)["north"]
+    rates = [site.learning_rate(round_index) for round_index in range(6)]
+    assert rates == pytest.approx([0.05, 0.1, 0.1, 0.0853553, 0.05, 0.0146447], rel=1e-4)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.85])
@@ -136,8 +153,9 @@ def test_teachers_teach_only_where_distillation_is_set(world, guest):
         same(ends[0], ends[3])
 
 
-def test_the_state_holds_everything_that_the_next_round_depends_on(world, guest):
-    run = world.settings(distill={"beta": 0.5})
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_state_holds_everything_that_the_next_round_depends_on(world, guest, optimizer):
+    run = world.settings(distill={"beta": 0.5}, training={"optimizer": optimizer})
     site = world.sites(run)["north"]
     site.experts = [guest]
     site.train_locally(0)

@@ -10,7 +10,10 @@ from fedefm.errors import DataError, ModelError
 from fedefm.model.weights import weights_of
 from fedefm.seeding import generator_for
 from fedefm.train.assemble import build_model
-from fedefm.train.trainer import SgdTrainer, sample_rows
+from fedefm.train.optimization import momentum_sgd
+from fedefm.train.trainer import PlainTrainer, sample_rows
+
+SGD = momentum_sgd(0.9)
 
 
 def cross_entropy(model, batch):
@@ -41,7 +44,7 @@ def test_training_is_sgd_with_momentum_and_clipping_as_torch_has_it(world):
     run = world.settings()
     data = world.images_of(2)
     ours, theirs = build_model(run), build_model(run)
-    trainer = SgdTrainer(data, batch_size=4, momentum=0.9, clip_norm=0.5)
+    trainer = PlainTrainer(data, 4, SGD, clip_norm=0.5)
     for number in range(2):
         trainer.fit(ours, cross_entropy, 3, 0.1, stream(number))
 
@@ -60,7 +63,9 @@ def test_the_same_stream_gives_the_same_weights_and_another_one_others(world):
     ends = []
     for number in (0, 0, 1):
         model = build_model(world.settings())
-        stats = SgdTrainer(world.images_of(0), 4).fit(model, cross_entropy, 2, 0.1, stream(number))
+        stats = PlainTrainer(world.images_of(0), 4, SGD).fit(
+            model, cross_entropy, 2, 0.1, stream(number)
+        )
         assert (stats.steps, stats.images) == (2, 8)
         ends.append(weights_of(model))
     torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
@@ -71,11 +76,14 @@ def test_the_same_stream_gives_the_same_weights_and_another_one_others(world):
 def test_momentum_continues_in_another_trainer(world):
     run = world.settings()
     models = [build_model(run), build_model(run)]
-    whole = SgdTrainer(world.images_of(0), 4)
+    whole = PlainTrainer(world.images_of(0), 4, SGD)
     for number in range(2):
         whole.fit(models[0], cross_entropy, 2, 0.1, stream(number))
 
-    first, second = SgdTrainer(world.images_of(0), 4), SgdTrainer(world.images_of(0), 4)
+    first, second = (
+        PlainTrainer(world.images_of(0), 4, SGD),
+        PlainTrainer(world.images_of(0), 4, SGD),
+    )
     first.fit(models[1], cross_entropy, 2, 0.1, stream(0))
     second.load_state(first.state())
     second.fit(models[1], cross_entropy, 2, 0.1, stream(1))
@@ -86,7 +94,7 @@ def test_momentum_continues_in_another_trainer(world):
 
 def test_the_state_is_a_copy_and_an_empty_one_starts_afresh(world):
     model = build_model(world.settings())
-    trainer = SgdTrainer(world.images_of(0), 4)
+    trainer = PlainTrainer(world.images_of(0), 4, SGD)
     trainer.fit(model, cross_entropy, 1, 0.1, stream())
     held = trainer.state()
     kept = {name: buffer.clone() for name, buffer in held.items()}
@@ -103,7 +111,7 @@ def test_the_state_is_a_copy_and_an_empty_one_starts_afresh(world):
 def test_a_site_without_images_is_refused(world):
     nothing = world.images_of(0).subset(torch.arange(0))
     with pytest.raises(DataError, match="no training images"):
-        SgdTrainer(nothing, 4)
+        PlainTrainer(nothing, 4, SGD)
 
 
 def infinite(model, batch):
@@ -117,6 +125,6 @@ def steep(model, batch):
 
 @pytest.mark.parametrize("objective", [infinite, steep])
 def test_training_that_leaves_the_numbers_is_an_error_with_a_way_out(world, objective):
-    trainer = SgdTrainer(world.images_of(0), 4)
+    trainer = PlainTrainer(world.images_of(0), 4, SGD)
     with pytest.raises(ModelError, match=r"lower training\.learning_rate"):
         trainer.fit(build_model(world.settings()), objective, 1, 0.1, stream())

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from fedefm.data.dataset import FrameDataset
 from fedefm.errors import BudgetExhausted
+from fedefm.train.optimization import momentum_sgd
 from privacy.calibrate import Sampling
 from privacy.dp.gradients import Clip
 from privacy.dp.loop import LoopGradients
@@ -78,7 +79,7 @@ def flat(model):
     return torch.cat([p.detach().flatten().clone() for p in model.parameters()])
 
 
-def trainer(frames, rate=1.0, cap=None, noise=1.0, clip=1.0, units=None, **others):
+def trainer(frames, rate=1.0, cap=None, noise=1.0, clip=1.0, units=None, momentum=0.0, **others):
     """A private trainer with an account that fits it, with short names for what tests change."""
     units = units or len(frames.patients.unique())
     sampling = Sampling(rate, units, cap or units)
@@ -88,7 +89,7 @@ def trainer(frames, rate=1.0, cap=None, noise=1.0, clip=1.0, units=None, **other
         "account": Purse(sampling.mechanism(noise)),
         "frames_per_patient": 1,
         "unit": "patient",
-        "momentum": 0.0,
+        "optimization": momentum_sgd(momentum),
         "transform": None,
     }
     return PrivateTrainer(frames, sampling, noise_multiplier=noise, **(settings | others))

@@ -9,6 +9,7 @@ from torch import nn
 
 from fedefm.data.dataset import Batch, FrameDataset
 from fedefm.errors import BudgetExhausted, DataError, ModelError, PrivacyError
+from fedefm.train.optimization import adamw, momentum_sgd
 from privacy.calibrate import Sampling
 from privacy.dp.gradients import ROUNDING, Clip, ClippedSum
 from privacy.mechanism import Mechanism
@@ -105,6 +106,29 @@ def test_without_noise_a_step_is_sgd_on_the_sum_of_clipped_patients(private, cli
     moved = private.flat(theirs) - private.flat(private.small_model())
     difference = private.flat(ours) - private.flat(theirs)
     assert difference.norm() < 1e-4 * moved.norm()
+
+
+def test_adamw_takes_its_steps_of_the_same_noisy_sums(private):
+    """As torch takes them; the noise is in the sums already, so what follows costs nothing."""
+    data = private.frames_of([1, 2, 3, 2, 1])
+    ours, theirs = private.small_model(), private.small_model()
+    trainer = private.trainer(
+        data, frames_per_patient=ALL_FRAMES, optimization=adamw(0.3), randomness=private.Quiet()
+    )
+    for _ in range(2):
+        fit(trainer, ours, private.cross_entropy, steps=2, rate=0.02)
+
+    decays = ({"params": [p for p in theirs.parameters() if p.dim() == d]} for d in (1, 2))
+    groups = [group | {"weight_decay": d} for group, d in zip(decays, (0.0, 0.3), strict=True)]
+    optimizer = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.95))
+    for _ in range(4):
+        sums = clipped_by_hand(theirs, data, private.cross_entropy, 1.0, per_layer=False)
+        for parameter, summed in zip(theirs.parameters(), sums, strict=True):
+            parameter.grad = summed / 5
+        optimizer.step()
+    moved = private.flat(theirs) - private.flat(private.small_model())
+    assert (private.flat(ours) - private.flat(theirs)).norm() < 1e-3 * moved.norm()
+    assert all(parameter.grad is None for parameter in ours.parameters())
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
@@ -302,7 +326,7 @@ def test_frozen_parameters_stay_bit_for_bit(private):
     model = private.small_model()
     model[1].requires_grad_(False)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    trainer = private.trainer(private.frames_of([2] * 4))
+    trainer = private.trainer(private.frames_of([2] * 4), momentum=0.9)
     fit(trainer, model, private.cross_entropy, steps=3)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name]) == name.startswith("1."), name
@@ -602,12 +626,13 @@ def test_weights_that_became_infinite_are_an_error_whose_steps_are_settled(priva
 # What goes on.
 
 
-def test_momentum_continues_in_another_trainer(private):
+@pytest.mark.parametrize("rule", [momentum_sgd(0.9), adamw(0.05)], ids=["sgd", "adamw"])
+def test_what_is_kept_goes_on_in_another_trainer(private, rule):
     data, ends = private.frames_of([1] * 4), []
     for parts in ((4,), (2, 2)):
         model, state = private.small_model(), {}
         for steps in parts:
-            trainer = private.trainer(data, momentum=0.9, randomness=private.Quiet())
+            trainer = private.trainer(data, optimization=rule, randomness=private.Quiet())
             trainer.load_state(state)
             fit(trainer, model, private.cross_entropy, steps=steps)
             state = trainer.state()
