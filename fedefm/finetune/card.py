@@ -127,7 +127,9 @@ def named_scores(scores: Scores) -> dict[str, str]:
         return areas | {ONE_LABEL: str(scores.accuracy_of_one_label)}
     if isinstance(scores, DiagnosisScores):
         right = _named("recognized", scores.accuracy, scores.recognized, "accuracy")
-        return _named("AUROC", scores.macro_auroc, scores.auroc, "mean AUROC") | right
+        areas = _named("AUROC", scores.macro_auroc, scores.auroc, "mean AUROC")
+        areas |= _named("AUPRC", scores.macro_auprc, scores.auprc, "mean AUPRC")
+        return areas | right
     lines = {
         **headline(scores),
         "mIoU": str(scores.miou),

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedefm.data.dataset import FrameDataset
+from fedefm.finetune.auprc import auprc_intervals
 from fedefm.finetune.auroc import Array, auroc_intervals
 from fedefm.finetune.bootstrap import Interval
 from fedefm.finetune.evaluate import score_classes
@@ -13,10 +14,11 @@ from fedefm.finetune.evaluate import score_classes
 
 @dataclass(frozen=True)
 class DiagnosisScores:
-    """Accuracy, AUROC of each class against the rest, and what was taken for what.
+    """Accuracy, AUROC and AUPRC of each class against the rest, and what was taken for what.
 
-    ``recognized`` is the share of a class's images that were given it (its sensitivity). AUROC is
-    of the class's probability, ``macro_auroc`` its mean over the classes for which it is defined.
+    ``recognized`` is the share of a class's images that were given it (its sensitivity). AUROC and
+    AUPRC are of the class's probability, ``macro_...`` their means over the classes for which they
+    are defined. Guessing has the AUPRC of the class's share of the images.
     """
 
     images: int
@@ -24,6 +26,8 @@ class DiagnosisScores:
     accuracy: Interval
     macro_auroc: Interval
     auroc: dict[str, Interval]
+    macro_auprc: Interval
+    auprc: dict[str, Interval]
     recognized: dict[str, Interval]
     confusion: tuple[tuple[int, ...], ...]  # row: true class, column: predicted class
 
@@ -33,12 +37,15 @@ def score_diagnosis(chances: Array, dataset: FrameDataset, seed: int = 0) -> Dia
     told = score_classes(chances.argmax(axis=1), dataset, seed)
     truth, patients = one_against_rest(dataset), dataset.patients.numpy()
     macro, each = auroc_intervals(chances, truth, patients, seed)
+    precise, of_each = auprc_intervals(chances, truth, patients, seed)
     return DiagnosisScores(
         images=told.images,
         patients=told.patients,
         accuracy=told.accuracy,
         macro_auroc=macro,
         auroc=dict(zip(dataset.classes, each, strict=True)),
+        macro_auprc=precise,
+        auprc=dict(zip(dataset.classes, of_each, strict=True)),
         recognized=told.per_class,
         confusion=told.confusion,
     )

@@ -132,16 +132,26 @@ def test_scores_are_those_of_the_definitions(shown):
         pairs = has.sum() * (~has).sum()
         area = stats.mannwhitneyu(chances[has, k], chances[~has, k]).statistic / pairs
         assert scores.auroc[name].value == pytest.approx(area)
+        precision = [has[chances[:, k] >= score].mean() for score in chances[has, k]]
+        assert scores.auprc[name].value == pytest.approx(np.mean(precision))
         assert scores.recognized[name].value == pytest.approx((told[has] == k).mean())
         assert [int(((told == j) & has).sum()) for j in range(3)] == list(scores.confusion[k])
     assert scores.macro_auroc.value == pytest.approx(
         np.mean([area.value for area in scores.auroc.values()])
     )
+    assert scores.macro_auprc.value == pytest.approx(
+        np.mean([area.value for area in scores.auprc.values()])
+    )
     assert scores.accuracy.value == pytest.approx((told == truth).mean())
     assert scores.accuracy.low < scores.accuracy.value < scores.accuracy.high
     assert (scores.images, scores.patients, scores.accuracy.patients) == (60, 20, 20)
     assert list(headline(scores)) == ["mean AUROC", "accuracy"]
-    assert set(named_scores(scores)) >= {"AUROC, benign", "accuracy", "recognized, normal"}
+    assert set(named_scores(scores)) >= {
+        "AUROC, benign",
+        "AUPRC, benign",
+        "accuracy",
+        "recognized, normal",
+    }
 
 
 def test_intervals_are_by_patient_not_by_image(shown):
