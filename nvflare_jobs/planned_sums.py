@@ -20,14 +20,15 @@ def planned_sums(run: RunConfig, plan: Plan) -> SumPlan:
     if federation.algorithm == "none":
         return SumPlan(plan.sites, ())
     rounds = tuple(_round(run, plan, k) for k in range(federation.rounds))
-    final = _by_the_server(plan.sites) if federation.scenario == "decentralized" else None
+    everyone = frozenset(plan.sites)
+    final = _by_the_server(plan.sites, everyone) if federation.scenario == "decentralized" else None
     return SumPlan(plan.sites, rounds, final, _exact(run.training.average_decay))
 
 
 def _round(run: RunConfig, plan: Plan, k: int) -> PlannedRound:
     federation = run.federation
     if federation.algorithm == "fedavg":
-        mean = _by_the_server(plan.sites)
+        mean = _by_the_server(plan.sites, plan.asked(k))
         return PlannedRound((mean,), dict.fromkeys(plan.sites, mean.weights))
     if federation.algorithm == "gossip" or not is_expert_round(run, k):
         return PlannedRound() if _trains_alone(run) else _averaging(plan, k)
@@ -81,13 +82,13 @@ def _experts(plan: Plan, k: int) -> Iterable[PlannedSum]:
             yield PlannedSum(site, dict.fromkeys(hosts, Fraction(1, len(hosts))))
 
 
-def _by_the_server(sites: tuple[str, ...]) -> PlannedSum:
-    """The mean of all, opened by the server and handed to all.
+def _by_the_server(sites: tuple[str, ...], asked: frozenset[str]) -> PlannedSum:
+    """The mean of those ``asked``, opened by the server; whoever is asked next gets it.
 
     Equal weights stand for any others: a site's input is what it adds up, its weight in it.
     """
-    everybody: Mapping[str, Fraction] = dict.fromkeys(sites, Fraction(1, len(sites)))
-    return PlannedSum(SERVER, everybody, frozenset(sites))
+    shares: Mapping[str, Fraction] = dict.fromkeys(sorted(asked), Fraction(1, len(asked)))
+    return PlannedSum(SERVER, shares, frozenset(sites))
 
 
 @cache

@@ -88,7 +88,7 @@ class ByLedger:
                 pledge,
                 optimization_of(run.training),
                 transform_of(run.training),
-                run.model.classes if labels is None else labels,  # undeclared: it may hold any
+                run.labels if labels is None else labels,  # undeclared: it may hold any
                 shares,
             )
 

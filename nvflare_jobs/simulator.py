@@ -23,7 +23,7 @@ from fedefm.model.weights import load_weights
 from fedefm.train.assemble import build_model, check_promises, check_share, find_manifest, load_data
 from fedefm.train.effort import efforts
 from fedefm.train.foundation_card import save_foundation
-from fedefm.train.measure import pooled_accuracy
+from fedefm.train.pretext import pretext_of
 from fedefm.train.run_files import EVENTS, MODEL, RESULT, STATE
 from fedefm.train.run_folder import (
     is_finished,
@@ -104,11 +104,13 @@ def _refuse_hopeless(terms: Terms, site_files: Mapping[str, Path]) -> None:
     """Raises QuorumLost where so many sites refuse the run that it need not be begun."""
     from nvflare_jobs.afford import refuse_unaffordable  # the privacy packages load slowly
 
-    run, schedule = terms.run, terms.plan().schedule
+    run, plan = terms.run, terms.plan()
     refused: dict[str, str] = {}
     for site, path in site_files.items():
         try:
-            refuse_unaffordable(site, path, run, efforts(run, schedule, site))
+            refuse_unaffordable(
+                site, path, run, efforts(run, plan.schedule, site, asked=plan.asked)
+            )
         except FedEFMError as error:
             refused[site] = tell_reason(error, ALL)
     check_quorum("start", terms.sites, refused, run.federation.quorum)
@@ -219,24 +221,29 @@ def _measure(
     tests = {name: splits.test for name, splits in data.items() if splits.test is not None}
     metrics: dict[str, float | int | None] = {**told.metrics} if in_sums else {}
     if tests and not in_sums:
-        metrics["mean_local_accuracy"] = _mean_of_local_models(terms, out, tests)
+        metrics[f"mean_local_{pretext_of(run).yardstick.name}"] = _mean_of_local_models(
+            terms, out, tests
+        )
     if (out / MODEL).exists():
         model = build_model(run)
         load_checkpoint(out / MODEL, model, minimum=1.0)
         if not in_sums:
-            metrics |= measure_global(model, tests, log, last)
+            metrics |= measure_global(model, tests, log, last, pretext_of(run))
         promised = {site: told for site, told in privacy.items() if told}  # those who took part
         held = {} if in_sums else holdings(data)
         save_foundation(out, run, model, held, metrics, promised)
+        if not in_sums and run.privacy.dp is None:  # else no patient's picture is to be told
+            pretext_of(run).draw(out, model, tests)
     write_result(out, run, terms.sites, metrics, False, True, privacy)
 
 
 def _mean_of_local_models(terms: Terms, out: Path, tests: Mapping[str, FrameDataset]) -> float:
     """How each site's own model does on everybody's test images, on average."""
-    model, accuracies = build_model(terms.run), []
+    model, found = build_model(terms.run), []
+    yardstick = pretext_of(terms.run).yardstick
     for site in terms.sites:
         saved = load_state(out / STATE / WORKSPACE / site / terms.run.name)
         if saved is not None:  # a site that was killed before its first round has none
             load_weights(model, saved[1][site]["weights"])
-            accuracies.append(pooled_accuracy(model, tests))
-    return sum(accuracies) / len(accuracies)
+            found.append(yardstick.over(model, tests))
+    return sum(found) / len(found)

@@ -149,9 +149,10 @@ def _sizes(one: PlannedRound) -> tuple[int, ...]:
 def _weights(run: RunConfig) -> int | None:
     """A frozen head does not travel, so its labels need not be known."""
     model = run.model
-    if not model.classes and model.head != "frozen":
+    if run.masking is None and not model.classes and model.head != "frozen":
         return None
-    known = model.model_copy(update={"classes": model.classes or ("any",)})
+    if run.masking is None and not model.classes:
+        model = model.model_copy(update={"classes": ("any",)})
     with torch.device("meta"):  # shapes without numbers
-        built = build_model(run.model_copy(update={"model": known}))
+        built = build_model(run.model_copy(update={"model": model}))
     return sum(weight.numel() for weight in built.parameters() if weight.requires_grad)

@@ -25,6 +25,7 @@ ON_THE_PAGES = {"SERVER": "hub.example.org", "PORT": "8002"}
 LOOPBACK, CONSOLE = "tests/flare/loopback.py", "tests/flare/test_console.py"
 FROM_HERE = "tests/flare/test_jobs_from_here.py"
 TUNING = "tests/nvflare_jobs/test_finetune_commands.py"
+PAINTING = "tests/nvflare_jobs/test_autoencoders.py"
 
 # Command on a page -> the test that runs it, and how it is written there.
 ELSEWHERE = {
@@ -42,6 +43,10 @@ ELSEWHERE = {
     f"fedefm run catheters.yaml --where prod --sites {SITES} --out runs/catheters --resume": (
         FROM_HERE,
         '"--resume"',
+    ),
+    "fedefm run examples/ultrafedfm.yaml --sites sites --out runs/ultrafedfm": (
+        PAINTING,
+        "examples/ultrafedfm.yaml",
     ),
     "fedefm finetune breast/manifest.csv --task diagnosis --from runs/breast/model.safetensors "
     "--optimizer adamw --weight-decay 0.05 --layer-decay 0.75 --drop-path 0.1 --schedule cosine "

@@ -55,6 +55,7 @@ LAYERS = ("data", "topology", "distill", "model", "train", "finetune", "predict"
 # At its end a run measures and describes its model with the tools of fine-tuning.
 LOOKS_AHEAD = {
     ("fedefm.train.verdict", "fedefm.finetune.evaluate"),
+    ("fedefm.train.verdict", "fedefm.finetune.bootstrap"),
     ("fedefm.train.foundation_card", "fedefm.finetune.card"),
 }
 

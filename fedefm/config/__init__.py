@@ -6,6 +6,7 @@ code nor paths of a site.
 """
 
 from fedefm.config.federation import FederationConfig
+from fedefm.config.masking import MaskingConfig
 from fedefm.config.privacy import (
     Adjacency,
     DpConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "DpConfig",
     "FederationConfig",
     "FinetuneConfig",
+    "MaskingConfig",
     "ModelConfig",
     "NoiseSharesConfig",
     "PolicyConfig",

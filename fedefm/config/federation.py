@@ -21,9 +21,11 @@ class FederationConfig(Section):
     expert: Literal["single", "aggregated"] = "single"  # aggregated: a neighborhood's mean expert
     rounds: int = Field(60, ge=1, le=100_000)
     local_steps: int = Field(5, ge=1, le=1_000_000)
+    local_epochs: int | None = Field(None, ge=1, le=10_000)  # passes a round, instead of steps
     host_steps: int = Field(5, ge=1, le=1_000_000)
     expert_every: int = Field(5, ge=1)  # swap: coprime to the schedule's period, so pairs vary
-    quorum: float = Field(0.5, gt=0, le=1)  # share of the sites that must take part in a round
+    participation: float = Field(1.0, gt=0, le=1)  # of fedavg: share of the sites asked in a round
+    quorum: float = Field(0.5, gt=0, le=1)  # share of those asked that must take part in a round
     deadline_s: float = Field(120.0, gt=0, le=604_800)  # how long a site waits for one exchange
     evaluate_every: int = Field(5, ge=1)  # rounds between measurements on validation images
     wire: Literal["float32", "bfloat16"] = "float32"  # of weights on their way; half the bytes
@@ -70,6 +72,16 @@ class FederationConfig(Section):
                 "expert 'aggregated' is the mean of a neighborhood's experts, and schedule "
                 f"{self.schedule!r} gives a site one host a round; set schedule to 'neighbors', "
                 "where a neighborhood has several experts, or expert to 'single'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_server_asks_some(self) -> "FederationConfig":
+        if self.participation < 1 and self.algorithm != "fedavg":
+            raise ValueError(
+                f"participation {self.participation:g} is of a server that asks some of the sites, "
+                f"and algorithm {self.algorithm!r} has none that asks; leave it out, or use "
+                "algorithm 'fedavg'"
             )
         return self
 

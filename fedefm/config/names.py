@@ -18,6 +18,7 @@ BACKBONE_NAMES = (  # of ``fedefm.model.foundation``, in its order
     "resnet34",
     "resnet50",
 )
+UNLABELED = "image"  # the kind of every image where no kinds are told apart
 PATCHES = {  # sides in pixels
     "vit_micro": 8,
     "vit_tiny": 16,

@@ -6,7 +6,8 @@ from pathlib import Path
 from pydantic import Field, field_validator, model_validator
 
 from fedefm.config.federation import FederationConfig
-from fedefm.config.names import dataset_name
+from fedefm.config.masking import MaskingConfig
+from fedefm.config.names import PATCHES, UNLABELED, dataset_name
 from fedefm.config.privacy import PrivacyConfig
 from fedefm.config.section import Name, Section, read
 from fedefm.config.training import DistillConfig, ModelConfig, TrainingConfig
@@ -19,6 +20,7 @@ class RunConfig(Section):
     seed: int = Field(1, ge=0)
     dataset: Name = "pretraining"
     model: ModelConfig = ModelConfig()
+    masking: MaskingConfig | None = None  # set: a masked autoencoder, without labels
     training: TrainingConfig = TrainingConfig()
     federation: FederationConfig = FederationConfig()
     distill: DistillConfig = DistillConfig()
@@ -57,6 +59,15 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _private_steps_have_no_epochs(self) -> "RunConfig":
+        if self.federation.local_epochs is not None and self.privacy.dp is not None:
+            raise ValueError(
+                "federation.local_epochs counts passes over a site's images, and privacy.dp draws "
+                "patients anew for every step; set federation.local_steps instead"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _warmup_ends(self) -> "RunConfig":
         warmup, rounds = self.training.warmup_rounds, self.federation.rounds
         if warmup >= rounds:
@@ -65,6 +76,18 @@ class RunConfig(Section):
                 "the whole rate; set fewer, or more federation.rounds"
             )
         return self
+
+    @model_validator(mode="after")
+    def _an_autoencoder_needs_no_labels(self) -> "RunConfig":
+        problems = [] if self.masking is None else list(_of_masking(self))
+        if problems:
+            raise ValueError("masking " + "; and ".join(problems))
+        return self
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What tells images apart; the one label of all where none is learned."""
+        return self.model.classes if self.masking is None else (UNLABELED,)
 
     @model_validator(mode="after")
     def _literal_update_distills(self) -> "RunConfig":
@@ -83,6 +106,29 @@ def read_run(path: Path) -> RunConfig:
     return read(path, RunConfig, "run file")
 
 
+def _of_masking(run: RunConfig) -> Iterator[str]:
+    """Why ``run`` cannot train a masked autoencoder: sentences without a subject."""
+    model, algorithm = run.model, run.federation.algorithm
+    if model.backbone not in PATCHES:
+        yield (
+            f"hides patches, and model.backbone {model.backbone!r} has none; use one of "
+            f"{', '.join(PATCHES)}"
+        )
+    elif model.image_size == PATCHES[model.backbone]:
+        yield (
+            f"would leave nothing to see, since an image of {model.image_size} pixels is a single "
+            f"patch of {model.backbone}; set model.image_size to {2 * model.image_size} or more"
+        )
+    if algorithm == "fedefm":
+        yield (
+            "trains no labels that an overseas expert could teach, and federation.algorithm is "
+            "'fedefm'; use 'fedavg' (UltraFedFM), 'gossip', or 'none' for a reference"
+        )
+    for name, idle in (("classes", ()), ("train_last", None)):
+        if getattr(model, name) != idle:
+            yield f"has no use for model.{name}; leave it out"
+
+
 def _of_shares(run: RunConfig) -> Iterator[str]:
     """Why the sites of ``run`` cannot make their noise together: sentences without a subject.
 
@@ -98,6 +144,11 @@ def _of_shares(run: RunConfig) -> Iterator[str]:
         yield (
             "needs a sum after every step, and federation.local_steps is "
             f"{federation.local_steps}; set it to 1, and federation.rounds to more"
+        )
+    if federation.participation < 1:
+        yield (
+            "counts on the shares of all sites in every step, and federation.participation is "
+            f"{federation.participation:g}; leave it out"
         )
     if run.training.optimizer != "sgd":
         yield (

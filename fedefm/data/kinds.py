@@ -6,6 +6,7 @@ Kinds exclude each other, labels need not: several lines can run through one che
 
 from collections.abc import Collection, Sequence
 
+from fedefm.config.names import UNLABELED
 from fedefm.data.manifest import Row
 
 SEPARATOR = "|"
@@ -21,8 +22,11 @@ def kinds_of(rows: Sequence[Row], classes: Collection[str] = ()) -> list[str]:
 
     A whole corpus is one kind, called as it is, where some of its frames have several labels, or
     where ``classes`` name the corpus and none of its labels: then labels are not what tells kinds
-    apart. Else each set of labels would be a kind of its own.
+    apart. Else each set of labels would be a kind of its own. Where ``classes`` are UNLABELED and
+    nothing else, all rows are of that kind.
     """
+    if tuple(classes) == (UNLABELED,):
+        return [UNLABELED] * len(rows)
     labels: dict[str, set[str]] = {}
     several: set[str] = set()
     for row in rows:

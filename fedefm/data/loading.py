@@ -21,6 +21,11 @@ class Splits:
         """What is not trained on, by split."""
         return {"validation": self.validation, "test": self.test}
 
+    def as_frames(self, kind: Callable[[FrameDataset], FrameDataset]) -> "Splits":
+        """The same images, handed out in another way."""
+        held_out = [None if split is None else kind(split) for split in self.held_out.values()]
+        return Splits(kind(self.train), *held_out)
+
 
 def load_splits(
     manifest: Manifest,

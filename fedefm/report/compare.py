@@ -12,13 +12,13 @@ from fedefm.errors import ConfigError
 from fedefm.report import compared_tables, protection, tables
 from fedefm.report.differences import (
     Side,
-    about_accuracy,
     about_costs,
     about_privacy,
+    about_score,
     about_seeds,
     about_settings,
-    accuracy_difference,
     cautions,
+    score_difference,
     setting_rows,
 )
 from fedefm.report.figures.pair import pair_figure
@@ -33,8 +33,8 @@ Context = dict[str, Any]
 def write_comparison(first: Path, second: Path, target: Path) -> dict[str, Any]:
     """Write the page to ``target``, which ends in .html, and return what it says in figures.
 
-    Raises ConfigError where there are not two runs, or ``target`` is no page; DataError where a
-    folder holds no run.
+    Raises ConfigError where there are not two runs of one measure, or ``target`` is no page;
+    DataError where a folder holds no run.
     """
     if first.resolve() == second.resolve():
         raise ConfigError(f"{first} is given twice; a comparison needs two runs")
@@ -43,10 +43,15 @@ def write_comparison(first: Path, second: Path, target: Path) -> dict[str, Any]:
             f"a comparison is one page; give --out a name that ends in .html, not {target}"
         )
     a, b = sides(first, second)
+    if a.record.words != b.record.words:
+        raise ConfigError(
+            f"{first} measures {a.record.words.noun}, and {second} {b.record.words.noun}; compare "
+            "runs that train for the same thing"
+        )
     page = templates().get_template("compare.html.j2").render(_context(a, b))
     target.parent.mkdir(parents=True, exist_ok=True)
     replaced(target, page)
-    found = accuracy_difference(a, b)
+    found = score_difference(a, b)
     told: dict[str, Any] = {"report": str(target), "difference": None}
     if found:
         told |= {"difference": found.value, "low": found.low, "high": found.high}
@@ -67,9 +72,10 @@ def _context(a: Side, b: Side) -> Context:
     return {
         "a": a.name,
         "b": b.name,
+        "measure": a.record.words,
         "short": [
             about_settings(a, b),
-            about_accuracy(a, b),
+            about_score(a, b),
             about_seeds(a, b),
             about_costs(a, b),
             about_privacy(a, b),
@@ -77,7 +83,7 @@ def _context(a: Side, b: Side) -> Context:
         "cautions": cautions(a, b),
         "scores": compared_tables.scores(a, b),
         "end_figure": _end_figure(a, b),
-        "accuracy_figure": _accuracy_figure(a, b),
+        "score_figure": _score_figure(a, b),
         "loss_figure": _loss_figure(a, b),
         "by_site": compared_tables.by_site(a, b),
         "by_corpus": compared_tables.by_corpus(a, b),
@@ -90,26 +96,27 @@ def _context(a: Side, b: Side) -> Context:
 
 
 def _end_figure(a: Side, b: Side) -> str:
-    ends = [(side.name, side.accuracy, side.interval) for side in (a, b)]
+    ends = [(side.name, side.score, side.interval) for side in (a, b)]
     rows = [
         Row(name, value, interval, bold=True) for name, value, interval in ends if value is not None
     ]
     if len(rows) < 2 or not any(row.interval for row in rows):
         return ""
-    return ranges_figure("ends", "Accuracy of the shared models on test images", rows)
+    return ranges_figure("ends", "Of the shared models on test images", rows, a.record.words)
 
 
-def _accuracy_figure(a: Side, b: Side) -> str:
+def _score_figure(a: Side, b: Side) -> str:
     lines: Series = {}
     bands: Band = {}
     for side in (a, b):
-        split, series = tables.accuracy_series(side.record)
+        split, series = tables.score_series(side.record)
         name = GLOBAL if GLOBAL in series else POOLED
         lines |= {side.name: series[name]} if name in series else {}
-        found = tables.accuracy_bands(side.record, split)
+        found = tables.score_bands(side.record, split)
         bands |= {side.name: found[name]} if name in found else {}
     drawn = any(len(points) > 1 for points in lines.values())
-    return pair_figure("accuracy", "Accuracy by round", lines, bands, share=True) if drawn else ""
+    words = a.record.words
+    return pair_figure("score", f"{words.title} by round", lines, bands, words) if drawn else ""
 
 
 def _loss_figure(a: Side, b: Side) -> str:
@@ -122,4 +129,4 @@ def _loss_figure(a: Side, b: Side) -> str:
         mean = [(number, sum(values) / len(values)) for number, values in sorted(by_round.items())]
         lines |= {side.name: mean} if mean else {}
     drawn = any(len(points) > 1 for points in lines.values())
-    return pair_figure("loss", "Training loss by round", lines, {}, share=False) if drawn else ""
+    return pair_figure("loss", "Training loss by round", lines, {}) if drawn else ""

@@ -5,22 +5,20 @@ from typing import Any
 
 from fedefm.report import headline, numbers, protection, tables
 from fedefm.report.confusion import confusion_of
-from fedefm.report.differences import Side, accuracy_difference, ends, points
+from fedefm.report.differences import Side, ends, points, score_difference
 from fedefm.report.record import RunRecord
 
 Table = list[list[str]]
 
 
 def scores(a: Side, b: Side) -> Table:
-    """Accuracies at the end: what, of the first, of the second, and the difference."""
-    found = accuracy_difference(a, b)
+    """Scores at the end: what, of the first, of the second, and the difference."""
+    found, measure = score_difference(a, b), a.record.words.name
     interval = f" ({ends(found)})" if found else ""
-    rows = [
-        ["shared model", a.accuracy_told, b.accuracy_told, _gap(a.accuracy, b.accuracy) + interval]
-    ]
+    rows = [["shared model", a.score_told, b.score_told, _gap(a.score, b.score) + interval]]
     for name, key in (
-        ("shared model, mean over sites", "mean_site_accuracy"),
-        ("sites' own models, mean", "mean_local_accuracy"),
+        ("shared model, mean over sites", f"mean_site_{measure}"),
+        ("sites' own models, mean", f"mean_local_{measure}"),
     ):
         one, other = (side.metrics.get(key) for side in (a, b))
         if numbers.known(one) or numbers.known(other):

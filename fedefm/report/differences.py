@@ -26,22 +26,22 @@ class Side:
         return self.record.result.get("metrics") or {}
 
     @property
-    def accuracy(self) -> float | None:
+    def score(self) -> float | None:
         """Of the shared model on everybody's test images."""
-        return tables.headline_accuracy(self.record)[0]
+        return tables.headline_score(self.record)[0]
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 %, over test patients."""
-        return tables.headline_accuracy(self.record)[1]
+        return tables.headline_score(self.record)[1]
 
     @property
-    def accuracy_told(self) -> str:
+    def score_told(self) -> str:
         """With its interval."""
         if self.interval is None:
-            return percent(self.accuracy)
+            return percent(self.score)
         low, high = map(percent, self.interval)
-        return f"{percent(self.accuracy)} ({low} to {high})"
+        return f"{percent(self.score)} ({low} to {high})"
 
 
 def points(gap: float) -> str:
@@ -61,41 +61,39 @@ def _signed(gap: float) -> str:
     return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", "−")
 
 
-def accuracy_difference(a: Side, b: Side) -> Difference | None:
+def score_difference(a: Side, b: Side) -> Difference | None:
     """How much better the second shared model is; None where an interval is missing."""
-    if a.accuracy is None or b.accuracy is None or a.interval is None or b.interval is None:
+    if a.score is None or b.score is None or a.interval is None or b.interval is None:
         return None
-    return difference(a.accuracy, b.accuracy, a.interval, b.interval)
+    return difference(a.score, b.score, a.interval, b.interval)
 
 
-def about_accuracy(a: Side, b: Side) -> str:
+def about_score(a: Side, b: Side) -> str:
     """Which shared model is better, and whether chance among patients would give as much."""
-    if a.accuracy is None or b.accuracy is None:
-        return "There is no accuracy of a shared model in both, so none to compare."
-    if a.accuracy == b.accuracy:
-        return _about_equals(a, b, a.accuracy)
-    better, worse = (a, b) if a.accuracy > b.accuracy else (b, a)
+    if a.score is None or b.score is None:
+        return f"There is no {a.record.words.noun} of a shared model in both, so none to compare."
+    if a.score == b.score:
+        return _about_equals(a, b, a.score)
+    better, worse = (a, b) if a.score > b.score else (b, a)
+    does = a.record.words.does(max(a.score, b.score), "its test images")
     text = (
-        f"The shared model of {better.name} names the right class for {percent(better.accuracy)} "
-        f"of its test images, that of {worse.name} for {percent(worse.accuracy)}"
+        f"The shared model of {better.name} {does}; with that of {worse.name} it is "
+        f"{percent(worse.score)}"
     )
-    found = accuracy_difference(a, b)  # with the sign that the table has
+    found = score_difference(a, b)  # with the sign that the table has
     if found is None:
         return f"{text}. Whether chance would give as much cannot be said: an interval is missing."
-    text += f"; the difference of {b.name} from {a.name} is {points(b.accuracy - a.accuracy)} "
+    text += f"; the difference of {b.name} from {a.name} is {points(b.score - a.score)} "
     text += f"(95\u00a0% interval over patients: {ends(found)})"
     if found.beyond_chance:
         return f"{text}. That is more than the choice of test patients would give by chance."
     return f"{text}. The choice of test patients alone could give as much by chance."
 
 
-def _about_equals(a: Side, b: Side, accuracy: float) -> str:
+def _about_equals(a: Side, b: Side, score: float) -> str:
     """What equal figures leave open."""
-    text = (
-        "Both shared models name the right class for the same share of their test images, "
-        f"{percent(accuracy)}"
-    )
-    found = accuracy_difference(a, b)
+    text = f"With both shared models the {a.record.words.noun} on test images is {percent(score)}"
+    found = score_difference(a, b)
     if found is None:
         return f"{text}. What chance may hide cannot be said: an interval is missing."
     return (
@@ -118,7 +116,7 @@ def about_seeds(a: Side, b: Side) -> str:
             "differ: faults, other data or machines, the secret noise of private and secure runs."
         )
     return (
-        "Each is one run of one seed. Another seed would move its accuracy, too, and one run of "
+        "Each is one run of one seed. Another seed would move its score, too, and one run of "
         "each cannot show how far: repeat both with several seeds before you say that the settings "
         "made the difference."
     )

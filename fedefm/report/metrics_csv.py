@@ -5,10 +5,11 @@ One row is one value, in four columns:
 - ``round``: counted from 0, as in ``events.jsonl``;
 - ``site``: the site, or ``global`` for the shared model and ``all`` for the round as a whole;
 - ``kind``: ``loss``, ``learning_rate``; ``seconds``, ``train_seconds``, ``exchange_seconds``;
-  ``sent_bytes``, ``received_bytes``; ``accuracy/SPLIT`` (a share in [0, 1]); ``similarity/EXPERT``
-  (1 - EMD of the expert that was trained at EXPERT); ``participants`` (number of sites);
+  ``sent_bytes``, ``received_bytes``; ``accuracy/SPLIT`` or ``explained/SPLIT`` (shares, at most
+  1); ``similarity/EXPERT`` (1 - EMD of the expert that was trained at EXPERT); ``participants``
+  (number of sites);
   ``trained_on`` (training images, or patients in a private run, told as a sum). Where sites tell
-  sums, ``loss``, ``similarity`` and ``accuracy/SPLIT`` of ``all`` are over their own models;
+  sums, ``loss``, ``similarity`` and what is by ``SPLIT`` of ``all`` are over their own models;
 - ``value``: the number; not-a-number is written as ``nan``.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from fedefm.errors import DataError
 from fedefm.events import Event
+from fedefm.report.measures import MEASURES
 
 COLUMNS = ("round", "site", "kind", "value")
 _OF_A_SITE = (
@@ -84,11 +86,10 @@ def rows_of(event: Event) -> Iterator[Row]:
             if isinstance(event.get(name), int | float):
                 yield number, event["site"], name, event[name]
     elif kind == "evaluated":
-        yield number, event["site"], f"accuracy/{event['split']}", event["accuracy"]
+        yield from _scores(event, event["site"])
     elif kind == "metrics":
         site = event["model"] if event["model"] == "global" else "all"
-        if isinstance(event.get("accuracy"), int | float):
-            yield number, site, f"accuracy/{event['split']}", event["accuracy"]
+        yield from _scores(event, site)
         for name in ("loss", "similarity", "trained_on"):
             if isinstance(event.get(name), int | float):
                 yield number, site, name, event[name]
@@ -97,3 +98,10 @@ def rows_of(event: Event) -> Iterator[Row]:
     elif kind == "round_finished":
         yield number, "all", "participants", len(event["participants"])
         yield number, "all", "seconds", event["seconds"]
+
+
+def _scores(event: Event, site: str) -> Iterator[Row]:
+    """What a model was found to be worth, by whichever measure."""
+    for name in MEASURES:
+        if isinstance(event.get(name), int | float):
+            yield event["round"], site, f"{name}/{event['split']}", event[name]

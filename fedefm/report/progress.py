@@ -127,7 +127,7 @@ class LiveProgress:
 
     def _picture(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name in ("site", "status", "round", "loss", "accuracy", "waiting"):
+        for name in ("site", "status", "round", "loss", "score", "waiting"):
             table.add_column(name, justify="left" if name in ("site", "status") else "right")
         for name, site in self._state.sites.items():
             table.add_row(*_cells(name, site))
@@ -141,6 +141,6 @@ def _cells(name: str, site: SiteState) -> tuple[Text, ...]:
         Text(site.status, style=_STYLES.get(site.status, "")),
         Text("" if site.round is None else str(site.round + 1)),
         Text(decimal(site.loss) if known(site.loss) else ""),
-        Text(percent(site.accuracy) if known(site.accuracy) else ""),
+        Text(percent(site.score) if known(site.score) else ""),
         Text(duration(site.waiting) if known(site.waiting) else ""),
     )

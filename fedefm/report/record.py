@@ -14,6 +14,7 @@ import yaml
 
 from fedefm.errors import DataError
 from fedefm.events import Event, read_events
+from fedefm.report.measures import Words, measured_as
 from fedefm.report.numbers import known
 from fedefm.train.totals import sent_and_taken
 
@@ -61,6 +62,11 @@ class RunRecord:
         """The sites of the run, in the order of the job."""
         named = self.started.get("sites") or self.result.get("sites")
         return tuple(named or dict.fromkeys(event["site"] for event in self.of("round")))
+
+    @property
+    def words(self) -> Words:
+        """How to speak of what models are worth in this run."""
+        return measured_as(self.started)
 
     @property
     def rounds_done(self) -> int:
@@ -144,16 +150,17 @@ def _record(
     result: dict[str, Any],
 ) -> RunRecord:
     starts = [event for event in told if event["event"] == "run_started"]
+    started = starts[-1] if starts else {}
     sent, seconds = sent_and_taken(told)
     return RunRecord(
         folder=folder,
         settings=settings,
         settings_text=text,
-        started=starts[-1] if starts else {},
+        started=started,
         status=_status(told),
         sent_bytes=sent,
         seconds=seconds,
-        events=tuple(_replayed(told)),
+        events=tuple(_scored(_replayed(told), measured_as(started).name)),
         result=result,
     )
 
@@ -183,6 +190,13 @@ def _replayed(told: Iterable[Event]) -> list[Event]:
                 kept = [old for old in kept if old.get("round", 0) <= number]
         kept.append(event)
     return kept
+
+
+def _scored(told: Iterable[Event], measure: str) -> Iterator[Event]:
+    """With the run's measure as ``score``, whichever it is."""
+    for event in told:
+        measured = event["event"] in ("evaluated", "metrics")
+        yield {**event, "score": event.get(measure)} if measured else event
 
 
 def _status(told: list[Event]) -> str:

@@ -23,12 +23,14 @@ from fedefm.report.figures.agreement import (
 )
 from fedefm.report.figures.canvas import shortened
 from fedefm.report.figures.costs import time_by_site, traffic_by_round, traffic_by_site
-from fedefm.report.figures.curves import accuracy_by_site, accuracy_figure, loss_figure
+from fedefm.report.figures.curves import loss_figure, score_by_site, score_figure
 from fedefm.report.figures.participation import participation_figure
 from fedefm.report.figures.ranges import ranges_figure
 from fedefm.report.figures.topology import topology_figure
 from fedefm.report.overlays import CASES, overlays
+from fedefm.report.paintings import paintings
 from fedefm.report.record import GLOBAL, RunRecord, read_record
+from fedefm.train.run_files import PAINTED
 
 Context = dict[str, Any]
 MOST_PANELS = 24  # sites with a panel of their own
@@ -78,7 +80,7 @@ def templates() -> Environment:
 
 
 def _head(record: RunRecord) -> Context:
-    accuracy, interval = tables.headline_accuracy(record)
+    score, interval = tables.headline_score(record)
     started = record.started.get("time")
     return {
         "name": record.started.get("name") or record.setting("name") or record.folder.name,
@@ -86,7 +88,8 @@ def _head(record: RunRecord) -> Context:
         "started": _date(started),
         "what": sentences.what_was_run(record),
         "ending": sentences.how_it_ended(record),
-        "accuracy": accuracy,
+        "score": score,
+        "measure": record.words,
         "interval": interval,
         "short": _in_short(record),
         "sites": record.sites,
@@ -103,56 +106,62 @@ def _head(record: RunRecord) -> Context:
 
 def _in_short(record: RunRecord) -> list[str]:
     """The run in a few sentences, the most important first."""
-    accuracy, interval = tables.headline_accuracy(record)
+    score, interval = tables.headline_score(record)
     metrics = record.result.get("metrics") or {}
     references = tables.reference_levels(record)
-    learned = sentences.accuracy_meaning(accuracy, interval, references, bool(metrics))
-    if numbers.known(local := metrics.get("mean_local_accuracy")):
+    learned = sentences.score_meaning(score, interval, references, bool(metrics), record.words)
+    if numbers.known(local := metrics.get(f"mean_local_{record.words.name}")):
         learned += " On these images of all sites, the models that the sites themselves hold reach "
         learned += f"{numbers.percent(local)} on average."
     confusion, statuses = confusion_of(record), tables.turn_statuses(record)
-    missed = tables.missed_rounds(statuses)
     told = [
         learned,
         confusion.meaning() if confusion else "",
-        sentences.participation_meaning(record.sites, missed) if statuses else "",
+        _participation(record) if statuses else "",
         sentences.cost_meaning(record),
         protection.in_short(record),
     ]
     return [sentence for sentence in told if sentence]
 
 
+def _participation(record: RunRecord) -> str:
+    statuses = tables.turn_statuses(record)
+    missed, some_rest = tables.missed_rounds(statuses), "resting" in statuses.values()
+    return sentences.participation_meaning(record.sites, missed, some_rest)
+
+
 def _learning(record: RunRecord) -> Context:
-    split, accuracies = tables.accuracy_series(record)
-    bands = tables.accuracy_bands(record, split)
+    split, scores = tables.score_series(record)
+    bands = tables.score_bands(record, split)
     shared = tables.shared_ranges(record)
-    sites = [name for name in accuracies if name in bands and name in record.sites]
+    sites = [name for name in scores if name in bands and name in record.sites]
     losses = tables.loss_series(record)
     references = tables.reference_levels(record)
     return {
         "split": split,
-        "own_split": split if any(site in accuracies for site in record.sites) else "held-out",
-        "has_global": GLOBAL in accuracies,
+        "own_split": split if any(site in scores for site in record.sites) else "held-out",
+        "has_global": GLOBAL in scores,
         "in_sums": record.tells_sums,
         "swapped": record.started.get("update") == "swap",
         "references": references,
-        "accuracy_figure": (
-            accuracy_figure(accuracies, references, bands) if _curves(accuracies) else ""
+        "score_figure": (
+            score_figure(scores, references, record.words, bands) if _curves(scores) else ""
         ),
         "sites_figure": (
-            accuracy_by_site(accuracies, bands)
-            if _curves(accuracies) and 1 <= len(sites) <= MOST_PANELS
+            score_by_site(scores, bands, record.words)
+            if _curves(scores) and 1 <= len(sites) <= MOST_PANELS
             else ""
         ),
         "shared_figure": (
-            ranges_figure("shared", "Accuracy of the shared model", shared, references)
+            ranges_figure("shared", "Of the shared model", shared, record.words, references)
             if shared
             else ""
         ),
         "confusion": confusion_of(record),
-        "measured_once": sentences.measured_once(split, accuracies),
+        "measured_once": sentences.measured_once(split, scores, record.words),
         "loss_figure": loss_figure(losses) if _curves(losses) else "",
-        "site_table": tables.site_table(record, accuracies),
+        "site_table": tables.site_table(record, scores),
+        "paintings": paintings(record.folder / PAINTED),
     }
 
 
@@ -175,8 +184,7 @@ def _exchange(record: RunRecord) -> Context:
     values = [value for points in found.values() for _, value in points]
     statuses = tables.turn_statuses(record)
     last = max((number for _, number in statuses), default=0)
-    missed = tables.missed_rounds(statuses)
-    meaning = sentences.participation_meaning(record.sites, missed) if statuses else ""
+    meaning = _participation(record) if statuses else ""
     return {
         "topology": record.started.get("topology") or record.setting("federation", "topology"),
         "schedule": record.started.get("schedule") or record.setting("federation", "schedule"),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedefm.report.measures import Words
 from fedefm.report.numbers import (
     count,
     data_size,
@@ -28,7 +29,8 @@ PLACES = {
 def what_was_run(record: RunRecord) -> str:
     """The run in one sentence: who, what, how long, how, where."""
     sites = count(len(record.holdings() or record.sites), "site")
-    model = f"one {record.setting('model', 'backbone') or 'foundation'} model{_size(record)}"
+    what = "masked autoencoder" if record.setting("masking") else "model"
+    model = f"one {record.setting('model', 'backbone') or 'foundation'} {what}{_size(record)}"
     model += _start(record)
     rounds = f"for {count(record.rounds_planned, 'round')}"
     where = PLACES.get(str(record.started.get("where")), "")
@@ -65,20 +67,19 @@ def scenario_of(record: RunRecord) -> str:
     return str(told or record.setting("federation", "scenario") or "")
 
 
-def accuracy_meaning(
-    accuracy: float | None,
+def score_meaning(
+    score: float | None,
     interval: tuple[float, float] | None,
     references: Sequence[tuple[str, float]],
     final: bool,
+    words: Words,
 ) -> str:
-    """What the shared model's accuracy means. ``references`` are levels with a name."""
-    if not known(accuracy):
-        return "The accuracy of the shared model was not measured."
-    text = f"The shared model names the right class for {percent(accuracy)} of the held-out images"
+    """What the shared model's score means. ``references`` are levels with a name."""
+    if not known(score):
+        return f"The {words.noun} of the shared model was not measured."
+    text = f"The shared model {words.does(score, 'the held-out images')}"
     if not final:
-        text = (
-            f"So far, the shared model names the right class for {percent(accuracy)} of the images"
-        )
+        text = f"So far, the shared model {words.does(score, 'the images')}"
     if interval:
         low, high = map(percent, interval)
         text += f" (95\u00a0% interval over patients: {low} to {high})"
@@ -86,21 +87,20 @@ def accuracy_meaning(
     return f"{text}. For comparison: {listed(levels)}." if levels else f"{text}."
 
 
-def measured_once(split: str, series: Series) -> str:
+def measured_once(split: str, series: Series, words: Words) -> str:
     """What was measured where it was in too few rounds to be drawn; empty where it was not."""
     if not series:
         return ""
     name = next((name for name in (POOLED, GLOBAL) if name in series), None)
     if name is None or (name == GLOBAL and len(series) > 1):
-        return "Accuracy was measured in one round only; the table has it."
+        return f"{words.title} was measured in one round only; the table has it."
     number, value = series[name][-1]
-    text = f"Accuracy was measured in one round only, round {number}: "
+    text = f"{words.title} was measured in one round only, round {number}: "
     if name == GLOBAL:
-        text += f"the shared model put {percent(value)} of the {split} images of all sites"
-        return f"{text} into the right class."
+        return f"{text}the shared model {words.does(value, f'the {split} images of all sites')}."
     return (
-        f"{text}together, the models that the sites hold put {percent(value)} of the sites' own "
-        f"{split} images into the right class. No site's own accuracy is known."
+        f"{text}together, the models that the sites hold reach {percent(value)} on the sites' own "
+        f"{split} images. No site's own {words.noun} is known."
     )
 
 
@@ -142,12 +142,15 @@ def corpora_meaning(holdings: Holdings) -> str:
     )
 
 
-def participation_meaning(sites: Sequence[str], missed: Mapping[str, Sequence[int]]) -> str:
-    """Who missed how many rounds."""
+def participation_meaning(
+    sites: Sequence[str], missed: Mapping[str, Sequence[int]], some_rest: bool = False
+) -> str:
+    """Who missed how many rounds; ``some_rest``: not every site was asked in each."""
     if not any(missed.values()):
-        return (
-            f"All {count(len(sites), 'site')} took part in every round of which there is a record."
-        )
+        whole = f"All {count(len(sites), 'site')} took part in every round"
+        if some_rest:
+            return f"{whole} in which they were asked; the server asks some of them in each."
+        return f"{whole} of which there is a record."
     parts = [
         f"{site} missed {count(len(rounds), 'round')} ({ranges(rounds)})"
         for site, rounds in missed.items()

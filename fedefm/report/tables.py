@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedefm.report.figures.agreement import Agreement
+from fedefm.report.figures.participation import PLANNED
 from fedefm.report.figures.ranges import Row
 from fedefm.report.intervals import Band, wilson
+from fedefm.report.measures import ACCURACY
 from fedefm.report.numbers import (
     NOT_MEASURED,
     count,
@@ -20,34 +22,40 @@ from fedefm.report.record import GLOBAL, POOLED, Holdings, RunRecord, Series, by
 SPLITS = ("train", "validation", "test")
 Table = list[list[str]]
 _NOT_TOLD = "not told"
+PLAIN_GRAY = "painting each patch plain gray"
 
 
-def accuracy_series(record: RunRecord) -> tuple[str, Series]:
-    """The split that was evaluated in most rounds, and accuracy by round.
+def score_series(record: RunRecord) -> tuple[str, Series]:
+    """The split that was evaluated in most rounds, and what models were worth by round.
 
     A site's series is that of its own model on its own images, the global one that of the shared
     model on all images. Where sums are told, all sites' models on their own images are one series.
     """
     events = [event for event in record.of("evaluated") if "model" not in event]
     events += [{**e, "site": POOLED} for e in record.of("metrics") if e["model"] == "own"]
-    events = [event for event in events if known(event.get("accuracy"))]
+    events = [event for event in events if known(event.get("score"))]
     rounds: dict[str, set[int]] = {}
     for event in events:
         rounds.setdefault(event["split"], set()).add(event["round"])
     if not rounds:
         return "", {}
     split = max(rounds, key=lambda name: len(rounds[name]))
-    return split, by_round((e for e in events if e["split"] == split), "accuracy")
+    return split, by_round((e for e in events if e["split"] == split), "score")
 
 
-def accuracy_bands(record: RunRecord, split: str) -> Band:
-    """95 % intervals of ``accuracy_series``, as if images did not depend on each other."""
+def score_bands(record: RunRecord, split: str) -> Band:
+    """95 % intervals of ``score_series``, as if images did not depend on each other.
+
+    Empty where the measure is no share of images.
+    """
+    if not record.words.counts:
+        return {}
     events = [e for e in record.of("evaluated") if "model" not in e]
     events += [{**e, "site": POOLED} for e in record.of("metrics") if e["model"] == "own"]
-    events = [e for e in events if e["split"] == split and known(e.get("accuracy"))]
+    events = [e for e in events if e["split"] == split and known(e.get("score"))]
     images = {(e["site"], e["round"]): e.get("images") for e in events}
     found: Band = {}
-    for site, points in by_round(events, "accuracy").items():
+    for site, points in by_round(events, "score").items():
         counted = [(number, share, images[site, number]) for number, share in points]
         bands = [(number, *wilson(share, round(n))) for number, share, n in counted if known(n)]
         if len(bands) == len(points):
@@ -63,10 +71,10 @@ def shared_ranges(record: RunRecord) -> list[Row]:
     events = [e for e in record.of("evaluated") if e.get("model") == GLOBAL]
     low, high = by_round(events, "low"), by_round(events, "high")
     rows = [
-        Row(site, accuracy, (low[site][-1][1], high[site][-1][1]) if site in low else None)
-        for site, accuracy in shared_at_sites(record).items()
+        Row(site, score, (low[site][-1][1], high[site][-1][1]) if site in low else None)
+        for site, score in shared_at_sites(record).items()
     ]
-    overall, interval = headline_accuracy(record)
+    overall, interval = headline_score(record)
     if not low or not known(overall):
         return []
     return [Row("all sites together", overall, interval, bold=True), *rows]
@@ -78,30 +86,33 @@ def loss_series(record: RunRecord) -> Series:
 
 
 def shared_at_sites(record: RunRecord) -> dict[str, float]:
-    """Accuracy of the shared model on each site's own test images."""
+    """Score of the shared model on each site's own test images."""
     events = (e for e in record.of("evaluated") if e.get("model") == GLOBAL)
-    return {site: points[-1][1] for site, points in by_round(events, "accuracy").items()}
+    return {site: points[-1][1] for site, points in by_round(events, "score").items()}
 
 
-def headline_accuracy(record: RunRecord) -> tuple[float | None, tuple[float, float] | None]:
-    """Accuracy of the shared model and its interval: the result's, else the last one evaluated."""
+def headline_score(record: RunRecord) -> tuple[float | None, tuple[float, float] | None]:
+    """Score of the shared model and its interval: the result's, else the last one evaluated."""
     metrics = record.result.get("metrics") or {}
-    accuracy: float | None = metrics.get("global_accuracy")
-    if known(accuracy):
-        low: float | None = metrics.get("global_accuracy_low")
-        high: float | None = metrics.get("global_accuracy_high")
-        return accuracy, ((low, high) if known(low) and known(high) else None)
-    _, series = accuracy_series(record)
+    name = f"global_{record.words.name}"
+    score: float | None = metrics.get(name)
+    if known(score):
+        low: float | None = metrics.get(f"{name}_low")
+        high: float | None = metrics.get(f"{name}_high")
+        return score, ((low, high) if known(low) and known(high) else None)
+    _, series = score_series(record)
     return (series[GLOBAL][-1][1] if GLOBAL in series else None), None
 
 
 def reference_levels(record: RunRecord) -> list[tuple[str, float]]:
-    """Accuracy of guessing, and of a model that knows the corpora of one site and no other.
+    """What comes without learning: guessing, or a model that knows one site's corpora and no other.
 
     The second is the mean over sites of the share of all test images whose corpus the site can
     train on. It is left out where corpora are not what is recognized, where test images were not
     counted, and where it is as low as guessing.
     """
+    if record.words is not ACCURACY:
+        return [(PLAIN_GRAY, 0.0)]
     holdings = record.holdings()
     corpora = {corpus for held in holdings.values() for corpus in held}
     classes = record.setting("model", "classes") or sorted(corpora)
@@ -134,7 +145,7 @@ def site_table(record: RunRecord, series: Series) -> Table:
                 percent(series[site][-1][1]) if series.get(site) else untold,
                 percent(shared[site]) if site in shared else untold,
                 decimal(_last(losses, site)) if site in losses else _NOT_TOLD,
-                f"{turns.count('ok')} of {len(turns)}" if turns else _NOT_TOLD,
+                _turns(turns),
                 data_size(sent.get(site)),
                 data_size(received.get(site)),
             ]
@@ -142,23 +153,30 @@ def site_table(record: RunRecord, series: Series) -> Table:
     return rows
 
 
+def _turns(turns: list[str]) -> str:
+    """In how many of the rounds in which it was asked a site took part."""
+    asked = len(turns) - turns.count("resting")
+    return f"{turns.count('ok')} of {asked}" if turns else _NOT_TOLD
+
+
 def turn_statuses(record: RunRecord) -> dict[tuple[str, int], str]:
-    """ok, late, failed or absent for each site and round of which there is a record."""
+    """ok, late, failed, absent or resting for each site and round of which there is a record."""
     found: dict[tuple[str, int], str] = {}
     for event in record.of("round_finished"):
         number = event["round"]
         found |= {(site, number): "ok" for site in event.get("participants") or ()}
         found |= {(site, number): "absent" for site in event.get("missing") or {}}
+        found |= {(site, number): "resting" for site in event.get("resting") or ()}
     for event in record.of("round"):
         found[event["site"], event["round"]] = str(event.get("status", "ok"))
     return found
 
 
 def missed_rounds(statuses: Mapping[tuple[str, int], str]) -> dict[str, list[int]]:
-    """The rounds in which each site did not take part."""
+    """The rounds in which each site was to take part and did not."""
     missed: dict[str, list[int]] = {}
     for (site, number), status in sorted(statuses.items(), key=lambda item: item[0][1]):
-        if status != "ok":
+        if status not in PLANNED:
             missed.setdefault(site, []).append(number)
     return missed
 
@@ -174,7 +192,7 @@ def missing_table(record: RunRecord) -> Table:
             reasons[event["site"], event["round"]] = str(event["reason"])
     grouped: dict[tuple[str, str, str], list[int]] = {}
     for (site, number), status in turn_statuses(record).items():
-        if status != "ok":
+        if status not in PLANNED:
             reason = reasons.get((site, number)) or "no reason given"
             grouped.setdefault((site, status, reason), []).append(number)
     return [[site, status, ranges(n), why] for (site, status, why), n in grouped.items()]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from fedefm.events import Event
 from fedefm.report.headline import TIME
+from fedefm.report.measures import ACCURACY, Words, measured_as
 from fedefm.report.numbers import decimal, duration, known, listed, percent
 from fedefm.report.record import GLOBAL
 from fedefm.train.totals import sent_and_taken
@@ -16,7 +17,7 @@ class SiteState:
     status: str = "waiting"
     round: int | None = None
     loss: float | None = None
-    accuracy: float | None = None  # of its own model, on its own images
+    score: float | None = None  # of its own model, on its own images
     waiting: float | None = None  # seconds of the last round in neither training nor exchanging
 
 
@@ -27,9 +28,10 @@ class RunState:
     rounds: int = 0
     round: int = 0
     seconds: float | None = None  # of the last round
-    accuracy: float | None = None  # of the shared model
+    words: Words = ACCURACY  # for what models are worth
+    score: float | None = None  # of the shared model
     split: str = ""  # on whose images: validation in rounds, test at the end
-    own_accuracy: float | None = None  # of the sites' own models together, where sums are told
+    own_score: float | None = None  # of the sites' own models together, where sums are told
     loss: float | None = None  # of all sites together, where sums are told
     missing: dict[str, str] = field(default_factory=dict)
     sites: dict[str, SiteState] = field(default_factory=dict)
@@ -41,7 +43,7 @@ class RunState:
         if kind in ("round_started", "round_finished"):
             self.told.append(event)
         if kind == "run_started":
-            self.rounds = event["rounds"]
+            self.rounds, self.words = event["rounds"], measured_as(event)
             self.sites = {site: SiteState() for site in event["sites"]}
         elif kind == "round_started":
             self.round = event["round"]
@@ -50,7 +52,7 @@ class RunState:
         elif kind == "round":
             self._take_turn(event)
         elif kind == "evaluated":
-            self._take_accuracy(event)
+            self._take_score(event)
         elif kind == "metrics":
             self._take_sum(event)
         elif kind == "round_finished":
@@ -62,10 +64,10 @@ class RunState:
         parts = [f"round {self.round + 1}/{self.rounds}"]
         if loss := sum(losses) / len(losses) if losses else self.loss:
             parts.append(f"loss {decimal(loss)}")
-        if self.own_accuracy is not None:
-            parts.append(f"own models {percent(self.own_accuracy)}")
-        if self.accuracy is not None:
-            parts.append(f"accuracy {percent(self.accuracy)}")
+        if self.own_score is not None:
+            parts.append(f"own models {percent(self.own_score)}")
+        if self.score is not None:
+            parts.append(f"{self.words.noun} {percent(self.score)}")
         parts.append(duration(self.seconds))
         if self.missing:
             parts.append(f"without {listed(f'{s} ({why})' for s, why in self.missing.items())}")
@@ -78,10 +80,10 @@ class RunState:
 
     def shared(self) -> str:
         """What is known of the shared model and of all sites together, or nothing."""
-        own = None if self.own_accuracy is None else f"own models: {percent(self.own_accuracy)}"
-        shared = None if self.accuracy is None else f"shared model: {percent(self.accuracy)}"
+        own = None if self.own_score is None else f"own models: {percent(self.own_score)}"
+        shared = None if self.score is None else f"shared model: {percent(self.score)}"
         known_ones = [each for each in (own, shared) if each]
-        return f"{', '.join(known_ones)} accuracy" if known_ones else ""
+        return f"{', '.join(known_ones)} {self.words.noun}" if known_ones else ""
 
     def _site(self, name: str) -> SiteState:
         return self.sites.setdefault(name, SiteState())
@@ -95,17 +97,17 @@ class RunState:
             total, train, exchange = (float(value or 0) for value in seconds)
             site.waiting = max(0.0, total - train - exchange)
 
-    def _take_accuracy(self, event: Event) -> None:
+    def _take_score(self, event: Event) -> None:
         if event["site"] == GLOBAL:
-            self.accuracy, self.split = event["accuracy"], event.get("split") or ""
+            self.score, self.split = event[self.words.name], event.get("split") or ""
         elif "model" not in event:  # else how the shared model does there
-            self._site(event["site"]).accuracy = event["accuracy"]
+            self._site(event["site"]).score = event[self.words.name]
 
     def _take_sum(self, event: Event) -> None:
         if event["model"] == GLOBAL:
-            self.accuracy, self.split = event["accuracy"], event.get("split") or ""
+            self.score, self.split = event[self.words.name], event.get("split") or ""
         else:
-            self.own_accuracy, self.loss = event["accuracy"], event["loss"]
+            self.own_score, self.loss = event[self.words.name], event["loss"]
 
     def _take_end(self, event: Event) -> None:
         self.round, self.seconds = event["round"], event["seconds"]

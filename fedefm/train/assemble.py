@@ -15,16 +15,16 @@ from fedefm.data.manifest import Manifest, read_manifest
 from fedefm.data.transforms import Transform, light
 from fedefm.distill.emd import pool_tokens
 from fedefm.errors import ConfigError, PolicyRefused
-from fedefm.model.foundation import FoundationModel, build_foundation
-from fedefm.model.trained_part import train_only_last
 from fedefm.model.weights import weights_of
 from fedefm.topology.graphs import build_graph
 from fedefm.topology.grid import Grid
 from fedefm.topology.mixing import metropolis
+from fedefm.topology.participation import Asked, asked_by_share
 from fedefm.topology.schedules import EveryNth, Schedule, build_schedule
 from fedefm.train.exchange import SERVER, Sum, plain_sum
 from fedefm.train.measure import Measure, measure_nothing
 from fedefm.train.optimization import Optimization, adamw, momentum_sgd
+from fedefm.train.pretext import Pretrained, pretext_of
 from fedefm.train.protection import Protection, Unprotected, plain_mean
 from fedefm.train.secrecy import Secrecy
 from fedefm.train.server import Server
@@ -41,12 +41,14 @@ class Plan:
     """Who may exchange, who does in which round, and with which weight.
 
     Where there are ``cohorts``, these take the means, and ``schedule`` says who meets otherwise.
+    Who is not ``asked`` rests in a round.
     """
 
     sites: tuple[str, ...]
     graph: nx.Graph
     schedule: Schedule
     mixing: Mapping[str, Mapping[str, float]]
+    asked: Asked
     cohorts: Grid | None = None
 
     def links(self, run: RunConfig) -> list[tuple[str, str]]:
@@ -133,7 +135,8 @@ def _entry(site: SiteConfig, dataset: str, site_file: Path) -> Path:
 
 def load_data(manifest: Manifest, run: RunConfig, progress: Progress | None = None) -> Splits:
     """Decode a site's images as the run file wants them."""
-    return load_splits(manifest, run.model.classes, run.model.image_size, progress=progress)
+    splits = load_splits(manifest, run.labels, run.model.image_size, progress=progress)
+    return splits.as_frames(pretext_of(run).frames)
 
 
 def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None = None) -> Plan:
@@ -152,7 +155,9 @@ def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None 
         mixing: Mapping[str, Mapping[str, float]] = metropolis(graph)
     else:  # one partner a round: the pair meets in the middle
         mixing = {site: dict.fromkeys(sites, 0.5) for site in sites}
-    return Plan(tuple(sites), graph, schedule, mixing, _cohorts(run, graph))
+    together = 1 if run.privacy.secagg is None else _least_to_hide(run)
+    asked = asked_by_share(sites, federation.participation, run.seed, together)
+    return Plan(tuple(sites), graph, schedule, mixing, asked, _cohorts(run, graph))
 
 
 def _cohorts(run: RunConfig, graph: nx.Graph) -> Grid | None:
@@ -177,18 +182,15 @@ def _least_to_hide(run: RunConfig) -> int:
     return 2 if secagg is None else max(UNPROTECTED_COHORT, secagg.colluders + 1) + 1
 
 
-def build_model(run: RunConfig, start: StartingPoint | None = None) -> FoundationModel:
+def build_model(run: RunConfig, start: StartingPoint | None = None) -> Pretrained:
     """The model that every site starts from; the same numbers in every process.
 
     ``start`` is what ``model.start`` of the run file means; without it the backbone is fresh, which
     is enough to know names and shapes, or where all that is not trained is filled in afterwards.
     """
-    model = run.model
-    built = build_foundation(model.backbone, model.classes, model.image_size, model.head, run.seed)
+    built = pretext_of(run).build(run.model, run.seed)
     if start is not None:
         start.load_into(built)
-    if model.train_last is not None:
-        train_only_last(built, model.train_last)
     return built
 
 
@@ -225,6 +227,7 @@ def build_site(
     guard = protection or unprotected(data, run.training)
     _refuse_other_noise(run, name, guard)
     size = len(data) if guard.size is None else guard.size
+    present = data.present if guard.labels is None else _among(guard.labels, data.classes)
     return Site(
         name=name,
         model=build_model(run, start),
@@ -236,10 +239,12 @@ def build_site(
         mean=guard.mean,
         release=guard.release,
         measures=guard.measures,
-        present=data.present if guard.labels is None else _among(guard.labels, data.classes),
+        present=present,
+        objective=pretext_of(run).objective(present, run.training),
         share=share_of(run, size, name),
         size=size,
         everyone=frozenset(plan.sites),
+        asked=plan.asked,
         sum=sum_of(run, name, secrecy),
         noisy_sum=guard.noisy_sum,
         measure=measure,
@@ -326,7 +331,8 @@ def build_server(
     """The server's part; in the decentralized scenario it only takes the last sum."""
     weights = weights_of(build_model(run, start))
     total = sum_of(run, SERVER, secrecy)
-    return Server(plan.sites, weights, run.training.average_decay, run.federation.rounds, total)
+    decay, rounds = run.training.average_decay, run.federation.rounds
+    return Server(plan.sites, plan.asked, weights, decay, rounds, total)
 
 
 def merged(datasets: Sequence[FrameDataset]) -> FrameDataset:

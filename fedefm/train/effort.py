@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fedefm.config import RunConfig
 
 if TYPE_CHECKING:  # torch would come with it, and who stops messages counts rounds, too
+    from fedefm.topology.participation import Asked
     from fedefm.topology.schedules import Schedule
 
 
@@ -32,9 +33,17 @@ class Effort:
         return self.own + self.hosted + self.mean
 
 
-def effort(run: RunConfig, schedule: "Schedule", site: str, round_index: int) -> Effort:
-    """What ``site`` does in this round if every partner answers."""
+def effort(
+    run: RunConfig,
+    schedule: "Schedule",
+    site: str,
+    round_index: int,
+    asked: "Asked | None" = None,
+) -> Effort:
+    """What ``site`` does in this round if every partner answers; None: it is asked in each."""
     federation = run.federation
+    if asked is not None and site not in asked(round_index):
+        return Effort(own=0)
     if federation.algorithm != "fedefm" or not is_expert_round(run, round_index):
         return Effort(own=federation.local_steps)
     guests = len(schedule.sources(site, round_index))
@@ -49,9 +58,16 @@ def effort(run: RunConfig, schedule: "Schedule", site: str, round_index: int) ->
     )
 
 
-def efforts(run: RunConfig, schedule: "Schedule", site: str, begin: int = 0) -> tuple[Effort, ...]:
+def efforts(
+    run: RunConfig,
+    schedule: "Schedule",
+    site: str,
+    begin: int = 0,
+    asked: "Asked | None" = None,
+) -> tuple[Effort, ...]:
     """The efforts of the rounds from ``begin`` to the end."""
-    return tuple(effort(run, schedule, site, k) for k in range(begin, run.federation.rounds))
+    rounds = range(begin, run.federation.rounds)
+    return tuple(effort(run, schedule, site, k, asked) for k in rounds)
 
 
 def steps_of(many: Iterable[Effort]) -> int:

@@ -18,8 +18,8 @@ from fedefm.events import EventLog
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import Plan, refuse_unprotected
 from fedefm.train.exchange import SERVER, RoundStats, Steps
-from fedefm.train.measure import correct, pooled_accuracy
 from fedefm.train.pooled import Pooled
+from fedefm.train.pretext import pretext_of
 from fedefm.train.protection import Unprotected
 from fedefm.train.rounds import Measurement, algorithm_for
 from fedefm.train.secrecy import Secrecy
@@ -30,9 +30,9 @@ from fedefm.train.state import PartyState, save_state
 from fedefm.train.telling import (
     check_quorum,
     close_round,
-    tell_accuracy,
     tell_pooled,
     tell_rejected,
+    tell_score,
     tell_site,
     tell_verdict,
     unheard,
@@ -71,6 +71,7 @@ class Federation:
         self.finished_rounds = 0
         self.sent_bytes = 0
         self._algorithm = algorithm_for(run, plan)
+        self._yardstick = pretext_of(run).yardstick
         for name, site in sites.items():
             private = not (site.measures or isinstance(site.release, Unprotected))
             refuse_unprotected(run, name, private)
@@ -108,7 +109,8 @@ class Federation:
             self.sent_bytes += outcome.sent_bytes
             if self._algorithm.measurement is not None:
                 outcome.result = without_own_numbers(outcome.result)
-            tell_site(self._log, round_index, name, outcome, missing.get(name))
+            asked = name in self.plan.asked(round_index)
+            tell_site(self._log, round_index, name, outcome, missing.get(name), asked)
         self._close_round(round_index, missing, time.perf_counter() - started, stats)
 
     def global_model(self) -> Weights | None:
@@ -144,7 +146,7 @@ class Federation:
         if outcome.error is not None:
             raise outcome.error
         check_quorum("the global model", list(self.sites), missing, federation.quorum)
-        tell_verdict(self._log, federation.rounds - 1, self.server.verdict)
+        tell_verdict(self._log, federation.rounds - 1, self.server.verdict, self._yardstick)
         return outcome.result
 
     def states(self) -> dict[str, PartyState]:
@@ -200,6 +202,7 @@ class Federation:
             self._log,
             round_index,
             list(self.sites),
+            self.plan.asked(round_index),
             missing,
             seconds,
             self.run.federation.quorum,
@@ -233,16 +236,18 @@ class Federation:
         sent = sum(outcome.sent_bytes for outcome in outcomes.values())
         self.sent_bytes += sent
         if server.result is not None:
-            tell_pooled(self._log, round_index, "validation", server.result, "own", sent)
+            yardstick = self._yardstick
+            tell_pooled(self._log, round_index, "validation", server.result, yardstick, "own", sent)
 
     def _evaluate(self, round_index: int) -> None:
         """Each site's model on its own validation images, and the mean model on all of them."""
-        for name, dataset in self._validation.items():
-            share = correct(self.sites[name].model, dataset) / len(dataset)
-            tell_accuracy(self._log, round_index, name, share, len(dataset), "validation")
+        yardstick = self._yardstick
+        for name, data in self._validation.items():
+            score = yardstick.over(self.sites[name].model, {name: data})
+            tell_score(self._log, round_index, name, yardstick, score, len(data), "validation")
         weights = self.global_model()
         if self._global is not None and weights is not None:
             load_weights(self._global, weights)
             images = sum(len(dataset) for dataset in self._validation.values())
-            share = pooled_accuracy(self._global, self._validation)
-            tell_accuracy(self._log, round_index, "global", share, images, "validation")
+            score = yardstick.over(self._global, self._validation)
+            tell_score(self._log, round_index, "global", yardstick, score, images, "validation")

@@ -7,7 +7,7 @@ from typing import Any
 from fedefm.config import RunConfig
 from fedefm.finetune.card import DataUse, ModelCard, guarantee
 from fedefm.model.checkpoint import save_checkpoint
-from fedefm.model.foundation import FoundationModel
+from fedefm.train.pretext import Pretrained, pretext_of
 from fedefm.train.run_files import MODEL
 from fedefm.train.start import StartingPoint
 
@@ -19,7 +19,7 @@ Spent = Mapping[str, Mapping[str, Any] | None]  # ``privacy`` of ``result.json``
 def save_foundation(
     folder: Path,
     run: RunConfig,
-    model: FoundationModel,
+    model: Pretrained,
     holdings: Holdings,
     metrics: Mapping[str, float | int | None],
     privacy: Spent | None = None,
@@ -39,22 +39,22 @@ def save_foundation(
 
 def _card(
     run: RunConfig,
-    model: FoundationModel,
+    model: Pretrained,
     holdings: Holdings,
     metrics: Mapping[str, float | int | None],
     promised: Mapping[str, Mapping[str, Any]],
     origin: str,
 ) -> ModelCard:
-    federation = run.federation
+    federation, pretext = run.federation, pretext_of(run)
     update = f" ({federation.update})" if federation.algorithm == "fedefm" else ""
     return ModelCard(
-        task="foundation model: which corpus an image is from",
+        task=pretext.title,
         backbone=run.model.backbone,
         image_size=run.model.image_size,
-        classes=model.classes,
+        classes=run.labels,
         trained_from=origin,
         data=tuple(_private_uses(promised) if promised else _uses(holdings)),
-        scores=_scores(metrics),
+        scores=_scores(metrics, pretext.yardstick.name),
         scored_on="the test images of all sites",
         settings={
             "run": run.name,
@@ -93,10 +93,10 @@ def _private_uses(promised: Mapping[str, Mapping[str, Any]]) -> Iterator[DataUse
         yield DataUse(name=site, used_for="training", images=images, patients=patients)
 
 
-def _scores(metrics: Mapping[str, float | int | None]) -> dict[str, str]:
-    accuracy = metrics.get("global_accuracy")
-    if accuracy is None:
+def _scores(metrics: Mapping[str, float | int | None], name: str) -> dict[str, str]:
+    score = metrics.get(f"global_{name}")
+    if score is None:
         return {}
-    low, high = metrics.get("global_accuracy_low"), metrics.get("global_accuracy_high")
+    low, high = metrics.get(f"global_{name}_low"), metrics.get(f"global_{name}_high")
     interval = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
-    return {"accuracy": f"{accuracy:.3f}{interval}"}
+    return {name: f"{score:.3f}{interval}"}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fedefm.train.exchange import RoundStats
+from fedefm.train.measure import Yardstick
 
 UNIT = 1e-4
 MOST = 20.0  # a larger loss is told as this, so that it fits into the sum of many sites
@@ -22,45 +23,44 @@ PUBLISHED_SPLITS = ("validation", "test")
 
 @dataclass(frozen=True)
 class Pooled:
-    """Over ``sites`` sites: right answers on how many images, and means over the sites that tell.
+    """Over ``sites`` sites: points for how many images, and means over the sites that tell.
 
     ``trained_on`` counts training images, or patients in a private run. None: nobody told.
     """
 
     sites: int
-    right: int
+    points: int
     images: int
     trained_on: int | None = None
     loss: float | None = None
     similarity: float | None = None
 
-    @property
-    def accuracy(self) -> float | None:
-        """Share of right answers."""
-        return self.right / self.images if self.images else None
+    def score(self, yardstick: Yardstick) -> float | None:
+        """What an image is worth in the mean."""
+        return yardstick.mean(self.points, self.images) if self.images else None
 
 
-NOBODY = Pooled(sites=0, right=0, images=0)
+NOBODY = Pooled(sites=0, points=0, images=0)
 
 
-def round_part(stats: RoundStats, right: int, images: int, size: int) -> Tensor:
+def round_part(stats: RoundStats, points: int, images: int, size: int) -> Tensor:
     """One site's part after a round: ``(ROUND_NUMBERS,)`` whole numbers as float32.
 
-    Loss, who tells one, right answers, images, training images or patients, agreement with the
+    Loss, who tells one, points, images, training images or patients, agreement with the
     experts, who tells one.
     """
     values = list(stats.similarity.values())
     agreement = sum(values) / len(values) if values else None
-    numbers = [*_told(stats.loss), right, images, size, *_told(agreement)]
+    numbers = [*_told(stats.loss), points, images, size, *_told(agreement)]
     return torch.tensor(numbers, dtype=torch.float32)
 
 
 def pooled_round(total: Tensor, sites: int) -> Pooled:
     """Read the sum of ``round_part`` over ``sites`` sites."""
-    loss, losses, right, images, size, agreement, agreements = total.tolist()
+    loss, losses, points, images, size, agreement, agreements = total.tolist()
     return Pooled(
         sites,
-        right=int(right),
+        points=int(points),
         images=int(images),
         trained_on=int(size) if sites else None,
         loss=_mean(loss, losses),
@@ -69,12 +69,12 @@ def pooled_round(total: Tensor, sites: int) -> Pooled:
 
 
 def pooled_splits(total: Tensor, sites: int) -> dict[str, Pooled]:
-    """Read the sum over sites of right answers and images, one split after the other."""
+    """Read the sum over sites of points and images, one split after the other."""
     counts: Sequence[float] = total.tolist()
     pairs = zip(counts[::2], counts[1::2], strict=True)
     return {
-        split: Pooled(sites, int(right), int(images))
-        for split, (right, images) in zip(PUBLISHED_SPLITS, pairs, strict=True)
+        split: Pooled(sites, int(points), int(images))
+        for split, (points, images) in zip(PUBLISHED_SPLITS, pairs, strict=True)
     }
 
 

@@ -17,7 +17,7 @@ from fedefm.data.patches import cut, normalized
 
 def reconstruction(model: nn.Module, batch: Batch) -> Tensor:
     """``(B,)`` losses of a ``MaskedAutoencoder``, or of what wraps it, on a ``MaskedBatch``."""
-    masked = _masked(batch)
+    masked = masked_batch(batch)
     painted: Tensor = model(masked.images, masked.kept)  # (B, L, P)
     targets = normalized(cut(masked.clean, isqrt(painted.shape[2])))
     errors = (painted - targets).square().mean(dim=2)
@@ -34,7 +34,8 @@ def explained(model: nn.Module, batch: Batch) -> Tensor:
     return 1 - reconstruction(model, batch)
 
 
-def _masked(batch: Batch) -> MaskedBatch:
+def masked_batch(batch: Batch) -> MaskedBatch:
+    """``batch``, if it is of masked images. Raises TypeError."""
     if not isinstance(batch, MaskedBatch):
         raise TypeError(f"reconstruction needs a MaskedBatch, not {type(batch).__name__}")
     return batch

@@ -24,7 +24,7 @@ from fedefm.train.effort import efforts
 from fedefm.train.exchange import SERVER
 from fedefm.train.federation import Federation, Hidden
 from fedefm.train.foundation_card import save_foundation
-from fedefm.train.measure import pooled_accuracy
+from fedefm.train.pretext import pretext_of
 from fedefm.train.protection import Protect, Protection
 from fedefm.train.run_files import EVENTS, STATE
 from fedefm.train.run_folder import (
@@ -114,9 +114,9 @@ def _protections(
     run = workshop.run
     try:
         if protect is not None and run.privacy.dp is not None:
-            schedule = plan_for(run, tuple(workshop.data)).schedule
+            plan = plan_for(run, tuple(workshop.data))
             for name, images in workshop.data.items():
-                ahead = efforts(run, schedule, name, begin)
+                ahead = efforts(run, plan.schedule, name, begin, plan.asked)
                 file = workshop.site_files[name]
                 guards[name] = protect(name, file, run, ahead, run_id_of(out), images.train)
     except BaseException:
@@ -227,16 +227,20 @@ def _finish(
     metrics: dict[str, float | int | None] = {}
     in_sums = run.privacy.secagg is not None
     if workshop.tests and not in_sums:
-        metrics["mean_local_accuracy"] = _mean_of_local_models(federation, workshop.tests)
+        name = f"mean_local_{pretext_of(run).yardstick.name}"
+        metrics[name] = _mean_of_local_models(federation, workshop.tests)
     if weights is not None:
         model = build_model(run, workshop.start)
         load_weights(model, weights)
         if in_sums:
-            metrics |= pooled_metrics(federation.server.verdict)
+            metrics |= pooled_metrics(federation.server.verdict, pretext_of(run).yardstick)
         else:
-            metrics |= measure_global(model, workshop.tests, log, federation.finished_rounds - 1)
+            last = federation.finished_rounds - 1
+            metrics |= measure_global(model, workshop.tests, log, last, pretext_of(run))
         held = {} if in_sums else holdings(workshop.data)
         save_foundation(out, run, model, held, metrics, privacy, workshop.start)
+        if not in_sums and run.privacy.dp is None:  # else no patient's picture is to be told
+            pretext_of(run).draw(out, model, workshop.tests)
     write_result(
         out,
         run,
@@ -252,5 +256,6 @@ def _finish(
 
 def _mean_of_local_models(federation: Federation, tests: Mapping[str, FrameDataset]) -> float:
     """How each site's own model does on everybody's test images, on average."""
-    own = [pooled_accuracy(site.model, tests) for site in federation.sites.values()]
+    yardstick = pretext_of(federation.run).yardstick
+    own = [yardstick.over(site.model, tests) for site in federation.sites.values()]
     return sum(own) / len(own)

@@ -2,3 +2,4 @@
 
 RUN_FILE, EVENTS, MODEL, RESULT = "run.yaml", "events.jsonl", "model.safetensors", "result.json"
 STATE = "state"
+PAINTED = "painted"  # pictures of an autoencoder's test images

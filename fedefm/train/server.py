@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from fedefm.model.weights import Weights
+from fedefm.topology.participation import Asked
 from fedefm.train.exchange import Sum, plain_sum
 from fedefm.train.message import Shapes, shapes_of
 from fedefm.train.pooled import Pooled
@@ -19,10 +20,12 @@ from fedefm.train.pooled import Pooled
 class Server:
     """``weights`` is the current model, ``average`` its average over rounds.
 
-    ``verdict`` is what the global model was found to be worth, by split, where sites tell sums.
+    ``asked`` are the sites that train the model in a round, and ``verdict`` is what the global
+    model was found to be worth, by split, where sites tell sums.
     """
 
     sites: tuple[str, ...]
+    asked: Asked
     weights: Weights
     average_decay: float
     rounds: int

@@ -17,11 +17,13 @@ from fedefm.distill.loss import expert_weights
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights, weights_of
 from fedefm.seeding import generator_for
+from fedefm.topology.participation import Asked
 from fedefm.topology.schedules import Schedule
 from fedefm.train.exchange import Cohort, Sum, plain_sum
 from fedefm.train.measure import Measure, measure_nothing
 from fedefm.train.message import Shapes, shapes_of
-from fedefm.train.objective import Objective, agreement, classification, distillation
+from fedefm.train.objective import Objective, agreement, as_foundation, distillation
+from fedefm.train.pretext import Pretrained
 from fedefm.train.protection import MEAN_IMAGES, Mean, NoisySum, Release
 from fedefm.train.rates import learning_rate
 from fedefm.train.trainer import FitStats, Trainer
@@ -47,9 +49,11 @@ class Site:
     ``mixing`` holds the weight of each possible partner in a mean; the site keeps the rest for
     itself. ``experts`` are the teachers that came back lately, newest last. ``average`` is the
     weight average over rounds, from which the global model is made. ``present`` (K,) bool says
-    which labels the site holds, ``share`` its weight in a mean over sites, and ``measures`` whether
+    which labels the site holds, ``objective`` is what it minimizes where nobody
+    teaches, ``share`` its weight in a mean over sites, and ``measures`` whether
     it may tell what it saw in training (see ``fedefm.train.protection``). ``everyone`` are the
-    sites of the run, this one among them. Where only sums are told, ``size`` (training images, or
+    sites of the run, this one among them, and ``asked`` those that a server
+    asks in a round. Where only sums are told, ``size`` (training images, or
     patients) and what ``measure`` finds on images that are not trained on go into them. Where sites
     make their noise together, ``noisy_sum`` is all that training gives. A site is ``apart`` from
     when it missed a mean of its cohort until the next one that it is in, and ``handed`` is the
@@ -57,7 +61,7 @@ class Site:
     """
 
     name: str
-    model: FoundationModel
+    model: Pretrained
     trainer: Trainer
     dataset: FrameDataset
     schedule: Schedule
@@ -67,9 +71,11 @@ class Site:
     release: Release
     measures: bool
     present: Tensor
+    objective: Objective
     share: float
     size: int
     everyone: frozenset[str]
+    asked: Asked
     sum: Sum = plain_sum
     measure: Measure = measure_nothing
     noisy_sum: NoisySum | None = None
@@ -109,11 +115,11 @@ class Site:
         load_weights(self.model, weights)
 
     def train_locally(self, round_index: int) -> FitStats:
-        """``local_steps`` on the own images; returned experts teach where distillation is set."""
+        """A round's steps on the own images; returned experts teach where distillation is set."""
         stats = self.trainer.fit(
             self.model,
             self._own_objective(),
-            self.settings.federation.local_steps,
+            self.local_steps,
             self.learning_rate(round_index),
             self._stream(round_index, "train"),
         )
@@ -130,7 +136,7 @@ class Site:
         try:
             self.trainer.fit(
                 self.model,
-                self._labels_objective(),
+                self.objective,
                 self.settings.federation.host_steps,
                 self.learning_rate(round_index),
                 self._stream(round_index, f"host {guest}"),
@@ -175,7 +181,7 @@ class Site:
         return dict(zip(hosts, shares.tolist(), strict=True))
 
     def measure_with(self, weights: Weights, split: str) -> tuple[int, int]:
-        """``(right, images)`` of other weights on own images; the site is left as it was."""
+        """``(points, images)`` of other weights on own images; the site is left as it was."""
         own = self.weights()
         self.load(weights)
         try:
@@ -195,6 +201,14 @@ class Site:
         for name, parameter in self.model.named_parameters():  # read where they are, uncopied
             if name in self.average:
                 self.average[name].lerp_(parameter, 1 - decay)
+
+    @property
+    def local_steps(self) -> int:
+        """Of a round: so many as the run file says, or as its epochs take on this site's images."""
+        federation, batch_size = self.settings.federation, self.settings.training.batch_size
+        if federation.local_epochs is None:
+            return federation.local_steps
+        return -(-federation.local_epochs * len(self.dataset) // batch_size)
 
     def learning_rate(self, round_index: int) -> float:
         """The rate of this round."""
@@ -227,17 +241,15 @@ class Site:
     def _agreement(self, experts: Mapping[str, Weights], rows: Tensor) -> list[Tensor]:
         """Of each expert in the order of the hosts, on the images at ``rows``."""
         images, teacher, found = self.dataset.batch(rows).images, self._teacher(0), []
+        own = as_foundation(self.model)
         for host in sorted(experts):
             load_weights(teacher, experts[host])
-            found.append(agreement(self.model, teacher, images, self.settings.distill))
+            found.append(agreement(own, teacher, images, self.settings.distill))
         return found
-
-    def _labels_objective(self) -> Objective:
-        return classification(self.present, self.settings.training.absent_penalty)
 
     def _own_objective(self) -> Objective:
         if self.settings.distill.beta == 0 or not self.experts:
-            return self._labels_objective()
+            return self.objective
         teachers = [self._teacher(place) for place in range(len(self.experts))]
         for teacher, weights in zip(teachers, self.experts, strict=True):
             load_weights(teacher, weights)
@@ -250,7 +262,7 @@ class Site:
 
     def _teacher(self, place: int) -> FoundationModel:
         while len(self._teachers) <= place:
-            self._teachers.append(copy.deepcopy(self.model).eval())
+            self._teachers.append(copy.deepcopy(as_foundation(self.model)).eval())
         return self._teachers[place]
 
     def _stream(self, round_index: int, purpose: str) -> torch.Generator:

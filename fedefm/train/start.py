@@ -13,6 +13,7 @@ from fedefm.config import RunConfig, read_site
 from fedefm.errors import ConfigError, ModelError
 from fedefm.model.checkpoint import Tensors, fill, read_checkpoint
 from fedefm.model.foundation import FoundationModel
+from fedefm.model.mae import MaskedAutoencoder
 from fedefm.model.pretrained import fitted, translated
 
 _BACKBONE = "backbone."
@@ -27,8 +28,8 @@ class StartingPoint:
     facts: Mapping[str, str]
     sha256: str
 
-    def load_into(self, model: FoundationModel) -> None:
-        """Fill the backbone of ``model``; the head stays fresh, as its labels are the run's own.
+    def load_into(self, model: FoundationModel | MaskedAutoencoder) -> None:
+        """Fill the backbone of ``model``; a head or decoder stays fresh.
 
         Takes a foundation model of ours, or public weights of the same architecture. Raises
         ModelError where it is of another one.

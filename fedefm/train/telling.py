@@ -7,12 +7,18 @@ from typing import Any
 from fedefm.errors import QuorumLost
 from fedefm.events import EventLog
 from fedefm.train.exchange import RoundStats
+from fedefm.train.measure import Yardstick
 from fedefm.train.pooled import Pooled
 from fedefm.train.simulate import Outcome
 
 
 def tell_site(
-    log: EventLog, round_index: int, name: str, outcome: Outcome[RoundStats], reason: str | None
+    log: EventLog,
+    round_index: int,
+    name: str,
+    outcome: Outcome[RoundStats],
+    reason: str | None,
+    asked: bool = True,
 ) -> None:
     """One site's part of a round; ``reason`` says why it failed, None if it did not.
 
@@ -27,7 +33,7 @@ def tell_site(
         "round",
         round=round_index,
         site=name,
-        status="failed" if reason else "ok",
+        status="failed" if reason else "ok" if asked else "resting",
         reason=reason,
         unheard=sorted(outcome.missing),
         loss=stats.loss,
@@ -58,17 +64,21 @@ def close_round(
     log: EventLog,
     round_index: int,
     sites: Sequence[str],
+    asked: frozenset[str],
     missing: Mapping[str, str],
     seconds: float,
     quorum: float,
 ) -> None:
-    """Who took part and who did not. Raises QuorumLost where they are too few."""
+    """Who took part and who did not, of those ``asked``. Raises QuorumLost where too few did."""
+    sites, resting = [s for s in sites if s in asked], [s for s in sites if s not in asked]
+    missing = {name: why for name, why in missing.items() if name in asked}
     present = [name for name in sites if name not in missing]
     log.emit(
         "round_finished",
         round=round_index,
         participants=present,
-        missing=dict(missing),
+        missing=missing,
+        resting=resting,
         seconds=seconds,
     )
     check_quorum(f"round {round_index + 1}", sites, missing, quorum)
@@ -87,13 +97,18 @@ def check_quorum(
         )
 
 
-def tell_accuracy(
-    log: EventLog, round_index: int, site: str, accuracy: float, images: int, split: str
+def tell_score(
+    log: EventLog,
+    round_index: int,
+    site: str,
+    yardstick: Yardstick,
+    score: float,
+    images: int,
+    split: str,
 ) -> None:
-    """Share of right answers of one site's model, or of the ``global`` one, on so many images."""
-    log.emit(
-        "evaluated", round=round_index, site=site, split=split, accuracy=accuracy, images=images
-    )
+    """What one site's model, or the ``global`` one, is worth on so many images."""
+    measured = {yardstick.name: score, "images": images}
+    log.emit("evaluated", round=round_index, site=site, split=split, **measured)
 
 
 def without_own_numbers(stats: RoundStats | None) -> RoundStats | None:
@@ -102,7 +117,13 @@ def without_own_numbers(stats: RoundStats | None) -> RoundStats | None:
 
 
 def tell_pooled(
-    log: EventLog, round_index: int, split: str, pooled: Pooled, model: str, sent_bytes: int = 0
+    log: EventLog,
+    round_index: int,
+    split: str,
+    pooled: Pooled,
+    yardstick: Yardstick,
+    model: str,
+    sent_bytes: int = 0,
 ) -> None:
     """What the sites measured together, of their ``own`` models or of the ``global`` one.
 
@@ -114,17 +135,19 @@ def tell_pooled(
         model=model,
         split=split,
         sites=pooled.sites,
-        accuracy=pooled.accuracy,
         images=pooled.images,
         loss=pooled.loss,
         similarity=pooled.similarity,
         trained_on=pooled.trained_on,
         sent_bytes=sent_bytes,
+        **{yardstick.name: pooled.score(yardstick)},
     )
 
 
-def tell_verdict(log: EventLog, round_index: int, verdict: Mapping[str, Pooled]) -> None:
+def tell_verdict(
+    log: EventLog, round_index: int, verdict: Mapping[str, Pooled], yardstick: Yardstick
+) -> None:
     """What the sites found the global model to be worth, by split, where they measured it."""
     for split, pooled in verdict.items():
         if pooled.images:
-            tell_pooled(log, round_index, split, pooled, "global")
+            tell_pooled(log, round_index, split, pooled, yardstick, "global")

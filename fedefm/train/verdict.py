@@ -5,69 +5,95 @@ from collections.abc import Mapping
 
 from fedefm.data.dataset import FrameDataset
 from fedefm.events import EventLog
+from fedefm.finetune.bootstrap import Interval, by_patient, pooled_intervals
 from fedefm.finetune.evaluate import evaluate_foundation
 from fedefm.model.foundation import FoundationModel
 from fedefm.train.assemble import merged
+from fedefm.train.measure import Yardstick
 from fedefm.train.pooled import NOBODY, Pooled
+from fedefm.train.pretext import Pretext, Pretrained
+
+Metrics = dict[str, float | int | None]
 
 
 def measure_global(
-    model: FoundationModel, tests: Mapping[str, FrameDataset], log: EventLog, round_index: int
-) -> dict[str, float | int | None]:
-    """Accuracy of the global model on all test images, with an interval by patient, and by site.
+    model: Pretrained,
+    tests: Mapping[str, FrameDataset],
+    log: EventLog,
+    round_index: int,
+    pretext: Pretext,
+) -> Metrics:
+    """What the global model is worth on all test images, with an interval by patient, and by site.
 
-    Which corpus was taken for which is told too. All images are in one process here.
+    Where kinds are told apart, which was taken for which is told too. All images are in one process
+    here.
     """
+    yardstick = pretext.yardstick
+    overall, mean = f"global_{yardstick.name}", f"mean_site_{yardstick.name}"
     if not tests:
-        return {"global_accuracy": None, "mean_site_accuracy": None}
-    by_site = {name: evaluate_foundation(model, test).accuracy for name, test in tests.items()}
-    for name, accuracy in by_site.items():
+        return {overall: None, mean: None}
+    by_site = {name: _by_patient(yardstick, model, test) for name, test in tests.items()}
+    for name, score in by_site.items():
         log.emit(
             "evaluated",
             round=round_index,
             site=name,
             model="global",
             split="test",
-            accuracy=accuracy.value,
-            low=_known(accuracy.low),
-            high=_known(accuracy.high),
+            low=_known(score.low),
+            high=_known(score.high),
             images=len(tests[name]),
+            **{yardstick.name: score.value},
         )
     together = merged(list(tests.values()))
-    scores = evaluate_foundation(model, together)
-    log.emit(
-        "confusion",
-        round=round_index,
-        split="test",
-        classes=list(together.classes),
-        counts=[list(row) for row in scores.confusion],
-    )
+    if isinstance(model, FoundationModel):
+        _tell_confusion(model, together, log, round_index)
+    score = _by_patient(yardstick, model, together)
     log.emit(
         "evaluated",
         round=round_index,
         site="global",
         split="test",
-        accuracy=scores.accuracy.value,
-        images=scores.images,
+        images=len(together),
+        **{yardstick.name: score.value},
     )
     return {
-        "global_accuracy": scores.accuracy.value,
-        "global_accuracy_low": _known(scores.accuracy.low),
-        "global_accuracy_high": _known(scores.accuracy.high),
-        "mean_site_accuracy": sum(one.value for one in by_site.values()) / len(by_site),
-        "test_images": scores.images,
-        "test_patients": scores.patients,
+        overall: score.value,
+        f"{overall}_low": _known(score.low),
+        f"{overall}_high": _known(score.high),
+        mean: sum(one.value for one in by_site.values()) / len(by_site),
+        "test_images": len(together),
+        "test_patients": score.patients,
     }
 
 
-def pooled_metrics(verdict: Mapping[str, Pooled]) -> dict[str, float | int | None]:
+def pooled_metrics(verdict: Mapping[str, Pooled], yardstick: Yardstick) -> Metrics:
     """The figures of ``result.json`` where sites tell sums alone: no interval, no site's own."""
     test = verdict.get("test", NOBODY)
-    figures: dict[str, float | int | None] = {
-        "global_accuracy": test.accuracy,
-        "mean_site_accuracy": None,
+    figures: Metrics = {
+        f"global_{yardstick.name}": test.score(yardstick),
+        f"mean_site_{yardstick.name}": None,
     }
     return figures | ({"test_images": test.images} if test.images else {})
+
+
+def _by_patient(yardstick: Yardstick, model: Pretrained, dataset: FrameDataset) -> Interval:
+    score = yardstick.by_image(model, dataset).double().numpy()
+    (interval,) = pooled_intervals(by_patient(score[:, None], dataset.patients.numpy()))
+    return interval
+
+
+def _tell_confusion(
+    model: FoundationModel, test: FrameDataset, log: EventLog, round_index: int
+) -> None:
+    scores = evaluate_foundation(model, test)
+    log.emit(
+        "confusion",
+        round=round_index,
+        split="test",
+        classes=list(test.classes),
+        counts=[list(row) for row in scores.confusion],
+    )
 
 
 def _known(value: float) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import networkx as nx
 
 from fedefm.config import RunConfig, read_site
+from fedefm.config.names import UNLABELED
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.kinds import kinds_of
 from fedefm.data.loading import Splits
@@ -29,6 +30,7 @@ from fedefm.train.assemble import (
 )
 from fedefm.train.exchange import SERVER
 from fedefm.train.measure import Measure, measure_nothing, measure_on
+from fedefm.train.pretext import pretext_of
 from fedefm.train.protection import Protect
 from fedefm.train.secrecy import Hide
 from fedefm.train.start import StartingPoint, find_start
@@ -58,7 +60,8 @@ class Workshop:
     def measure(self, site: str) -> Measure:
         """How a model does on the images of ``site`` that are not trained on; on none if pooled."""
         held = self.data.get(site)
-        return measure_nothing if held is None else measure_on(held.held_out)
+        yardstick = pretext_of(self.run).yardstick
+        return measure_nothing if held is None else measure_on(yardstick, held.held_out)
 
 
 def find_sites(folder: Path) -> dict[str, Path]:
@@ -90,7 +93,7 @@ def resolve(
     the images would be told. Raises ConfigError where a site declares none, and ModelError where no
     such model can be built.
     """
-    if not run.model.classes:
+    if not run.labels:
         if run.privacy.dp is None:
             found = {*kinds_of([row for manifest in manifests.values() for row in manifest.rows])}
         else:
@@ -195,10 +198,19 @@ def holdings(data: Mapping[str, Splits]) -> dict[str, dict[str, dict[str, int]]]
 
 def _held(site: Splits) -> dict[str, dict[str, int]]:
     splits = {"train": site.train, "validation": site.validation, "test": site.test}
+    counted = {split: _counted(data) for split, data in splits.items()}
+    corpora = dict.fromkeys(name for counts in counted.values() for name in counts)
     return {
-        corpus: {
-            split: int((dataset.labels == number).sum()) if dataset is not None else 0
-            for split, dataset in splits.items()
-        }
-        for number, corpus in enumerate(site.train.classes)
+        corpus: {split: counts.get(corpus, 0) for split, counts in counted.items()}
+        for corpus in corpora
     }
+
+
+def _counted(data: FrameDataset | None) -> dict[str, int]:
+    """Images of each kind or, where no kinds are told apart, of each corpus."""
+    if data is None:
+        return {}
+    names, numbers = data.classes, data.labels
+    if names == (UNLABELED,) and data.origins is not None:
+        names, numbers = data.origins.names, data.origins.corpora
+    return {name: int((numbers == number).sum()) for number, name in enumerate(names)}

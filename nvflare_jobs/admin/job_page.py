@@ -14,7 +14,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from fedefm import __version__
 from fedefm.report import headline, numbers, tables
 from fedefm.report.figures.costs import traffic_by_round
-from fedefm.report.figures.curves import accuracy_figure
+from fedefm.report.figures.curves import score_figure
 from fedefm.report.figures.participation import participation_figure
 from fedefm.report.record import RunRecord
 from nvflare_jobs.admin.job_rows import HEADS, NOTHING, rows_of
@@ -99,11 +99,11 @@ def _tiles(view: JobView, record: RunRecord, now: datetime) -> list[tuple[str, s
         tiles.append(_taking_part(view))
     tiles.append((headline.sent(record), headline.SENT, False))
     tiles.append((headline.time(record), headline.TIME, False))
-    accuracy = run.accuracy if run.accuracy is not None else run.own_accuracy
-    if accuracy is not None:
+    score = run.score if run.score is not None else run.own_score
+    if score is not None:
         on = f", {run.split} images" if run.split else ""
-        whose = f"the shared model{on}" if run.accuracy is not None else "the sites' own models"
-        tiles.append((numbers.percent(accuracy), f"accuracy of {whose}", False))
+        whose = f"the shared model{on}" if run.score is not None else "the sites' own models"
+        tiles.append((numbers.percent(score), f"{run.words.noun} of {whose}", False))
     begun = record.started.get("time")
     if view.state == "running" and numbers.known(begun):
         gone = numbers.duration(max(0.0, now.timestamp() - begun))
@@ -129,11 +129,12 @@ def _figures(view: JobView, record: RunRecord) -> dict[str, Any]:
     statuses = tables.turn_statuses(record)
     last = max((number for _, number in statuses), default=0)
     traffic = tables.sent_by_round(record)
-    split, series = tables.accuracy_series(record)
+    split, series = tables.score_series(record)
     drawn = len({number for points in series.values() for number, _ in points}) > 1
     return {
         "participation": participation_figure(statuses, view.sites, last) if statuses else "",
         "traffic": traffic_by_round(traffic) if len(traffic) > 1 else "",
-        "accuracy": accuracy_figure(series, []) if drawn else "",
+        "score": score_figure(series, [], record.words) if drawn else "",
+        "measure": record.words,
         "split": split,
     }

@@ -14,7 +14,7 @@ HEADS = (
     ("Now", False),
     ("Last round", True),
     ("Loss", True),
-    ("Accuracy of its model", True),
+    ("Score of its model", True),
     ("Sent", True),
     ("Received", True),
     ("Epsilon of this run", True),
@@ -53,7 +53,7 @@ def rows_of(view: JobView) -> list[SiteRow]:
         cells = (
             NOTHING if known is None or known.round is None else str(known.round + 1),
             NOTHING if known is None or known.loss is None else numbers.decimal(known.loss),
-            NOTHING if known is None or known.accuracy is None else numbers.percent(known.accuracy),
+            NOTHING if known is None or known.score is None else numbers.percent(known.score),
             numbers.data_size(sent[site]) if site in sent else NOTHING,
             numbers.data_size(received[site]) if site in received else NOTHING,
             _spending(view.spending.get(site)),

@@ -73,7 +73,8 @@ def _refuse_spending(
     site, run = question.site, terms.run
     saved = SavedRun(site, places.state_folder(site, run.name, Path(question.kit)), terms)
     begin = max(saved.rounds(), default=0) if terms.resume else 0
-    ahead = efforts(run, terms.plan().schedule, site, begin)
+    plan = terms.plan()
+    ahead = efforts(run, plan.schedule, site, begin, plan.asked)
     refuse_unaffordable(site, site_file, run, ahead, saved.run_id, manifest)
     if run.privacy.dp is not None and settings.ledger is not None:
         if (site_file.parent / settings.ledger).is_file():
@@ -89,13 +90,13 @@ def _refuse_images(
     """By how many images there are, and of what."""
     if manifest is not None:
         check_share(run, site, manifest)
-        _refuse_labels(site, {*kinds_of(manifest.rows, run.model.classes)}, run)
+        _refuse_labels(site, {*kinds_of(manifest.rows, run.labels)}, run)
     else:
         _refuse_labels(site, set(settings.datasets[run.dataset].labels or ()), run)
 
 
 def _refuse_labels(site: str, labels: set[str], run: RunConfig) -> None:
-    unknown = sorted(labels - set(run.model.classes))
+    unknown = [] if run.masking else sorted(labels - set(run.labels))
     if unknown:
         raise ConfigError(
             f"site {site!r} has images of {', '.join(unknown[:8])} in dataset {run.dataset!r}, and "

@@ -56,7 +56,7 @@ def _efforts(
             f"site file {site_file} lies in a folder {name!r}, and {sites} has the sites "
             f"{', '.join(plan.sites)}; name a site file of one of them, or use --partners"
         )
-    return efforts(run, plan.schedule, name)
+    return efforts(run, plan.schedule, name, asked=plan.asked)
 
 
 def _hosted(run: RunConfig) -> int:

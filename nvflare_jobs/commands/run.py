@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fedefm.config import read_run
+from fedefm.report.measures import MEASURES
 from fedefm.train.run_files import RESULT
 from fedefm.words import several
 from nvflare_jobs.commands.job_options import Kit
@@ -64,15 +65,21 @@ def run(
 
 def _summary(result: dict[str, Any]) -> str:
     metrics = result["metrics"]
-    accuracy = metrics.get("global_accuracy")
-    if accuracy is None:
-        shown = "no global model" if "global_accuracy" not in metrics else "no test images"
-    else:
-        low, high = metrics.get("global_accuracy_low"), metrics.get("global_accuracy_high")
-        shown = f"accuracy of the global model {accuracy:.1%}"
-        if low is not None and high is not None:
-            shown += f", 95 % interval {low:.1%} to {high:.1%}"
+    shown = _worth(metrics)
     rounds, sites = several(result["rounds"], "round"), several(len(result["sites"]), "site")
     absent = [site for site, turns in result["participation"].items() if not turns]
     without = f", {', '.join(absent)} never took part" if absent else ""
     return f"{rounds} at {sites}{without}; {shown}"
+
+
+def _worth(metrics: dict[str, Any]) -> str:
+    """What the global model is worth, by whichever measure the run has."""
+    told = [words for words in MEASURES.values() if f"global_{words.name}" in metrics]
+    if not told:
+        return "no global model"
+    name = f"global_{told[0].name}"
+    score, low, high = (metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    if score is None:
+        return "no test images"
+    interval = "" if low is None or high is None else f", 95 % interval {low:.1%} to {high:.1%}"
+    return f"{told[0].noun} of the global model {score:.1%}{interval}"

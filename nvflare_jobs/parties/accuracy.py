@@ -1,56 +1,60 @@
-"""Accuracies out of counts that sites tell: right answers and images, never the images."""
+"""What models are worth, out of counts that sites tell: points and images, never the images."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fedefm.events import EventLog
-from fedefm.train.telling import tell_accuracy
+from fedefm.train.measure import Yardstick
+from fedefm.train.telling import tell_score
 
 Answers = Mapping[str, Mapping[str, Any]]
 SPLITS = ("validation", "test")
 
 
-def tell_own(log: EventLog, round_index: int, answers: Answers) -> None:
+def tell_own(log: EventLog, round_index: int, answers: Answers, yardstick: Yardstick) -> None:
     """Each site's own model on its own validation images, where a site measured."""
-    for site, right, images in _counts(answers, "validation", "own"):
-        tell_accuracy(log, round_index, site, right / images, images, "validation")
+    for site, points, images in _counts(answers, "validation", "own"):
+        score = yardstick.mean(points, images)
+        tell_score(log, round_index, site, yardstick, score, images, "validation")
 
 
-def tell_global(log: EventLog, round_index: int, answers: Answers) -> None:
+def tell_global(log: EventLog, round_index: int, answers: Answers, yardstick: Yardstick) -> None:
     """The global model at each site, and on the images of all."""
     for split in SPLITS:
         counts = list(_counts(answers, split, "global"))
-        for site, right, images in counts:
+        for site, points, images in counts:
             log.emit(
                 "evaluated",
                 round=round_index,
                 site=site,
                 model="global",
                 split=split,
-                accuracy=right / images,
                 images=images,
+                **{yardstick.name: yardstick.mean(points, images)},
             )
         total = sum(images for _, _, images in counts)
         if total:
-            share = sum(right for _, right, _ in counts) / total
-            tell_accuracy(log, round_index, "global", share, total, split)
+            score = yardstick.mean(sum(points for _, points, _ in counts), total)
+            tell_score(log, round_index, "global", yardstick, score, total, split)
 
 
-def pooled(answers: Answers, split: str) -> dict[str, float | int | None]:
+def pooled(answers: Answers, split: str, yardstick: Yardstick) -> dict[str, float | int | None]:
     """The figures of ``result.json``; None where no site told."""
     counts = list(_counts(answers, split, "global"))
     total = sum(images for _, _, images in counts)
+    overall, mean = f"global_{yardstick.name}", f"mean_site_{yardstick.name}"
     if not total:
-        return {"global_accuracy": None, "mean_site_accuracy": None}
+        return {overall: None, mean: None}
+    by_site = [yardstick.mean(points, images) for _, points, images in counts]
     return {
-        "global_accuracy": sum(right for _, right, _ in counts) / total,
-        "mean_site_accuracy": sum(right / images for _, right, images in counts) / len(counts),
+        overall: yardstick.mean(sum(points for _, points, _ in counts), total),
+        mean: sum(by_site) / len(by_site),
         f"{split}_images": total,
     }
 
 
 def _counts(answers: Answers, split: str, model: str) -> Iterator[tuple[str, int, int]]:
     for site, answer in answers.items():
-        right, images = answer.get("measured", {}).get(split, {}).get(model, (0, 0))
+        points, images = answer.get("measured", {}).get(split, {}).get(model, (0, 0))
         if images:
-            yield site, int(right), int(images)
+            yield site, int(points), int(images)

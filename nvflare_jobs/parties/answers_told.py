@@ -20,16 +20,16 @@ def tell_holdings(log: EventLog, ready: Answers) -> None:
 
 
 def tell_answer(
-    log: EventLog, round_index: int, site: str, answer: Mapping[str, Any]
+    log: EventLog, round_index: int, site: str, answer: Mapping[str, Any], asked: bool
 ) -> str | None:
-    """Write down one site's round; why it failed, or None."""
+    """Write down one site's round, in which it was ``asked`` or rested; why it failed, or None."""
     outcome: Outcome[RoundStats] = Outcome()
     reason = _trouble(answer)
     try:
         outcome = outcome_of(answer) if "refused" not in answer else outcome
     except ProtocolError as error:
         reason = str(error)
-    tell_site(log, round_index, site, outcome, reason)
+    tell_site(log, round_index, site, outcome, reason, asked)
     return reason
 
 

@@ -14,6 +14,7 @@ from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import build_model, build_server
 from fedefm.train.exchange import SERVER
+from fedefm.train.pretext import pretext_of
 from fedefm.train.rounds import Measurement, algorithm_for
 from fedefm.train.run_files import MODEL
 from fedefm.train.run_folder import (
@@ -67,6 +68,7 @@ class Conductor:
         self._deadlines = deadlines_of(terms.run, self.plan)
         self._server = build_server(terms.run, self.plan, secrecy=secrecy)
         self._algorithm = algorithm_for(terms.run, self.plan)
+        self._yardstick = pretext_of(terms.run).yardstick
         # no run's name begins with a dot, so no run's state folder can be in the way
         heads = KnownHeads(state_folder.parent / f".{HEADS_FILE}", folder / HEADS_FILE)
         self._roll = RollCall(terms, self._deadlines, party, ask, heads)
@@ -112,8 +114,9 @@ class Conductor:
         answers, server = self._roll.ask(ROUND, round_index, steps, begin_at, most)
         missing = self._tell_round(log, round_index, answers, server)
         federation, seconds = self.run.federation, time.perf_counter() - started
-        close_round(log, round_index, self.terms.sites, missing, seconds, federation.quorum)
-        tell_own(log, round_index, answers)
+        sites, asked = self.terms.sites, self.plan.asked(round_index)
+        close_round(log, round_index, sites, asked, missing, seconds, federation.quorum)
+        tell_own(log, round_index, answers, self._yardstick)
         measurement = self._algorithm.measurement
         if measurement is not None and (round_index + 1) % federation.evaluate_every == 0:
             self._measure(measurement, round_index, begin_at, log)
@@ -131,7 +134,8 @@ class Conductor:
             log.emit("server", round=round_index, sent_bytes=server.sent_bytes)
         for site, answer in answers.items():
             self._privacy.planned(log, site, answer)
-            reason = tell_answer(log, round_index, site, answer)
+            asked = site in self.plan.asked(round_index)
+            reason = tell_answer(log, round_index, site, answer, asked)
             if reason:
                 missing[site] = reason
         return {site: missing[site] for site in self.terms.sites if site in missing}
@@ -145,7 +149,8 @@ class Conductor:
         tell_troubles(log, round_index, answers, server)
         if server.result is not None:
             sent = server.sent_bytes + sent_by(answers)
-            tell_pooled(log, round_index, "validation", server.result, "own", sent)
+            yardstick = self._yardstick
+            tell_pooled(log, round_index, "validation", server.result, yardstick, "own", sent)
 
     def _publish(self, log: EventLog) -> dict[str, float | int | None]:
         """The last exchange, and the figures of the global model."""
@@ -165,10 +170,10 @@ class Conductor:
         check_quorum("the global model", self.terms.sites, missing, self.run.federation.quorum)
         self._save_model(self._server.weights)
         if self._algorithm.measurement is not None:
-            tell_verdict(log, rounds - 1, self._server.verdict)
-            return pooled_metrics(self._server.verdict)
-        tell_global(log, rounds - 1, answers)
-        return pooled(answers, "test")
+            tell_verdict(log, rounds - 1, self._server.verdict, self._yardstick)
+            return pooled_metrics(self._server.verdict, self._yardstick)
+        tell_global(log, rounds - 1, answers, self._yardstick)
+        return pooled(answers, "test", self._yardstick)
 
     def _save_model(self, weights: Weights) -> None:
         model = build_model(self.run)

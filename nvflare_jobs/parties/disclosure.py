@@ -11,15 +11,15 @@ from typing import Any
 
 from fedefm.config import PolicyConfig, RunConfig
 from fedefm.data.dataset import FrameDataset
-from fedefm.model.foundation import FoundationModel
 from fedefm.train.exchange import RoundStats
-from fedefm.train.measure import Measure, correct, measure_nothing, measure_on
+from fedefm.train.measure import Measure, measure_nothing, measure_on
+from fedefm.train.pretext import Pretrained, pretext_of
 from fedefm.train.simulate import Outcome
 from nvflare_jobs.parties.answers import MEASURED_IN_TRAINING, few, tellable
 from nvflare_jobs.parties.reasons import Discretion, tell_reason, without_places
 from nvflare_jobs.parties.reports import report_of
 
-ACCURACIES = frozenset({"accuracy", "images"})  # the metrics that they are
+ACCURACIES = frozenset({"accuracy", "images"})  # the metrics that they are, whatever is measured
 
 
 class Disclosure:
@@ -28,7 +28,7 @@ class Disclosure:
     def __init__(self, policy: PolicyConfig, run: RunConfig, discretion: Discretion) -> None:
         private = run.privacy.dp is not None
         allowed = frozenset(policy.allowed_metrics)
-        self._discretion = discretion
+        self._discretion, self._yardstick = discretion, pretext_of(run).yardstick
         self._alone = tellable(policy, run)
         self._in_sums = allowed - MEASURED_IN_TRAINING if private else allowed
 
@@ -58,20 +58,24 @@ class Disclosure:
         return [without_places(each, self._discretion) for each in few(complaints)]
 
     def accuracies(
-        self, models: Mapping[str, FoundationModel], held_out: Mapping[str, FrameDataset | None]
+        self, models: Mapping[str, Pretrained], held_out: Mapping[str, FrameDataset | None]
     ) -> dict[str, dict[str, tuple[int, int]]]:
-        """``split -> model -> (right, images)``; empty where the site does not tell accuracies."""
+        """``split -> model -> (points, images)``; empty where the site does not tell accuracies."""
         if not self._alone >= ACCURACIES:
             return {}
         return {
-            split: {name: (correct(model, data), len(data)) for name, model in models.items()}
+            split: {n: (self._yardstick.points(m, data), len(data)) for n, m in models.items()}
             for split, data in held_out.items()
             if data is not None
         }
 
     def accuracies_in_sums(self, held_out: Mapping[str, FrameDataset | None]) -> Measure:
         """How models do on the own images, for sums; on none where the site tells no accuracies."""
-        return measure_on(held_out) if self._in_sums >= ACCURACIES else measure_nothing
+        return (
+            measure_on(self._yardstick, held_out)
+            if self._in_sums >= ACCURACIES
+            else measure_nothing
+        )
 
     def in_sums(self, stats: RoundStats | None) -> RoundStats | None:
         """What may go into a sum over all sites; no loss and no agreement of a private site."""

@@ -41,8 +41,8 @@ class SiteGuard:
         """Set the budget of all rounds from ``begin`` aside, unless that is done."""
         if self.protection is not None:
             return
-        run, schedule = self._terms.run, self._terms.plan().schedule
-        ahead = efforts(run, schedule, self._site, begin)
+        run, plan = self._terms.run, self._terms.plan()
+        ahead = efforts(run, plan.schedule, self._site, begin, plan.asked)
         protect = ByLedger(self._job, self._heads)
         self.protection = protect(self._site, self._site_file, run, ahead, run_id, data)
 

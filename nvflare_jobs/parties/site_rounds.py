@@ -6,10 +6,10 @@ from typing import Any
 from fedefm.config import RunConfig
 from fedefm.data.loading import Splits
 from fedefm.errors import ProtocolError
-from fedefm.model.foundation import FoundationModel
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import build_model
 from fedefm.train.exchange import RoundStats, Steps
+from fedefm.train.pretext import Pretrained
 from fedefm.train.rounds import Algorithm
 from fedefm.train.simulate import Outcome
 from fedefm.train.site import Site
@@ -141,7 +141,7 @@ class SiteRounds:
         told = {} if spent is None else {"privacy": dict(spent)}
         return told | self._budget.left() | self._budget.head()
 
-    def _model(self, weights: Weights) -> FoundationModel:
+    def _model(self, weights: Weights) -> Pretrained:
         model = build_model(self._run)
         load_weights(model, weights)
         return model

@@ -72,7 +72,7 @@ def terms_for(
             f"model.start {run.model.start!r} is not possible in a job yet, since the server would "
             "need the file, too; run it with --where process"
         )
-    if not run.model.classes:
+    if not run.labels:
         raise ConfigError(
             "model.classes is empty; a job must name the labels of all its sites, since no site "
             "knows those of the others"

@@ -16,7 +16,7 @@ from fedefm.data.dataset import FrameDataset
 from fedefm.model.weights import load_weights
 from fedefm.train.assemble import build_model, build_server, build_site, merged, plan_exchanges
 from fedefm.train.federation import Federation
-from fedefm.train.measure import pooled_accuracy
+from fedefm.train.measure import ACCURACY
 
 LOCAL_STEPS = 5
 CURVE_POINTS = 8
@@ -122,12 +122,11 @@ def _federated(
     traffic = federation.sent_bytes
     weights = federation.publish()
     local = statistics.mean(
-        pooled_accuracy(site.model, {"": task.datasets["test"]}) for site in sites.values()
+        ACCURACY.over(site.model, {"": task.datasets["test"]}) for site in sites.values()
     )
     if weights is None:  # local only: there is no global model
         validation = statistics.mean(
-            pooled_accuracy(site.model, {"": task.datasets["validation"]})
-            for site in sites.values()
+            ACCURACY.over(site.model, {"": task.datasets["validation"]}) for site in sites.values()
         )
         return {"test": local, "validation": validation, "local": local, "bytes": 0, "curve": []}
     return {
@@ -184,7 +183,7 @@ def _run_config(
 def _accuracy(weights: Any, run: RunConfig, task: Task, split: str) -> float:
     model = build_model(run)
     load_weights(model, weights)
-    return pooled_accuracy(model, {"": task.datasets[split]})
+    return ACCURACY.over(model, {"": task.datasets[split]})
 
 
 def _is_point(round_index: int, rounds: int) -> bool:

@@ -23,7 +23,7 @@ from fedefm.seeding import generator_for
 from fedefm.train.assemble import Plan, build_model, build_site, plan_exchanges
 from fedefm.train.effort import efforts
 from fedefm.train.federation import Federation
-from fedefm.train.measure import pooled_accuracy
+from fedefm.train.measure import ACCURACY
 from fedefm.train.objective import classification
 from fedefm.train.optimization import momentum_sgd
 from fedefm.train.server import Server
@@ -108,6 +108,7 @@ def _train(job: Job, task: Task, data: Path, work: Path, folder: Path) -> dict[s
     }
     server = Server(
         plan.sites,
+        plan.asked,
         weights_of(_model(run, public)),
         run.training.average_decay,
         run.federation.rounds,
@@ -122,7 +123,7 @@ def _train(job: Job, task: Task, data: Path, work: Path, folder: Path) -> dict[s
         "test": _accuracy(weights, run, task, "test", public),
         "validation": _accuracy(weights, run, task, "validation", public),
         "local": statistics.mean(
-            pooled_accuracy(site.model, {"": task.datasets["test"]}) for site in sites.values()
+            ACCURACY.over(site.model, {"": task.datasets["test"]}) for site in sites.values()
         ),
         "privacy": told if run.privacy.dp else None,
     }
@@ -219,4 +220,4 @@ def _accuracy(
 ) -> float:
     model = _model(run, public)
     load_weights(model, weights)
-    return pooled_accuracy(model, {"": task.datasets[split]})
+    return ACCURACY.over(model, {"": task.datasets[split]})

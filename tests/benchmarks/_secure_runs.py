@@ -16,7 +16,7 @@ from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import build_model, build_server, build_site, plan_exchanges
 from fedefm.train.exchange import SERVER
 from fedefm.train.federation import Federation, Hidden
-from fedefm.train.measure import pooled_accuracy
+from fedefm.train.measure import ACCURACY
 from fedefm.train.message import Header
 from fedefm.train.simulate import Faults
 from nvflare_jobs.secure import BySecureSums
@@ -162,4 +162,4 @@ def _run_config(job: Job, task: Task, held: dict[str, FrameDataset]) -> RunConfi
 def _accuracy(weights: Weights, run: RunConfig, task: Task) -> float:
     model = build_model(run)
     load_weights(model, weights)
-    return pooled_accuracy(model, {"": task.datasets["test"]})
+    return ACCURACY.over(model, {"": task.datasets["test"]})

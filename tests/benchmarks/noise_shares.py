@@ -44,7 +44,7 @@ from fedefm.train.assemble import build_model, build_server, build_site, plan_ex
 from fedefm.train.effort import efforts
 from fedefm.train.exchange import SERVER
 from fedefm.train.federation import Federation
-from fedefm.train.measure import pooled_accuracy
+from fedefm.train.measure import ACCURACY
 from fedefm.train.secrecy import Secrecy
 from nvflare_jobs.protect import ByLedger
 from nvflare_jobs.secure import BySecureSums
@@ -172,7 +172,7 @@ def _noise(epsilon: float, steps: int) -> float:
 def _accuracy(weights: Any, run: RunConfig, task: Task, split: str) -> float:
     model = build_model(run)
     load_weights(model, weights)
-    return pooled_accuracy(model, {"": task.datasets[split]})
+    return ACCURACY.over(model, {"": task.datasets[split]})
 
 
 class Record:

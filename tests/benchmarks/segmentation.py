@@ -45,7 +45,7 @@ from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.weights import load_weights
 from fedefm.train.assemble import build_model, build_server, build_site, plan_exchanges
 from fedefm.train.federation import Federation
-from fedefm.train.measure import pooled_accuracy
+from fedefm.train.measure import ACCURACY
 
 CLASSES = ("background", "catheter", "guidewire")
 SITES = ("north", "east", "south", "west")
@@ -163,7 +163,7 @@ def pretrain(
     result: dict[str, float | str] = {
         "backbone": backbone,
         "seed": seed,
-        "accuracy": pooled_accuracy(model, {"": test}),
+        "accuracy": ACCURACY.over(model, {"": test}),
         "sent_megabytes": federation.sent_bytes / 1e6,
         "cpu_seconds": time.process_time() - started,
     }

@@ -1,4 +1,4 @@
-"""Curves over rounds: accuracy and loss, the shared model or the mean in bold, each site thin."""
+"""Curves over rounds: score and loss, the shared model or the mean in bold, each site thin."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,6 +20,7 @@ from fedefm.report.figures.canvas import (
     spread,
 )
 from fedefm.report.intervals import Band
+from fedefm.report.measures import Words
 from fedefm.report.numbers import decimal, percent
 from fedefm.report.record import GLOBAL, POOLED, Series
 
@@ -27,10 +28,13 @@ Line = tuple[str, str, float]  # label, color, last value
 BOLD = {GLOBAL: "shared model", POOLED: "own models, all sites"}
 
 
-def accuracy_figure(
-    series: Series, references: Sequence[tuple[str, float]], bands: Band | None = None
+def score_figure(
+    series: Series,
+    references: Sequence[tuple[str, float]],
+    words: Words,
+    bands: Band | None = None,
 ) -> Markup:
-    """Accuracy (share in [0, 1]) by round; ``references`` are levels with a name, drawn dashed.
+    """Scores (at most 1) by round; ``references`` are levels with a name, drawn dashed.
 
     Of ``bands`` those of the bold lines are drawn.
     """
@@ -44,17 +48,17 @@ def accuracy_figure(
         for name, level in references:
             axes.axhline(level, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
             labels.append((name, MUTED, level))
-        axes.set_ylim(0, 1)
+        axes.set_ylim(lowest(series), 1)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.set_ylabel("accuracy (% of images)")
+        axes.set_ylabel(words.axis)
         _finish(axes, series, labels)
 
     named = {BOLD.get(name, name): points for name, points in series.items()}
-    told = f"Accuracy by round. {in_words.curves(named, percent)}"
-    return drawn("accuracy", told, (9.6, 4.2), paint)
+    told = f"{words.title} by round. {in_words.curves(named, percent)}"
+    return drawn("score", told, (9.6, 4.2), paint)
 
 
-def accuracy_by_site(series: Series, bands: Band) -> Markup:
+def score_by_site(series: Series, bands: Band, words: Words) -> Markup:
     """One small panel a site: its line with the interval, the shared model's in gray behind it."""
     sites = [name for name in series if name not in BOLD]
     columns = min(4, len(sites))
@@ -71,7 +75,7 @@ def accuracy_by_site(series: Series, bands: Band) -> Markup:
                 axes.plot(*zip(*series[GLOBAL], strict=True), color=QUIET, linewidth=1.1)
             axes.plot(*zip(*series[site], strict=True), color=colors[site], linewidth=1.8)
             axes.set_title(shortened(site, 24), fontsize=9)
-            axes.set_ylim(0, 1)
+            axes.set_ylim(lowest(series), 1)
             axes.set_xlim(first, last)
             axes.grid(axis="y")
             axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -79,15 +83,20 @@ def accuracy_by_site(series: Series, bands: Band) -> Markup:
         for axes in grid:  # what the sites have left over
             axes.set_visible(False)
         figure.supxlabel("round", fontsize=9, color=MUTED)
-        figure.supylabel("accuracy (% of images)", fontsize=9, color=MUTED)
+        figure.supylabel(words.axis, fontsize=9, color=MUTED)
 
     ends = {site: bands[site][-1] for site in sites if bands.get(site)}
     told = " ".join(
         f"{site}: {percent(series[site][-1][1])}, interval {percent(low)} to {percent(high)}."
         for site, (_, low, high) in ends.items()
     )
-    words = f"Accuracy of each site's model with its interval, by round. At the end, {told}"
-    return drawn("accuracy-sites", words, (9.6, 0.6 + 1.55 * rows), paint)
+    said = f"{words.title} of each site's model with its interval, by round. At the end, {told}"
+    return drawn("score-sites", said, (9.6, 0.6 + 1.55 * rows), paint)
+
+
+def lowest(series: Series) -> float:
+    """Where the axis of scores begins: at 0, or below where a model is worse than nothing."""
+    return min([0.0, *(value for points in series.values() for _, value in points)])
 
 
 def loss_figure(series: Series) -> Markup:

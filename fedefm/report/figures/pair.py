@@ -6,16 +6,19 @@ from matplotlib.ticker import PercentFormatter
 
 from fedefm.report import in_words
 from fedefm.report.figures.canvas import ABOVE_AXES, ACCENT, SITE_COLORS, drawn, shortened
-from fedefm.report.figures.curves import name_line_ends, round_axis
+from fedefm.report.figures.curves import lowest, name_line_ends, round_axis
 from fedefm.report.intervals import Band
+from fedefm.report.measures import Words
 from fedefm.report.numbers import decimal, percent
 from fedefm.report.record import Series
 
 LOOKS = ((ACCENT, "-"), (SITE_COLORS[1], (0, (5, 2))))
 
 
-def pair_figure(name: str, title: str, lines: Series, bands: Band, *, share: bool) -> Markup:
-    """At most two ``lines`` with their ``bands``; ``share``: values are shares in [0, 1]."""
+def pair_figure(
+    name: str, title: str, lines: Series, bands: Band, score: Words | None = None
+) -> Markup:
+    """At most two ``lines`` with their ``bands``: of this ``score``, or of the training loss."""
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -35,10 +38,10 @@ def pair_figure(name: str, title: str, lines: Series, bands: Band, *, share: boo
             if end < last:  # lead from the end of a shorter run to its name
                 axes.hlines(value, end, last, color=color, linewidth=0.8, linestyle=":")
             labels.append((shortened(run), color, value))
-        if share:
-            axes.set_ylim(0, 1)
+        if score is not None:
+            axes.set_ylim(lowest(lines), 1)
             axes.yaxis.set_major_formatter(PercentFormatter(1))
-            axes.set_ylabel("accuracy (% of images)")
+            axes.set_ylabel(score.axis)
         else:
             axes.set_ylim(bottom=0)
             axes.set_ylabel("training loss (mean over images)")
@@ -47,5 +50,5 @@ def pair_figure(name: str, title: str, lines: Series, bands: Band, *, share: boo
         axes.grid(axis="y")
         name_line_ends(axes, labels)
 
-    told = in_words.curves(lines, percent if share else decimal)
+    told = in_words.curves(lines, decimal if score is None else percent)
     return drawn(name, f"{title}. {told}", (9.6, 3.8), paint)

@@ -16,6 +16,7 @@ from fedefm.report.figures.canvas import (
     MUTED,
     OK,
     PAPER,
+    RULE,
     drawn,
     shortened,
 )
@@ -27,7 +28,9 @@ LOOKS = {  # color and hatching, so that color is never the only sign
     "late": (LATE, "///", "late"),
     "failed": (FAILED, "xxx", "failed"),
     "absent": (ABSENT, "\\\\\\", "absent"),
+    "resting": (RULE, "", "not asked"),
 }
+PLANNED = ("ok", "resting")
 
 
 def participation_figure(
@@ -56,7 +59,8 @@ def participation_figure(
 
 def _told(statuses: Mapping[tuple[str, int], str], sites: Sequence[str], rounds: int) -> str:
     missed = {
-        site: [n for n in _all(rounds) if statuses.get((site, n), "ok") != "ok"] for site in sites
+        site: [n for n in _all(rounds) if statuses.get((site, n), "ok") not in PLANNED]
+        for site in sites
     }
     parts = [f"{site} missed {ranges(numbers)}" for site, numbers in missed.items() if numbers]
     told = "; ".join(parts) or "nobody missed one"
@@ -98,4 +102,4 @@ def _legend(figure: Figure, statuses: Mapping[tuple[str, int], str]) -> None:
         if status in seen
     ]
     patches.append(Patch(facecolor=GROUND, label="no record", linewidth=0))
-    figure.legend(handles=patches, loc="outside upper right", ncols=5, fontsize=8.5)
+    figure.legend(handles=patches, loc="outside upper right", ncols=6, fontsize=8.5)

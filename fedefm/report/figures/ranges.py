@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from fedefm.report.figures.canvas import ABOVE_AXES, ACCENT, MUTED, drawn, shortened
+from fedefm.report.measures import Words
 from fedefm.report.numbers import percent
 
 
@@ -23,7 +24,11 @@ class Row:
 
 
 def ranges_figure(
-    name: str, title: str, rows: Sequence[Row], references: Sequence[tuple[str, float]] = ()
+    name: str,
+    title: str,
+    rows: Sequence[Row],
+    words: Words,
+    references: Sequence[tuple[str, float]] = (),
 ) -> Markup:
     """``rows`` from top to bottom; ``references`` are levels with a name, drawn dashed."""
 
@@ -47,16 +52,16 @@ def ranges_figure(
         _name_levels(axes, references)
         axes.set_yticks(range(len(rows)), [shortened(row.name) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(0, 1)
+        axes.set_xlim(min([0.0, *(row.value for row in rows)]), 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.set_xlabel("accuracy (% of images)")
+        axes.set_xlabel(words.axis)
         axes.tick_params(axis="y", length=0, pad=8)  # room for a dot at 0
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
 
     told = " ".join(_told(row) for row in rows)
     size = (9.6, 0.95 + 0.27 * len(rows))
-    return drawn(name, f"{title}. {told}", size, paint)
+    return drawn(name, f"{words.title}. {title}: {told}", size, paint)
 
 
 def _name_levels(axes: Axes, references: Sequence[tuple[str, float]]) -> None:

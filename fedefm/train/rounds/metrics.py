@@ -1,8 +1,8 @@
 """What sites measured, told to the server as one sum over all sites and in no other way.
 
-After a round: loss and agreement of that round, and how each site's own model does on its own
-validation images. After the last exchange: how the global model does on everybody's validation and
-test images.
+After a round, of the sites that were asked in it: loss and agreement of that round, and how each
+site's own model does on its own validation images. After the last exchange: how the global model
+does on everybody's validation and test images.
 
 Who has nothing to tell, as its round failed or the model did not come, gives no part: parts of
 zeros would hide nobody. Where a server hands models out, all must have had the same one, since a
@@ -30,18 +30,19 @@ from fedefm.train.site import Site
 
 def give_metrics(site: Site, round_index: int, stats: RoundStats | None) -> Steps[Pooled | None]:
     """The site's part after a round; none where ``stats`` are None, as it failed."""
-    if stats is None:
+    asked = site.asked(round_index)
+    if stats is None or site.name not in asked:
         return None
-    right, images = site.measure(site.model, "validation")
-    part = round_part(stats, right, images, site.size)
-    cohort = _all(site.everyone, site.handed)
+    points, images = site.measure(site.model, "validation")
+    part = round_part(stats, points, images, site.size)
+    cohort = _together(asked, site.handed)
     yield from site.sum(_occasion(round_index, ROUND_NUMBERS), {cohort: part}, None)
     return None
 
 
 def take_metrics(server: Server, round_index: int) -> Steps[Pooled | None]:
     """The sum of the parts that came."""
-    cohort = _all(frozenset(server.sites), server.handed)
+    cohort = _together(server.asked(round_index), server.handed)
     total = yield from server.sum(_occasion(round_index, ROUND_NUMBERS), {}, cohort)
     return pooled_round(total.vector, len(total.members))
 
@@ -56,7 +57,7 @@ def publish_and_give(
     counts = [n for split in PUBLISHED_SPLITS for n in site.measure_with(weights, split)]
     occasion = _occasion(site.settings.federation.rounds, len(counts))
     part = torch.tensor(counts, dtype=torch.float32)
-    yield from site.sum(occasion, {_all(site.everyone, digest(weights)): part}, None)
+    yield from site.sum(occasion, {_together(site.everyone, digest(weights)): part}, None)
     return weights
 
 
@@ -66,7 +67,7 @@ def publish_and_take(
     """``publish``, and the server's ``verdict`` by split."""
     weights = yield from publish(server)
     occasion = _occasion(server.rounds, 2 * len(PUBLISHED_SPLITS))
-    cohort = _all(frozenset(server.sites), digest(server.weights))
+    cohort = _together(frozenset(server.sites), digest(server.weights))
     total = yield from server.sum(occasion, {}, cohort)
     server.verdict = pooled_splits(total.vector, len(total.members))
     return weights
@@ -76,6 +77,6 @@ def _occasion(round_index: int, length: int) -> Occasion:
     return Occasion(round_index, "metrics", length, counts=True)
 
 
-def _all(everyone: frozenset[str], measured: str) -> Cohort:
+def _together(sites: frozenset[str], measured: str) -> Cohort:
     """``measured`` is the digest of the model that the server handed out, if it did."""
-    return Cohort(SERVER, everyone, agreed=measured)
+    return Cohort(SERVER, sites, agreed=measured)

@@ -75,7 +75,7 @@ def test_a_difference_within_chance_is_told_as_that(compared: Any) -> None:
 def test_equal_accuracies_are_called_the_same_and_not_better_or_worse(compared: Any) -> None:
     page, told = compared((0.5, 0.4, 0.6), (0.5, 0.4, 0.6))
     assert told["difference"] == 0
-    assert "for the same share of their test images, 50.0 %" in page
+    assert "With both shared models the accuracy on test images is 50.0 %" in page
     assert "could hide a difference of \u221214.1 to +14.1 points" in page
     assert "the same (\u221214.1 to +14.1)" in page  # the table
     assert "0.0 points" not in page

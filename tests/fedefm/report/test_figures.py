@@ -16,6 +16,7 @@ from fedefm.report.figures.pair import pair_figure
 from fedefm.report.figures.participation import participation_figure
 from fedefm.report.figures.ranges import Row, ranges_figure
 from fedefm.report.figures.topology import topology_figure
+from fedefm.report.measures import ACCURACY
 
 SITES = ["Maastricht University Medical Center", *(f"University of {c}" for c in "ABCDEFGHIJKLMNO")]
 
@@ -109,7 +110,7 @@ LONG = [(5, 0.2), (10, 0.3), (20, 0.4)]
 def test_a_dotted_line_leads_from_a_shorter_run_to_its_name() -> None:
     def dotted(short: list[tuple[int, float]]) -> int:
         lines = {"a": short, "b": LONG}
-        return pair_figure("accuracy", "x", lines, {}, share=True).count("stroke-dasharray")
+        return pair_figure("score", "x", lines, {}, ACCURACY).count("stroke-dasharray")
 
     equal = dotted([(5, 0.1), (20, 0.3)])
     assert dotted([(5, 0.1), (10, 0.2)]) == equal + 1
@@ -118,25 +119,27 @@ def test_a_dotted_line_leads_from_a_shorter_run_to_its_name() -> None:
 
 def test_one_measurement_has_its_interval_too() -> None:
     lines = {"a": [(5, 0.25)], "b": LONG}
-    without = pair_figure("accuracy", "x", lines, {}, share=True)
-    told = pair_figure("accuracy", "x", lines, {"a": [(5, 0.1, 0.4)]}, share=True)
+    without = pair_figure("score", "x", lines, {}, ACCURACY)
+    told = pair_figure("score", "x", lines, {"a": [(5, 0.1, 0.4)]}, ACCURACY)
     assert told.count("<path") > without.count("<path")
 
 
 def test_dots_lie_on_axes_and_not_behind_them() -> None:
-    figure = pair_figure("accuracy", "x", {"a": LONG, "b": LONG}, {}, share=True)
+    figure = pair_figure("score", "x", {"a": LONG, "b": LONG}, {}, ACCURACY)
     assert figure.index("--rule") < figure.index("--accent")
 
 
 def test_dots_at_none_and_at_all_are_whole() -> None:
-    figure = str(ranges_figure("ends", "x", [Row("a", 0.0), Row("b", 1.0, (0.9, 1.0))]))
+    figure = str(ranges_figure("ends", "x", [Row("a", 0.0), Row("b", 1.0, (0.9, 1.0))], ACCURACY))
     assert "<use" in figure
     assert not re.search(r"<g clip-path=[^>]*>\s*<use", figure), "the edge cuts dots in half"
 
 
 def test_names_of_two_levels_lead_away_from_each_other() -> None:
     levels = [("guessing", 0.25), ("knowing", 0.3)]
-    lines, names = _dashed_and_named(str(ranges_figure("ends", "x", [Row("a", 0.5)], levels)))
+    lines, names = _dashed_and_named(
+        str(ranges_figure("ends", "x", [Row("a", 0.5)], ACCURACY, levels))
+    )
     assert names["guessing"] < lines[0] < lines[1] < names["knowing"]
 
 

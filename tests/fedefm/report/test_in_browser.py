@@ -107,7 +107,7 @@ def test_the_first_key_skips_to_the_results_and_focus_is_seen(page: Page) -> Non
     page.value("document.activeElement.blur(); scrollTo(0, 0)")
     page.press("Tab")
     target = page.value("document.activeElement.getAttribute('href')")
-    assert target in ("#accuracy", "#scores")
+    assert target in ("#score", "#scores")
     assert page.value(f"document.querySelector('{target}') !== null")
     assert page.value("document.activeElement.getBoundingClientRect().left") >= 0
     assert page.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"

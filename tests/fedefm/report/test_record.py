@@ -10,8 +10,8 @@ from fedefm.errors import DataError
 from fedefm.report.record import read_record
 from fedefm.report.sentences import traffic_meaning
 from fedefm.report.tables import (
-    accuracy_series,
     reference_levels,
+    score_series,
     sent_by_round,
     shared_at_sites,
     turn_statuses,
@@ -100,7 +100,7 @@ def test_curves_are_of_the_models_that_sites_hold_and_not_of_the_shared_one(
 ) -> None:
     run = example_run(sites=2, rounds=3).tell()
     record = read_record(run.write(tmp_path))
-    split, series = accuracy_series(record)
+    split, series = score_series(record)
 
     assert split == "validation"
     assert set(series) == {"Aachen", "Bern", "global"}

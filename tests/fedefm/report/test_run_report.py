@@ -21,7 +21,7 @@ from fedefm.report.tables import teaching
 
 Maker = Callable[..., Any]
 SECTIONS = (
-    "accuracy", "confusion", "loss", "corpora", "topology", "agreement", "participation",
+    "score", "confusion", "loss", "corpora", "topology", "agreement", "participation",
     "traffic", "time", "segmentation", "protection", "settings", "reproduce",
 )  # fmt: skip
 VOID = {"meta", "br", "img", "link"}
@@ -103,7 +103,7 @@ def test_page_has_every_section_and_draws_what_was_measured(page: Page) -> None:
     assert [name for name in page.texts if name != "head"] == list(SECTIONS)
     assert page.open == []
     assert page.figures == {
-        "accuracy": 3, "loss": 1, "topology": 1, "agreement": 3, "participation": 1, "traffic": 2,
+        "score": 3, "loss": 1, "topology": 1, "agreement": 3, "participation": 1, "traffic": 2,
         "time": 1,
     }  # fmt: skip
     assert not any("not measured" in text for text in page.texts.values())
@@ -168,7 +168,7 @@ def test_any_name_is_shown_as_it_is_and_harms_nothing(
 
     assert page.tags.isdisjoint({"script", "frac"})
     assert page.open == []
-    for section in ("accuracy", "corpora", "topology", "participation", "time"):
+    for section in ("score", "corpora", "topology", "participation", "time"):
         assert name[:10] in page.texts[section]
     assert f"corpus {name}" in page.texts["corpora"]
     assert f"reason {name}" in page.texts["participation"]
@@ -188,7 +188,7 @@ def test_interrupted_run_is_told_as_far_as_it_went(example_run: Maker, tmp_path:
     assert "interrupted after 4 complete rounds of 10" in page.texts["head"]
     assert "4 of 10" in page.texts["head"]
     assert "No differential privacy" in page.texts["protection"]
-    assert page.figures["accuracy"] == 2
+    assert page.figures["score"] == 2
 
 
 def test_a_run_stopped_before_its_first_round_says_not_measured(
@@ -198,7 +198,7 @@ def test_a_run_stopped_before_its_first_round_says_not_measured(
     run.start()
     page = page_of(run.write(tmp_path, result=False))
 
-    for section in ("accuracy", "loss", "agreement", "time", "segmentation"):
+    for section in ("score", "loss", "agreement", "time", "segmentation"):
         assert "not measured" in page.texts[section].lower()
         assert section not in page.figures
     assert "The accuracy of the shared model was not measured" in page.texts["head"]
@@ -208,15 +208,15 @@ def test_a_run_of_one_round_says_where_its_accuracies_are(
     example_run: Maker, tmp_path: Path
 ) -> None:
     run = example_run(sites=2, rounds=1).tell()
-    assert "the table has it" in page_of(run.write(tmp_path / "all")).texts["accuracy"]
+    assert "the table has it" in page_of(run.write(tmp_path / "all")).texts["score"]
     own = [e for e in run.events if e["event"] == "evaluated" and e["site"] != "global"]
     run.events = [event for event in run.events if event not in own]
     for event in run.events:
         if event["event"] == "evaluated":
             event["split"] = "test"  # on which no site's own model is measured alone
     page = page_of(run.write(tmp_path / "shared"))
-    assert "round 1: the shared model put" in page.texts["accuracy"]
-    assert "Own model, own held-out images" in page.texts["accuracy"]
+    assert "round 1: the shared model names the right class for" in page.texts["score"]
+    assert "Own model, own held-out images" in page.texts["score"]
     assert "images of all sites, the models that the sites themselves hold" in page.texts["head"]
 
 
@@ -509,3 +509,18 @@ def test_weights_of_experts_add_up_to_one_for_each_model_and_round(
         for number in (3, 6):
             told = [dict(p).get(number, 0) for (s, _), p in shares.items() if s == student]
             assert sum(told) == pytest.approx(1)
+
+
+def test_who_was_not_asked_missed_no_round(example_run: Maker, tmp_path: Path) -> None:
+    run = example_run(sites=4, rounds=10).tell()
+    resting = run.sites[0]
+    for event in run.events:
+        if event["event"] == "round_finished" and event["round"] % 2:
+            event["participants"] = [site for site in run.sites if site != resting]
+            event["missing"], event["resting"] = {}, [resting]
+        if event["event"] == "round" and event["round"] % 2 and event["site"] == resting:
+            event["status"], event["reason"] = "resting", None
+    page = page_of(run.write(tmp_path))
+    assert "every round in which they were asked" in page.texts["participation"]
+    assert f"{resting} missed" not in page.texts["participation"]
+    assert "5 of 5" in page.texts["score"]

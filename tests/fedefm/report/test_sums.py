@@ -13,7 +13,7 @@ from fedefm.report.metrics_csv import rows_of
 from fedefm.report.progress import progress
 from fedefm.report.record import POOLED, RunRecord, read_record
 from fedefm.report.run_report import write_report
-from fedefm.report.tables import accuracy_series, agreement, loss_series, sent_by_round, site_table
+from fedefm.report.tables import agreement, loss_series, score_series, sent_by_round, site_table
 
 Maker = Callable[..., Any]
 
@@ -29,7 +29,7 @@ def record(run: Any, tmp_path: Path) -> RunRecord:
 
 
 def test_each_curve_is_one_of_all_sites_together(record: RunRecord) -> None:
-    split, accuracies = accuracy_series(record)
+    split, accuracies = score_series(record)
     assert split == "validation"
     assert accuracies == {POOLED: [(n, pytest.approx(0.3 + (n - 1) / 40)) for n in (3, 6, 9)]}
     assert loss_series(record) == {
@@ -40,7 +40,7 @@ def test_each_curve_is_one_of_all_sites_together(record: RunRecord) -> None:
 
 
 def test_the_table_of_the_sites_says_that_nothing_was_told(record: RunRecord) -> None:
-    _, accuracies = accuracy_series(record)
+    _, accuracies = score_series(record)
     for row in site_table(record, accuracies):
         assert row[1:6] == ["not told"] * 5
 
@@ -121,5 +121,5 @@ def test_sums_of_a_round_that_was_repeated_count_once(run: Any, tmp_path: Path) 
     end = run.position("round_started", 3)
     run.events[end:end] = [{**event, "accuracy": 0.9} for event in again]
     record = read_record(run.write(tmp_path / "resumed"))
-    _, accuracies = accuracy_series(record)
+    _, accuracies = score_series(record)
     assert accuracies[POOLED][0] == (3, 0.9)

@@ -4,7 +4,7 @@ import pytest
 
 from fedefm.model.weights import load_weights
 from fedefm.train.assemble import build_model
-from fedefm.train.measure import pooled_accuracy
+from fedefm.train.measure import ACCURACY
 
 ROUNDS = {"rounds": 16, "local_steps": 4, "host_steps": 4}
 CHANCE = 0.25  # also what a site reaches that knows only its own label
@@ -28,10 +28,10 @@ def learn(world):
         learning = world.federation(run, images=40)
         learning.train()
         tests = {name: world.images_of(k, 30, seed=9) for k, name in enumerate(world.names)}
-        own = [pooled_accuracy(site.model, tests) for site in learning.sites.values()]
+        own = [ACCURACY.over(site.model, tests) for site in learning.sites.values()]
         model = build_model(run)
         load_weights(model, learning.global_model() or learning.sites["north"].weights())
-        return sum(own) / len(own), pooled_accuracy(model, tests)
+        return sum(own) / len(own), ACCURACY.over(model, tests)
 
     return accuracies
 

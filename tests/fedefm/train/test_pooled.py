@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedefm.train.exchange import RoundStats
+from fedefm.train.measure import ACCURACY
 from fedefm.train.pooled import (
     MOST,
     ROUND_NUMBERS,
@@ -37,9 +38,9 @@ def mean(values):
 def test_the_sum_of_the_parts_says_what_all_sites_measured_together(sites):
     pooled = pooled_round(sum(part_of(*site) for site in sites), len(sites))
 
-    right, images = (sum(counts[k] for _, _, counts, _ in sites) for k in (0, 1))
-    assert (pooled.right, pooled.images, pooled.sites) == (right, images, len(sites))
-    assert pooled.accuracy == (right / images if images else None)
+    points, images = (sum(counts[k] for _, _, counts, _ in sites) for k in (0, 1))
+    assert (pooled.points, pooled.images, pooled.sites) == (points, images, len(sites))
+    assert pooled.score(ACCURACY) == (points / images if images else None)
     assert pooled.trained_on == sum(size for *_, size in sites)
     losses = [loss for loss, *_ in sites if loss is not None]
     near = {"rel": 0, "abs": UNIT / 2 + 1e-9}
@@ -69,10 +70,12 @@ def test_a_loss_beyond_all_measure_is_told_as_the_largest():
 
 def test_a_sum_of_nobody_says_nothing():
     pooled = pooled_round(torch.zeros(ROUND_NUMBERS), 0)
-    assert (pooled.accuracy, pooled.loss, pooled.trained_on, pooled.sites) == (None,) * 3 + (0,)
+    assert (pooled.score(ACCURACY), pooled.loss, pooled.trained_on, pooled.sites) == (None,) * 3 + (
+        0,
+    )
 
 
 def test_counts_of_the_splits_are_read_in_their_order():
     verdict = pooled_splits(torch.tensor([3.0, 4, 0, 0]), 2)
-    assert verdict["validation"].accuracy == 0.75
-    assert verdict["test"].accuracy is None
+    assert verdict["validation"].score(ACCURACY) == 0.75
+    assert verdict["test"].score(ACCURACY) is None

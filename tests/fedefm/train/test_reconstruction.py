@@ -11,8 +11,9 @@ from fedefm.data.dataset import Batch, FrameDataset
 from fedefm.data.masked import MaskedBatch, MaskedFrames
 from fedefm.data.patches import cut, put_together
 from fedefm.model.mae import build_masked_autoencoder
+from fedefm.train.optimization import momentum_sgd
 from fedefm.train.reconstruction import explained, reconstruction
-from fedefm.train.trainer import SgdTrainer
+from fedefm.train.trainer import PlainTrainer
 
 SIZE, PATCH, PATCHES = 32, 8, 16
 
@@ -142,7 +143,9 @@ def test_a_trainer_leaves_the_positions_alone():
     network = build_masked_autoencoder("vit_micro", SIZE, 1)
     positions = network.backbone.tokens.pos_embed.clone()
     before = {name: p.clone() for name, p in network.named_parameters() if p.requires_grad}
-    SgdTrainer(frames(), 12).fit(network, reconstruction, 2, 0.05, torch.Generator())
+    PlainTrainer(frames(), 12, momentum_sgd(0.9)).fit(
+        network, reconstruction, 2, 0.05, torch.Generator()
+    )
     assert torch.equal(network.backbone.tokens.pos_embed, positions)
     changed = [n for n, p in network.named_parameters() if n in before and (p != before[n]).any()]
     assert changed == list(before)

@@ -1,5 +1,6 @@
 """A site's verbs: hosting leaves no trace, the average is an average, the state is whole."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -55,6 +56,17 @@ def test_hosting_that_fails_leaves_no_trace_either(site, guest):
     same(site.trainer.state(), momentum)
 
 
+@pytest.mark.parametrize(("epochs", "images", "steps"), [(1, 8, 2), (3, 10, 8), (None, 10, 1)])
+def test_an_epoch_is_as_many_steps_as_the_sites_images_take(world, epochs, images, steps):
+    run = world.settings(federation={"local_epochs": epochs})
+    site = world.sites(run, images=images)["north"]
+    taken = []
+    site.trainer.fit = lambda model, objective, count, *others: taken.append(count)
+    with suppress(AttributeError):  # nothing was fitted, and nothing can be told
+        site.train_locally(0)
+    assert taken == [steps]
+
+
 def test_a_guest_is_trained_on_labels_with_the_hosts_images_and_momentum(world, site, guest):
     model = build_model(world.settings())
     trainer = PlainTrainer(
@@ -66,7 +78,7 @@ def test_a_guest_is_trained_on_labels_with_the_hosts_images_and_momentum(world, 
     trainer.load_state(site.trainer.state())
     model.load_state_dict({**model.state_dict(), **guest})
     rng = generator_for(site.settings.seed, "north", 3, "host west")
-    trainer.fit(model, site._labels_objective(), 2, 0.05 * 0.3, rng)
+    trainer.fit(model, site.objective, 2, 0.05 * 0.3, rng)
 
     same(site.host(guest, 3, "west"), weights_of(model))
 

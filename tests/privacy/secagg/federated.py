@@ -18,7 +18,7 @@ from fedefm.model.weights import Weights
 from fedefm.train.assemble import Plan, build_server, build_site, plan_exchanges
 from fedefm.train.exchange import SERVER, Cohort, Occasion, Steps, Total
 from fedefm.train.federation import Federation, Hidden
-from fedefm.train.measure import measure_on
+from fedefm.train.measure import ACCURACY, measure_on
 from fedefm.train.secrecy import Secrecy
 from fedefm.train.server import Server
 from fedefm.train.simulate import Faults, Network, Outcome
@@ -145,6 +145,6 @@ def _site(name: str, place: int, run: RunConfig, plan: Plan, secrecy: Secrecy | 
         split: World.images_of(place % 4, 5 + place, seed=7) for split in ("validation", "test")
     }
     images = World.images_of(place % 4, 8 + 2 * place)
-    site = build_site(name, images, run, plan, secrecy=secrecy, measure=measure_on(held))
+    site = build_site(name, images, run, plan, secrecy=secrecy, measure=measure_on(ACCURACY, held))
     site.trainer = Unit(1.0 + place)
     return site

@@ -67,6 +67,21 @@ def test_who_was_handed_no_model_trains_on_none(world, sites):
     torch.testing.assert_close(sites["east"].weights(), before, rtol=0, atol=0)
 
 
+def test_who_is_not_asked_rests_and_the_model_is_the_mean_of_the_others(world):
+    run = world.settings(federation={**FEDAVG, "participation": 0.5})
+    sites, server = world.pulled_sites(run), build_server(run, world.plan(run))
+    asked = world.plan(run).asked(0)
+    assert len(asked) == 2
+    start, before = dict(server.weights), {name: s.weights() for name, s in sites.items()}
+
+    play(world, sites, server)
+
+    parts = [(s.trainer.of(start), len(s.dataset)) for n, s in sites.items() if n in asked]
+    torch.testing.assert_close(server.weights, weighted_mean(parts))
+    for name in sites.keys() - asked:
+        torch.testing.assert_close(sites[name].weights(), before[name], rtol=0, atol=0)
+
+
 def test_a_round_in_which_nobody_answers_changes_nothing(world, sites, server):
     start = {name: value.clone() for name, value in server.weights.items()}
     play(world, sites, server, lambda a, b: b == SERVER)

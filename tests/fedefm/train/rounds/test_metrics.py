@@ -9,7 +9,7 @@ from fedefm.model.weights import load_weights
 from fedefm.train.assemble import build_model, build_server, build_site
 from fedefm.train.exchange import plain_sum
 from fedefm.train.federation import Federation
-from fedefm.train.measure import measure_on, pooled_accuracy
+from fedefm.train.measure import ACCURACY, measure_on
 from fedefm.train.pooled import UNIT
 from fedefm.train.secrecy import Secrecy
 from fedefm.train.simulate import Faults
@@ -37,7 +37,7 @@ def play(world, way, in_sums, faults=None, private=()):
             run,
             plan,
             secrecy=Secrecy(plain_sum, SimpleNamespace()) if in_sums else None,
-            measure=measure_on(held_out[name]),
+            measure=measure_on(ACCURACY, held_out[name]),
         )
         sites[name].measures = name not in private
     secrecy = Secrecy(plain_sum, SimpleNamespace()) if in_sums else None
@@ -99,7 +99,7 @@ def test_the_global_model_is_judged_on_everybodys_images_without_any_sites_own(w
     for split, images in (("validation", 32), ("test", 7 + 10 + 13)):
         held = {n: h[split] for n, h in run.held_out.items() if h[split] is not None}
         (event,) = told(run, "metrics", model="global", split=split)
-        assert event["accuracy"] == pytest.approx(pooled_accuracy(model, held))
+        assert event["accuracy"] == pytest.approx(ACCURACY.over(model, held))
         assert (event["images"], event["sites"]) == (images, 4)
         assert run.federation.server.verdict[split].images == images
 
