@@ -37,6 +37,8 @@ def test_jaccard_and_dice_say_the_same_in_two_scales(predicted, truth):
 
 
 def test_torchmetrics_agrees_where_the_class_is_present():
+    import fedefm.model  # noqa: F401 - torchmetrics imports torchvision, which needs a repair
+
     metrics = pytest.importorskip("torchmetrics.functional.segmentation")
     import torch
 
