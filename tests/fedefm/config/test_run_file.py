@@ -12,6 +12,7 @@ from fedefm.config import NoiseSharesConfig, RunConfig, dump, parse, read_run
 from fedefm.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+FEDAVG = {"scenario": "client_server", "algorithm": "fedavg"}
 
 
 def refusal(data: Any) -> str:
@@ -285,3 +286,22 @@ def test_noise_has_exactly_one_source(dp: Any) -> None:
 def test_a_cap_below_the_expected_number_of_patients_is_refused() -> None:
     dp = {"epsilon": 3, "patients_per_step": 32, "max_patients_per_step": 16}
     assert "max_patients_per_step" in refusal({"privacy": {"dp": dp}})
+
+
+@pytest.mark.parametrize(
+    ("federation", "privacy", "words"),
+    [
+        ({"participation": 0.5}, {}, "has none that asks; leave it out"),
+        ({**FEDAVG, "local_epochs": 1}, {"dp": {"epsilon": 8}}, "set federation.local_steps"),
+        (
+            {**FEDAVG, "local_steps": 1, "participation": 0.5},
+            {"dp": {"noise_multiplier": 1}, "secagg": {"noise_shares": {"honest": 3}}},
+            "federation.participation is 0.5; leave it out",
+        ),
+    ],
+)
+def test_sites_that_rest_and_passes_over_images_go_where_they_mean_something(
+    federation: dict[str, Any], privacy: dict[str, Any], words: str
+) -> None:
+    data = {"federation": federation, "privacy": privacy, "training": {"momentum": 0}}
+    assert words in refusal(data)
