@@ -152,3 +152,17 @@ def test_what_is_no_comparison_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"ends in \.html"):
         write_comparison(run, tmp_path / "empty", tmp_path / "run" / "events.jsonl")
     assert not page.parent.exists()
+
+
+def test_runs_that_measure_different_things_are_not_compared(
+    example_run: Maker, tmp_path: Path
+) -> None:
+    kinds = run_with(example_run, tmp_path / "kinds", (0.5, 0.4, 0.6))
+    painting = run_with(example_run, tmp_path / "painting", None)
+    events = painting / "events.jsonl"
+    events.write_text(
+        events.read_text().replace('"run_started"', '"run_started", "measure": "explained"')
+    )
+    with pytest.raises(ConfigError, match=r"accuracy, and .* explained variance; compare runs"):
+        write_comparison(kinds, painting, tmp_path / "c.html")
+    assert not (tmp_path / "c.html").exists()
