@@ -8,22 +8,30 @@ certificates. What the coordinator tells is copied into the run folder while the
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedefm.config import RunConfig, read_site
+from fedefm.config import SERVER_FILE, RunConfig, read_site
 from fedefm.data.dataset import FrameDataset
 from fedefm.data.loading import Splits
 from fedefm.errors import FedEFMError, ProtocolError, QuorumLost
 from fedefm.events import Event, EventLog, Listener, read_events
 from fedefm.model.checkpoint import load_checkpoint
-from fedefm.model.weights import load_weights
-from fedefm.train.assemble import build_model, check_promises, check_share, find_manifest, load_data
+from fedefm.model.weights import load_weights, weights_of
+from fedefm.train.assemble import (
+    build_model,
+    build_site_model,
+    check_promises,
+    check_share,
+    find_manifest,
+    load_data,
+)
 from fedefm.train.effort import efforts
 from fedefm.train.foundation_card import save_foundation
-from fedefm.train.pretext import pretext_of
+from fedefm.train.measure import ACCURACY
+from fedefm.train.pretext import Pretrained, Trained, pretext_of, product_of
 from fedefm.train.run_files import EVENTS, MODEL, RESULT, STATE
 from fedefm.train.run_folder import (
     is_finished,
@@ -31,9 +39,10 @@ from fedefm.train.run_folder import (
     run_log,
     write_result,
 )
+from fedefm.train.server_side import find_server_side
 from fedefm.train.state import load_state
 from fedefm.train.telling import check_quorum
-from fedefm.train.verdict import measure_global
+from fedefm.train.verdict import measure_global, measure_tasks
 from fedefm.train.workshop import find_sites, holdings, resolve
 from nvflare_jobs.jobs.pretrain import export_job
 from nvflare_jobs.parties.heads import HEADS_FILE
@@ -79,6 +88,7 @@ def run_in_simulator(
     manifests = {name: find_manifest(path, run.dataset) for name, path in site_files.items()}
     run = resolve(run, manifests, site_files)
     terms = terms_for(run, tuple(manifests))  # what does not fit is found before writing
+    find_server_side(run, sites_folder / SERVER_FILE)
     if run.privacy.secagg is not None:
         _refuse_unhidden(terms, site_files)
         for name, manifest in manifests.items():
@@ -93,7 +103,7 @@ def run_in_simulator(
             _catch_up(out, log)
             terms = terms_for(run, tuple(manifests), resume, _recorded(out))
         told = _conduct(terms, sites_folder, out, log)
-        data = {name: load_data(m, run) for name, m in manifests.items()}
+        data = {name: load_data(name, m, run) for name, m in manifests.items()}
         _measure(terms, out, log, data, told)
     if not keep_workspace:
         shutil.rmtree(out / WORKSPACE)
@@ -220,30 +230,56 @@ def _measure(
     in_sums, privacy = run.privacy.secagg is not None, told.privacy
     tests = {name: splits.test for name, splits in data.items() if splits.test is not None}
     metrics: dict[str, float | int | None] = {**told.metrics} if in_sums else {}
-    if tests and not in_sums:
-        metrics[f"mean_local_{pretext_of(run).yardstick.name}"] = _mean_of_local_models(
+    if tests and not in_sums and run.stagewise is None:  # else each has its own task
+        metrics[f"mean_local_{product_of(run).scale.name}"] = _mean_of_local_models(
             terms, out, tests
         )
     if (out / MODEL).exists():
         model = build_model(run)
         load_checkpoint(out / MODEL, model, minimum=1.0)
         if not in_sums:
-            metrics |= measure_global(model, tests, log, last, pretext_of(run))
+            metrics |= _measured(terms, out, model, tests, log, last)
         promised = {site: told for site, told in privacy.items() if told}  # those who took part
         held = {} if in_sums else holdings(data)
         save_foundation(out, run, model, held, metrics, promised)
         if not in_sums and run.privacy.dp is None:  # else no patient's picture is to be told
-            pretext_of(run).draw(out, model, tests)
+            product_of(run).draw(out, model, tests)
     write_result(out, run, terms.sites, metrics, False, True, privacy)
+
+
+def _measured(
+    terms: Terms,
+    out: Path,
+    model: Pretrained,
+    tests: Mapping[str, FrameDataset],
+    log: EventLog,
+    last: int,
+) -> Metrics:
+    """What the global model is worth; where sites have tasks of their own, with each one's head."""
+    yardsticks = {name: pretext_of(terms.run, name).yardstick for name in tests}
+    if terms.run.stagewise is None:
+        return measure_global(model, tests, log, last, next(iter(yardsticks.values()), ACCURACY))
+    own = dict(_local_models(terms, out))
+    for built in own.values():
+        load_weights(built, weights_of(built) | weights_of(model))
+    tests = {name: test for name, test in tests.items() if name in own}
+    return measure_tasks(own, tests, yardsticks, log, last)
 
 
 def _mean_of_local_models(terms: Terms, out: Path, tests: Mapping[str, FrameDataset]) -> float:
     """How each site's own model does on everybody's test images, on average."""
-    model, found = build_model(terms.run), []
-    yardstick = pretext_of(terms.run).yardstick
+    found = [
+        pretext_of(terms.run, site).yardstick.over(model, tests)
+        for site, model in _local_models(terms, out)
+    ]
+    return sum(found) / len(found)
+
+
+def _local_models(terms: Terms, out: Path) -> Iterator[tuple[str, Trained]]:
+    """Each site's own model; none of a site that was killed before its first round."""
     for site in terms.sites:
         saved = load_state(out / STATE / WORKSPACE / site / terms.run.name)
-        if saved is not None:  # a site that was killed before its first round has none
+        if saved is not None:
+            model = build_site_model(terms.run, site)
             load_weights(model, saved[1][site]["weights"])
-            found.append(yardstick.over(model, tests))
-    return sum(found) / len(found)
+            yield site, model

@@ -16,6 +16,7 @@ from fedefm.config.privacy import (
 )
 from fedefm.config.run_file import RunConfig, read_run
 from fedefm.config.section import Section, dump, parse
+from fedefm.config.server_file import SERVER_FILE, ServerConfig, read_server
 from fedefm.config.site_file import (
     SITE_FILE,
     DatasetEntry,
@@ -23,6 +24,7 @@ from fedefm.config.site_file import (
     SiteConfig,
     read_site,
 )
+from fedefm.config.stagewise import CurationConfig, SiteTask, Stage, StagewiseConfig
 from fedefm.config.training import (
     DistillConfig,
     FinetuneConfig,
@@ -31,8 +33,10 @@ from fedefm.config.training import (
 )
 
 __all__ = [
+    "SERVER_FILE",
     "SITE_FILE",
     "Adjacency",
+    "CurationConfig",
     "DatasetEntry",
     "DistillConfig",
     "DpConfig",
@@ -46,10 +50,15 @@ __all__ = [
     "RunConfig",
     "SecaggConfig",
     "Section",
+    "ServerConfig",
     "SiteConfig",
+    "SiteTask",
+    "Stage",
+    "StagewiseConfig",
     "TrainingConfig",
     "dump",
     "parse",
     "read_run",
+    "read_server",
     "read_site",
 ]

@@ -11,7 +11,7 @@ class FederationConfig(Section):
     """Who trains with whom, how often, and when a round counts."""
 
     scenario: Literal["decentralized", "client_server", "local", "centralized"] = "decentralized"
-    algorithm: Literal["fedefm", "gossip", "fedavg", "none"] = "fedefm"
+    algorithm: Literal["fedefm", "gossip", "fedavg", "stagewise", "none"] = "fedefm"
     update: Literal["swap", "mixed", "literal"] = "swap"  # of fedefm
     topology: str = "ring"  # ring, star, complete, mst, or a GML / edge-list file
     schedule: Literal[
@@ -34,7 +34,7 @@ class FederationConfig(Section):
     def _algorithm_fits_scenario(self) -> "FederationConfig":
         fitting = {
             "decentralized": ("fedefm", "gossip"),
-            "client_server": ("fedavg",),
+            "client_server": ("fedavg", "stagewise"),
             "local": ("none",),
             "centralized": ("none",),
         }[self.scenario]
@@ -87,9 +87,10 @@ class FederationConfig(Section):
 
     @model_validator(mode="after")
     def _wire_keeps_the_model(self) -> "FederationConfig":
-        if self.wire != "float32" and self.algorithm == "fedavg":
+        if self.wire != "float32" and self.scenario == "client_server":
             raise ValueError(
-                f"wire {self.wire!r} rounds what travels, and in algorithm 'fedavg' sizes travel "
-                "with the weights, and all must hold the very same model; set wire to 'float32'"
+                f"wire {self.wire!r} rounds what travels, and in algorithm {self.algorithm!r} "
+                "sizes travel with the weights, and all must hold the very same model; set wire to "
+                "'float32'"
             )
         return self

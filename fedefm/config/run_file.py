@@ -10,6 +10,7 @@ from fedefm.config.masking import MaskingConfig
 from fedefm.config.names import PATCHES, UNLABELED, dataset_name
 from fedefm.config.privacy import PrivacyConfig
 from fedefm.config.section import Name, Section, read
+from fedefm.config.stagewise import SiteTask, StagewiseConfig
 from fedefm.config.training import DistillConfig, ModelConfig, TrainingConfig
 
 
@@ -21,6 +22,7 @@ class RunConfig(Section):
     dataset: Name = "pretraining"
     model: ModelConfig = ModelConfig()
     masking: MaskingConfig | None = None  # set: a masked autoencoder, without labels
+    stagewise: StagewiseConfig | None = None  # of algorithm stagewise: stages, and sites' tasks
     training: TrainingConfig = TrainingConfig()
     federation: FederationConfig = FederationConfig()
     distill: DistillConfig = DistillConfig()
@@ -84,10 +86,43 @@ class RunConfig(Section):
             raise ValueError("masking " + "; and ".join(problems))
         return self
 
+    @model_validator(mode="after")
+    def _stages_are_of_an_algorithm(self) -> "RunConfig":
+        staged = self.federation.algorithm == "stagewise"
+        if staged and self.stagewise is None:
+            raise ValueError(
+                "federation.algorithm 'stagewise' needs to know who trains when, and on which "
+                "task; set stagewise.stages and stagewise.tasks"
+            )
+        if self.stagewise is None:
+            return self
+        problems = (
+            list(_of_stages(self, self.stagewise))
+            if staged
+            else [
+                f"is of federation.algorithm 'stagewise', which is {self.federation.algorithm!r}; "
+                "leave it out, or set the algorithm"
+            ]
+        )
+        if problems:
+            raise ValueError("stagewise " + "; and ".join(problems))
+        return self
+
     @property
     def labels(self) -> tuple[str, ...]:
-        """What tells images apart; the one label of all where none is learned."""
-        return self.model.classes if self.masking is None else (UNLABELED,)
+        """What tells images apart; the one label of all where none is learned by all."""
+        together = self.masking is None and self.stagewise is None
+        return self.model.classes if together else (UNLABELED,)
+
+    def task(self, site: str) -> SiteTask | None:
+        """What ``site`` alone teaches; None where all sites learn the same."""
+        return None if self.stagewise is None else self.stagewise.tasks[site]
+
+    def measures_after(self, round_index: int) -> bool:
+        """Whether models are measured after this round: every so often, and after each stage."""
+        if self.stagewise is not None and round_index in self.stagewise.last_rounds:
+            return True
+        return (round_index + 1) % self.federation.evaluate_every == 0
 
     @model_validator(mode="after")
     def _literal_update_distills(self) -> "RunConfig":
@@ -126,6 +161,26 @@ def _of_masking(run: RunConfig) -> Iterator[str]:
         )
     for name, idle in (("classes", ()), ("train_last", None)):
         if getattr(model, name) != idle:
+            yield f"has no use for model.{name}; leave it out"
+
+
+def _of_stages(run: RunConfig, stagewise: StagewiseConfig) -> Iterator[str]:
+    """Why the stages of ``run`` cannot be: sentences without a subject."""
+    federation = run.federation
+    if federation.rounds != stagewise.rounds:
+        yield (
+            f"has stages of {stagewise.rounds} rounds in all, and federation.rounds is "
+            f"{federation.rounds}; set it to {stagewise.rounds}"
+        )
+    if run.masking is not None:
+        yield (
+            "has tasks with labels, which masking has not; pre-train a masked autoencoder in a run "
+            "of its own, and name it as model.start"
+        )
+    if federation.participation < 1:
+        yield "names who trains in each stage, and participation draws it; leave that out"
+    for name, idle in (("classes", ()), ("train_last", None)):
+        if getattr(run.model, name) != idle:
             yield f"has no use for model.{name}; leave it out"
 
 

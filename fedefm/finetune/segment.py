@@ -21,13 +21,13 @@ from fedefm.finetune.card import ModelCard
 from fedefm.finetune.checkpoint import FRAME_SIZE, TrainedSegmenter, save_trained_segmenter
 from fedefm.finetune.evaluate import refuse_unmarked, score_dataset
 from fedefm.finetune.examples import draw_examples
-from fedefm.finetune.loss import segmentation_objective
 from fedefm.finetune.mask_scores import SegmentationScores, mean_dice
 from fedefm.finetune.overlap import Labels
 from fedefm.finetune.start import Start
 from fedefm.finetune.task import Answers, image_size_of
 from fedefm.finetune.tiling import LARGEST_SIDE, tiled_logits
 from fedefm.model.segmenter import Segmenter
+from fedefm.train.mask_loss import segmentation_objective
 from fedefm.train.objective import Objective
 
 _BATCH = 32

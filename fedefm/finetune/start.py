@@ -1,4 +1,4 @@
-"""Where fine-tuning starts: at a foundation model, at a masked autoencoder, or from scratch."""
+"""Where fine-tuning starts: at a foundation model, an autoencoder, an encoder, or from scratch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from fedefm.finetune.checkpoint import (
     sha256_of,
 )
 from fedefm.model.checkpoint import read_checkpoint_info
+from fedefm.model.encoder import is_encoder
 from fedefm.model.foundation import FoundationModel, build_foundation
 from fedefm.model.mae import is_masked_autoencoder
 from fedefm.model.segmenter import Segmenter, build_segmenter, load_foundation
@@ -77,7 +78,7 @@ class Start:
                 raise ConfigError("training from scratch needs a backbone and an image size")
             return self.backbone, self.image_size
         info = read_checkpoint_info(self.foundation)
-        if not is_foundation(info) and not is_masked_autoencoder(info):
+        if not any(of(info) for of in (is_foundation, is_masked_autoencoder, is_encoder)):
             raise ModelError(
                 f"checkpoint {self.foundation} is no foundation model; name the model.safetensors "
                 "of a pre-training run, or start from scratch"

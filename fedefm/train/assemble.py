@@ -10,7 +10,7 @@ import torch
 
 from fedefm.config import RunConfig, SiteConfig, TrainingConfig, read_site
 from fedefm.data.dataset import FrameDataset, Progress
-from fedefm.data.loading import Splits, load_splits, training_rows
+from fedefm.data.loading import Splits, training_rows
 from fedefm.data.manifest import Manifest, read_manifest
 from fedefm.data.transforms import Transform, light
 from fedefm.distill.emd import pool_tokens
@@ -21,15 +21,18 @@ from fedefm.topology.grid import Grid
 from fedefm.topology.mixing import metropolis
 from fedefm.topology.participation import Asked, asked_by_share
 from fedefm.topology.schedules import EveryNth, Schedule, build_schedule
+from fedefm.topology.stages import asked_by_stage
+from fedefm.train.curation import Curator
 from fedefm.train.exchange import SERVER, Sum, plain_sum
 from fedefm.train.measure import Measure, measure_nothing
 from fedefm.train.optimization import Optimization, adamw, momentum_sgd
-from fedefm.train.pretext import Pretrained, pretext_of
+from fedefm.train.pretext import Pretrained, Trained, pretext_of, product_of
 from fedefm.train.protection import Protection, Unprotected, plain_mean
 from fedefm.train.secrecy import Secrecy
 from fedefm.train.server import Server
 from fedefm.train.single_releases import single_releases
 from fedefm.train.site import Site, SiteSettings
+from fedefm.train.site_tasks import SHARED
 from fedefm.train.start import StartingPoint
 from fedefm.train.trainer import PlainTrainer
 
@@ -133,10 +136,11 @@ def _entry(site: SiteConfig, dataset: str, site_file: Path) -> Path:
     return site.datasets[dataset].manifest
 
 
-def load_data(manifest: Manifest, run: RunConfig, progress: Progress | None = None) -> Splits:
+def load_data(
+    site: str, manifest: Manifest, run: RunConfig, progress: Progress | None = None
+) -> Splits:
     """Decode a site's images as the run file wants them."""
-    splits = load_splits(manifest, run.labels, run.model.image_size, progress=progress)
-    return splits.as_frames(pretext_of(run).frames)
+    return pretext_of(run, site).load(manifest, run.model, progress)
 
 
 def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None = None) -> Plan:
@@ -155,9 +159,15 @@ def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None 
         mixing: Mapping[str, Mapping[str, float]] = metropolis(graph)
     else:  # one partner a round: the pair meets in the middle
         mixing = {site: dict.fromkeys(sites, 0.5) for site in sites}
+    return Plan(tuple(sites), graph, schedule, mixing, _asked(run, sites), _cohorts(run, graph))
+
+
+def _asked(run: RunConfig, sites: Sequence[str]) -> Asked:
+    """Whom a server asks: the sites of a stage where there are any, else a share of all."""
     together = 1 if run.privacy.secagg is None else _least_to_hide(run)
-    asked = asked_by_share(sites, federation.participation, run.seed, together)
-    return Plan(tuple(sites), graph, schedule, mixing, asked, _cohorts(run, graph))
+    if run.stagewise is not None:
+        return asked_by_stage(run.stagewise.stages, sites, together)
+    return asked_by_share(sites, run.federation.participation, run.seed, together)
 
 
 def _cohorts(run: RunConfig, graph: nx.Graph) -> Grid | None:
@@ -183,20 +193,30 @@ def _least_to_hide(run: RunConfig) -> int:
 
 
 def build_model(run: RunConfig, start: StartingPoint | None = None) -> Pretrained:
-    """The model that every site starts from; the same numbers in every process.
+    """What comes out of the run, before its first round; the same numbers in every process.
 
     ``start`` is what ``model.start`` of the run file means; without it the backbone is fresh, which
     is enough to know names and shapes, or where all that is not trained is filled in afterwards.
     """
-    built = pretext_of(run).build(run.model, run.seed)
+    built = product_of(run).build(run.model, run.seed)
+    if start is not None:
+        start.load_into(built)
+    return built
+
+
+def build_site_model(run: RunConfig, site: str, start: StartingPoint | None = None) -> Trained:
+    """The model that ``site`` trains: where all learn the same, that which comes out of the run."""
+    built = pretext_of(run, site).build(run.model, run.seed)
     if start is not None:
         start.load_into(built)
     return built
 
 
 def check_model(run: RunConfig) -> None:
-    """Raises ModelError where the settings of model and distillation do not fit each other."""
+    """Raises ModelError where settings of model, tasks and distillation do not fit each other."""
     model = build_model(run)
+    for site in () if run.stagewise is None else run.stagewise.tasks:
+        build_site_model(run, site)
     if run.federation.algorithm == "fedefm" and run.distill.pool is not None:
         size = run.model.image_size
         with torch.no_grad():
@@ -218,7 +238,8 @@ def build_site(
     Raises PolicyRefused for a private run without protection, or one with secure sums without
     secrecy, and ConfigError where the run file names a start and none is given.
     """
-    if run.model.start is not None and start is None:
+    from_server = run.stagewise is not None  # which hands its encoder out before any step
+    if run.model.start is not None and start is None and not from_server:
         raise ConfigError(
             f"model.start is {run.model.start!r} and nothing was loaded for it; run it in one "
             "process with `fedefm run`, or hand in a StartingPoint"
@@ -230,7 +251,7 @@ def build_site(
     present = data.present if guard.labels is None else _among(guard.labels, data.classes)
     return Site(
         name=name,
-        model=build_model(run, start),
+        model=build_site_model(run, name, start),
         trainer=guard.trainer,
         dataset=data,
         schedule=plan.schedule,
@@ -240,7 +261,7 @@ def build_site(
         release=guard.release,
         measures=guard.measures,
         present=present,
-        objective=pretext_of(run).objective(present, run.training),
+        objective=pretext_of(run, name).objective(present, run.training),
         share=share_of(run, size, name),
         size=size,
         everyone=frozenset(plan.sites),
@@ -248,6 +269,7 @@ def build_site(
         sum=sum_of(run, name, secrecy),
         noisy_sum=guard.noisy_sum,
         measure=measure,
+        shared=SHARED if from_server else "",
     )
 
 
@@ -327,12 +349,13 @@ def build_server(
     plan: Plan,
     start: StartingPoint | None = None,
     secrecy: Secrecy | None = None,
+    curator: Curator | None = None,
 ) -> Server:
     """The server's part; in the decentralized scenario it only takes the last sum."""
     weights = weights_of(build_model(run, start))
     total = sum_of(run, SERVER, secrecy)
     decay, rounds = run.training.average_decay, run.federation.rounds
-    return Server(plan.sites, plan.asked, weights, decay, rounds, total)
+    return Server(plan.sites, plan.asked, weights, decay, rounds, total, curator=curator)
 
 
 def merged(datasets: Sequence[FrameDataset]) -> FrameDataset:

@@ -19,7 +19,7 @@ from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import Plan, refuse_unprotected
 from fedefm.train.exchange import SERVER, RoundStats, Steps
 from fedefm.train.pooled import Pooled
-from fedefm.train.pretext import pretext_of
+from fedefm.train.pretext import pretext_of, product_of
 from fedefm.train.protection import Unprotected
 from fedefm.train.rounds import Measurement, algorithm_for
 from fedefm.train.secrecy import Secrecy
@@ -71,7 +71,7 @@ class Federation:
         self.finished_rounds = 0
         self.sent_bytes = 0
         self._algorithm = algorithm_for(run, plan)
-        self._yardstick = pretext_of(run).yardstick
+        self._scale = product_of(run).scale
         for name, site in sites.items():
             private = not (site.measures or isinstance(site.release, Unprotected))
             refuse_unprotected(run, name, private)
@@ -84,7 +84,8 @@ class Federation:
         self._state_folder = state_folder
         self._validation = validation or {}
         anybody = next(iter(sites.values())).model  # what is not trained is equal at all sites
-        self._global = copy.deepcopy(anybody) if validation else None
+        whole = run.stagewise is None  # else nobody but a site has a head for its task
+        self._global = copy.deepcopy(anybody) if validation and whole else None
 
     def train(self) -> None:
         """All rounds that are left."""
@@ -146,7 +147,7 @@ class Federation:
         if outcome.error is not None:
             raise outcome.error
         check_quorum("the global model", list(self.sites), missing, federation.quorum)
-        tell_verdict(self._log, federation.rounds - 1, self.server.verdict, self._yardstick)
+        tell_verdict(self._log, federation.rounds - 1, self.server.verdict, self._scale)
         return outcome.result
 
     def states(self) -> dict[str, PartyState]:
@@ -208,7 +209,7 @@ class Federation:
             self.run.federation.quorum,
         )
         self.finished_rounds = round_index + 1
-        if self.finished_rounds % self.run.federation.evaluate_every == 0:
+        if self.run.measures_after(round_index):
             if self._algorithm.measurement is None:
                 self._evaluate(round_index)
             else:
@@ -236,13 +237,13 @@ class Federation:
         sent = sum(outcome.sent_bytes for outcome in outcomes.values())
         self.sent_bytes += sent
         if server.result is not None:
-            yardstick = self._yardstick
-            tell_pooled(self._log, round_index, "validation", server.result, yardstick, "own", sent)
+            scale = self._scale
+            tell_pooled(self._log, round_index, "validation", server.result, scale, "own", sent)
 
     def _evaluate(self, round_index: int) -> None:
         """Each site's model on its own validation images, and the mean model on all of them."""
-        yardstick = self._yardstick
         for name, data in self._validation.items():
+            yardstick = pretext_of(self.run, name).yardstick
             score = yardstick.over(self.sites[name].model, {name: data})
             tell_score(self._log, round_index, name, yardstick, score, len(data), "validation")
         weights = self.global_model()

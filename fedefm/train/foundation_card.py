@@ -7,7 +7,7 @@ from typing import Any
 from fedefm.config import RunConfig
 from fedefm.finetune.card import DataUse, ModelCard, guarantee
 from fedefm.model.checkpoint import save_checkpoint
-from fedefm.train.pretext import Pretrained, pretext_of
+from fedefm.train.pretext import Pretrained, product_of
 from fedefm.train.run_files import MODEL
 from fedefm.train.start import StartingPoint
 
@@ -45,16 +45,16 @@ def _card(
     promised: Mapping[str, Mapping[str, Any]],
     origin: str,
 ) -> ModelCard:
-    federation, pretext = run.federation, pretext_of(run)
+    federation, product = run.federation, product_of(run)
     update = f" ({federation.update})" if federation.algorithm == "fedefm" else ""
     return ModelCard(
-        task=pretext.title,
+        task=product.title,
         backbone=run.model.backbone,
         image_size=run.model.image_size,
         classes=run.labels,
         trained_from=origin,
         data=tuple(_private_uses(promised) if promised else _uses(holdings)),
-        scores=_scores(metrics, pretext.yardstick.name),
+        scores=_scores(metrics, product.scale.name),
         scored_on="the test images of all sites",
         settings={
             "run": run.name,

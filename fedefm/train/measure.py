@@ -5,7 +5,7 @@ over images is told in whole points, which secure sums add up exactly.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -19,16 +19,26 @@ Measure = Callable[[nn.Module, str], tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Yardstick:
-    """What a model is worth, under the ``name`` by which events and results tell it.
-
-    ``score`` gives it for each image of a batch, ``(B,)``, the larger the better and at most 1.
-    Images are rounded to whole points of ``point`` one by one.
-    """
+class Scale:
+    """By which ``name`` events and results tell what models are worth, in whole points."""
 
     name: str
-    score: Callable[[nn.Module, Batch], Tensor]
     point: float = 1.0
+
+    def mean(self, points: float, images: int) -> float:
+        """What an image is worth, where so many ``images`` have so many points in all."""
+        return points * self.point / images
+
+
+@dataclass(frozen=True)
+class Yardstick(Scale):
+    """What a model is worth on images.
+
+    ``score`` gives it for each image of a batch, ``(B,)``, the larger the better and at most 1.
+    Images are rounded to whole points one by one.
+    """
+
+    score: Callable[[nn.Module, Batch], Tensor] = field(kw_only=True)
 
     @torch.inference_mode()
     def by_image(self, model: nn.Module, dataset: FrameDataset) -> Tensor:
@@ -44,10 +54,6 @@ class Yardstick:
         """What ``model`` is worth on ``dataset`` in all."""
         return int((self.by_image(model, dataset) / self.point).round().sum())
 
-    def mean(self, points: float, images: int) -> float:
-        """What an image is worth, where so many ``images`` have so many points in all."""
-        return points * self.point / images
-
     def over(self, model: nn.Module, datasets: Mapping[str, FrameDataset]) -> float:
         """The mean over the images of all sites together."""
         images = sum(len(dataset) for dataset in datasets.values())
@@ -61,7 +67,7 @@ def right_answers(model: nn.Module, batch: Batch) -> Tensor:
     return (logits.argmax(dim=1) == batch.labels).float()
 
 
-ACCURACY = Yardstick("accuracy", right_answers)
+ACCURACY = Yardstick("accuracy", score=right_answers)
 
 
 def measure_on(yardstick: Yardstick, datasets: Mapping[str, FrameDataset | None]) -> Measure:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedefm.train.exchange import RoundStats
-from fedefm.train.measure import Yardstick
+from fedefm.train.measure import Scale
 
 UNIT = 1e-4
 MOST = 20.0  # a larger loss is told as this, so that it fits into the sum of many sites
@@ -35,9 +35,9 @@ class Pooled:
     loss: float | None = None
     similarity: float | None = None
 
-    def score(self, yardstick: Yardstick) -> float | None:
+    def score(self, scale: Scale) -> float | None:
         """What an image is worth in the mean."""
-        return yardstick.mean(self.points, self.images) if self.images else None
+        return scale.mean(self.points, self.images) if self.images else None
 
 
 NOBODY = Pooled(sites=0, points=0, images=0)

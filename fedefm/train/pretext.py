@@ -1,4 +1,4 @@
-"""What a run pre-trains its model for: what is built, how images come, what is minimized.
+"""What a run makes, and what a site does for it: what is built, how images come, what is minimized.
 
 Who exchanges what with whom does not depend on it (``fedefm.train.rounds``), and neither does what
 guards a site's patients (``fedefm.train.protection``): any algorithm that asks for no more than
@@ -12,40 +12,61 @@ from typing import Protocol
 from torch import Tensor
 
 from fedefm.config import MaskingConfig, ModelConfig, RunConfig, TrainingConfig
-from fedefm.config.names import PATCHES
-from fedefm.data.dataset import FrameDataset
+from fedefm.config.names import PATCHES, UNLABELED
+from fedefm.data.dataset import FrameDataset, Progress
+from fedefm.data.loading import Splits, load_splits
+from fedefm.data.manifest import Manifest
 from fedefm.data.masked import MaskedFrames
+from fedefm.model.encoder import Encoder
 from fedefm.model.foundation import FoundationModel, build_foundation
 from fedefm.model.mae import MaskedAutoencoder, build_masked_autoencoder
+from fedefm.model.segmenter import Segmenter
 from fedefm.model.trained_part import train_only_last
-from fedefm.train.measure import ACCURACY, Yardstick
+from fedefm.train.measure import ACCURACY, Scale, Yardstick
 from fedefm.train.objective import Objective, classification
 from fedefm.train.painted import draw_painted
 from fedefm.train.reconstruction import explained, reconstruction
 from fedefm.train.run_files import PAINTED
+from fedefm.train.site_tasks import SharedEncoder, pretext_of_task
 
-Pretrained = FoundationModel | MaskedAutoencoder
+Pretrained = FoundationModel | MaskedAutoencoder | Encoder  # what comes out of a run
+Trained = FoundationModel | MaskedAutoencoder | Segmenter  # what a site trains
 
 # Points of thousands of images must fit into a secure sum; a 32nd is fine enough for a mean.
-EXPLAINED = Yardstick("explained", explained, point=1 / 32)
+EXPLAINED = Yardstick("explained", point=1 / 32, score=explained)
 
 
 class Pretext(Protocol):
-    """One way to learn a backbone from images alone, or from what they show."""
+    """What one site learns from its images."""
 
-    title: str  # what the model learned, for its card
-    yardstick: Yardstick
+    @property
+    def yardstick(self) -> Yardstick: ...
 
-    def build(self, model: ModelConfig, seed: int) -> Pretrained:
+    def build(self, model: ModelConfig, seed: int) -> Trained:
         """The model before its first step; the same numbers in every process."""
         ...
 
-    def frames(self, data: FrameDataset) -> FrameDataset:
-        """``data``, handed out in the batches that ``objective`` takes."""
+    def load(
+        self, manifest: Manifest, model: ModelConfig, progress: Progress | None = None
+    ) -> Splits:
+        """A site's images in the batches that ``objective`` takes. Raises DataError."""
         ...
 
     def objective(self, present: Tensor, training: TrainingConfig) -> Objective:
         """What a site minimizes that holds the labels of ``present`` (K,) bool."""
+        ...
+
+
+class Product(Protocol):
+    """What comes out of a run: the model of all sites, or the part that all of them share."""
+
+    title: str  # what the model learned, for its card
+
+    @property
+    def scale(self) -> Scale: ...
+
+    def build(self, model: ModelConfig, seed: int) -> Pretrained:
+        """The model before its first step; the same numbers in every process."""
         ...
 
     def draw(self, folder: Path, model: Pretrained, tests: Mapping[str, FrameDataset]) -> None:
@@ -57,7 +78,7 @@ class TellingKinds:
     """Telling apart the kinds of images of all sites (FedEFM)."""
 
     title = "foundation model: which corpus an image is from"
-    yardstick = ACCURACY
+    scale = yardstick = ACCURACY
 
     def build(self, model: ModelConfig, seed: int) -> FoundationModel:
         """Backbone, and a head over ``model.classes``. Raises ModelError."""
@@ -66,9 +87,11 @@ class TellingKinds:
             train_only_last(built, model.train_last)
         return built
 
-    def frames(self, data: FrameDataset) -> FrameDataset:
-        """As they are."""
-        return data
+    def load(
+        self, manifest: Manifest, model: ModelConfig, progress: Progress | None = None
+    ) -> Splits:
+        """Images of the kinds ``model.classes``. Raises DataError."""
+        return load_splits(manifest, model.classes, model.image_size, progress=progress)
 
     def objective(self, present: Tensor, training: TrainingConfig) -> Objective:
         """Cross-entropy, softly restricted to the labels present."""
@@ -82,7 +105,7 @@ class PaintingPatches:
     """Painting hidden patches of an image from the others (UltraFedFM)."""
 
     title = "masked autoencoder: what hidden patches of an image look like"
-    yardstick = EXPLAINED
+    scale = yardstick = EXPLAINED
 
     def __init__(self, masking: MaskingConfig, patch: int) -> None:
         """``patch`` is the side of a patch in pixels."""
@@ -91,6 +114,13 @@ class PaintingPatches:
     def build(self, model: ModelConfig, seed: int) -> MaskedAutoencoder:
         """Encoder and decoder. Raises ModelError."""
         return build_masked_autoencoder(model.backbone, model.image_size, seed)
+
+    def load(
+        self, manifest: Manifest, model: ModelConfig, progress: Progress | None = None
+    ) -> Splits:
+        """Images as ``frames`` hands them out. Raises DataError."""
+        splits = load_splits(manifest, (UNLABELED,), model.image_size, progress=progress)
+        return splits.as_frames(self.frames)
 
     def frames(self, data: FrameDataset) -> MaskedFrames:
         """With masks, and what is seen of them made worse where the run file says so."""
@@ -106,8 +136,18 @@ class PaintingPatches:
             draw_painted(folder / PAINTED, model, tests)
 
 
-def pretext_of(run: RunConfig) -> Pretext:
-    """What ``run`` trains."""
+def pretext_of(run: RunConfig, site: str) -> Pretext:
+    """What ``site`` learns in ``run``."""
+    task = run.task(site)
+    return _learned_by_all(run) if task is None else pretext_of_task(task)
+
+
+def product_of(run: RunConfig) -> Product:
+    """What comes out of ``run``."""
+    return _learned_by_all(run) if run.stagewise is None else SharedEncoder()
+
+
+def _learned_by_all(run: RunConfig) -> TellingKinds | PaintingPatches:
     if run.masking is None:
         return TellingKinds()
     return PaintingPatches(run.masking, PATCHES[run.model.backbone])

@@ -24,7 +24,8 @@ from fedefm.train.effort import efforts
 from fedefm.train.exchange import SERVER
 from fedefm.train.federation import Federation, Hidden
 from fedefm.train.foundation_card import save_foundation
-from fedefm.train.pretext import pretext_of
+from fedefm.train.measure import ACCURACY
+from fedefm.train.pretext import pretext_of, product_of
 from fedefm.train.protection import Protect, Protection
 from fedefm.train.run_files import EVENTS, STATE
 from fedefm.train.run_folder import (
@@ -41,7 +42,7 @@ from fedefm.train.secrecy import Hide, Secrecy
 from fedefm.train.simulate import Faults
 from fedefm.train.start import StartingPoint
 from fedefm.train.state import PartyState, load_state
-from fedefm.train.verdict import measure_global, pooled_metrics
+from fedefm.train.verdict import Metrics, measure_global, measure_tasks, pooled_metrics
 from fedefm.train.workshop import Workshop, holdings, plan_for, prepare
 
 CENTRALIZED = "all-sites"
@@ -197,7 +198,8 @@ def _assemble(
         for name, images in data.items()
     }
     validation = {n: d for n, d in workshop.validations.items() if n in sites}
-    server = build_server(run, plan, workshop.start, _secrecy(hidden, SERVER))
+    secrecy, curator = _secrecy(hidden, SERVER), workshop.server.curator
+    server = build_server(run, plan, workshop.start, secrecy, curator)
     return Federation(run, plan, sites, server, log, faults, state, validation, hidden)
 
 
@@ -226,21 +228,21 @@ def _finish(
     privacy = {name: site.release.result() for name, site in federation.sites.items()}
     metrics: dict[str, float | int | None] = {}
     in_sums = run.privacy.secagg is not None
-    if workshop.tests and not in_sums:
-        name = f"mean_local_{pretext_of(run).yardstick.name}"
+    if workshop.tests and not in_sums and run.stagewise is None:  # else each has its own task
+        name = f"mean_local_{product_of(run).scale.name}"
         metrics[name] = _mean_of_local_models(federation, workshop.tests)
     if weights is not None:
         model = build_model(run, workshop.start)
         load_weights(model, weights)
         if in_sums:
-            metrics |= pooled_metrics(federation.server.verdict, pretext_of(run).yardstick)
+            metrics |= pooled_metrics(federation.server.verdict, product_of(run).scale)
         else:
             last = federation.finished_rounds - 1
-            metrics |= measure_global(model, workshop.tests, log, last, pretext_of(run))
+            metrics |= _measured(workshop, federation, weights, log, last)
         held = {} if in_sums else holdings(workshop.data)
         save_foundation(out, run, model, held, metrics, privacy, workshop.start)
         if not in_sums and run.privacy.dp is None:  # else no patient's picture is to be told
-            pretext_of(run).draw(out, model, workshop.tests)
+            product_of(run).draw(out, model, workshop.tests)
     write_result(
         out,
         run,
@@ -254,8 +256,26 @@ def _finish(
         site.release.finish()
 
 
+def _measured(
+    workshop: Workshop, federation: Federation, weights: Weights, log: EventLog, last: int
+) -> Metrics:
+    """What the global model is worth; where sites have tasks of their own, with each one's head."""
+    run, tests = workshop.run, workshop.tests
+    yardsticks = {name: pretext_of(run, name).yardstick for name in tests}
+    if run.stagewise is not None:
+        for site in federation.sites.values():
+            site.load_shared(weights)
+        models = {name: federation.sites[name].model for name in tests}
+        return measure_tasks(models, tests, yardsticks, log, last)
+    model = build_model(run, workshop.start)
+    load_weights(model, weights)
+    return measure_global(model, tests, log, last, next(iter(yardsticks.values()), ACCURACY))
+
+
 def _mean_of_local_models(federation: Federation, tests: Mapping[str, FrameDataset]) -> float:
     """How each site's own model does on everybody's test images, on average."""
-    yardstick = pretext_of(federation.run).yardstick
-    own = [yardstick.over(site.model, tests) for site in federation.sites.values()]
+    own = [
+        pretext_of(federation.run, name).yardstick.over(site.model, tests)
+        for name, site in federation.sites.items()
+    ]
     return sum(own) / len(own)

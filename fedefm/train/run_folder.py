@@ -23,7 +23,7 @@ from fedefm.errors import ConfigError, QuorumLost
 from fedefm.events import EventLog, Listener, read_events
 from fedefm.model.weights import weights_of
 from fedefm.train.assemble import Plan, build_model
-from fedefm.train.pretext import pretext_of
+from fedefm.train.pretext import product_of
 from fedefm.train.run_files import EVENTS, RESULT, RUN_FILE
 from fedefm.train.single_releases import single_releases
 from fedefm.train.totals import totals
@@ -132,7 +132,7 @@ def tell_start(
         update=federation.update if federation.algorithm == "fedefm" else None,
         topology=federation.topology,
         schedule=federation.schedule,
-        measure=pretext_of(run).yardstick.name,
+        measure=product_of(run).scale.name,
         rounds=federation.rounds,
         sites=list(plan.sites),
         edges=[list(link) for link in plan.links(run)] if linked else [],

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fedefm.model.weights import Weights
 from fedefm.topology.participation import Asked
+from fedefm.train.curation import Curator
 from fedefm.train.exchange import Sum, plain_sum
 from fedefm.train.message import Shapes, shapes_of
 from fedefm.train.pooled import Pooled
@@ -31,6 +32,7 @@ class Server:
     rounds: int
     sum: Sum = plain_sum
     average: Weights | None = None
+    curator: Curator | None = None  # of stages, where the run file asks for one
     handed: str = ""  # digest of the model that was handed out last
     verdict: Mapping[str, Pooled] = field(default_factory=dict)
 

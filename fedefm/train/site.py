@@ -14,8 +14,9 @@ from torch import Tensor
 from fedefm.config import DistillConfig, FederationConfig, TrainingConfig
 from fedefm.data.dataset import FrameDataset
 from fedefm.distill.loss import expert_weights
+from fedefm.model.encoder import unit_features
 from fedefm.model.foundation import FoundationModel
-from fedefm.model.weights import Weights, load_weights, weights_of
+from fedefm.model.weights import Weights, check_same_shapes, load_weights, weights_of
 from fedefm.seeding import generator_for
 from fedefm.topology.participation import Asked
 from fedefm.topology.schedules import Schedule
@@ -23,12 +24,13 @@ from fedefm.train.exchange import Cohort, Sum, plain_sum
 from fedefm.train.measure import Measure, measure_nothing
 from fedefm.train.message import Shapes, shapes_of
 from fedefm.train.objective import Objective, agreement, as_foundation, distillation
-from fedefm.train.pretext import Pretrained
+from fedefm.train.pretext import Trained
 from fedefm.train.protection import MEAN_IMAGES, Mean, NoisySum, Release
 from fedefm.train.rates import learning_rate
 from fedefm.train.trainer import FitStats, Trainer
 
 APART = "apart"
+AT_ONCE = 64  # images
 BANK_ROUNDS = 2  # returned experts of so many rounds teach; more only adds forward passes
 
 
@@ -57,11 +59,12 @@ class Site:
     patients) and what ``measure`` finds on images that are not trained on go into them. Where sites
     make their noise together, ``noisy_sum`` is all that training gives. A site is ``apart`` from
     when it missed a mean of its cohort until the next one that it is in, and ``handed`` is the
-    digest of the model that the server gave it last.
+    digest of the model that the server gave it last. What is ``shared`` with a server is the part
+    of the model whose names begin so; the rest never leaves.
     """
 
     name: str
-    model: Pretrained
+    model: Trained
     trainer: Trainer
     dataset: FrameDataset
     schedule: Schedule
@@ -79,13 +82,14 @@ class Site:
     sum: Sum = plain_sum
     measure: Measure = measure_nothing
     noisy_sum: NoisySum | None = None
+    shared: str = ""
     average: Weights | None = None
     experts: list[Weights] = field(default_factory=list)
     apart: bool = False
     handed: str = ""
 
     def __post_init__(self) -> None:
-        self.shapes: Shapes = shapes_of(weights_of(self.model))
+        self.shapes: Shapes = shapes_of(self.shared_weights())
         self._teachers: list[FoundationModel] = []
 
     # What the algorithms use, in the order of a round.
@@ -113,6 +117,24 @@ class Site:
     def load(self, weights: Weights) -> None:
         """Make ``weights`` the current ones."""
         load_weights(self.model, weights)
+
+    def shared_weights(self) -> Weights:
+        """A copy of those that a server may have."""
+        return {n: w for n, w in self.weights().items() if n.startswith(self.shared)}
+
+    def load_shared(self, weights: Weights) -> None:
+        """Make a server's weights the current ones; what is not shared stays as it is.
+
+        Raises ModelError where they are of another model; nothing is written then.
+        """
+        check_same_shapes(weights, like=self.shared_weights())
+        self.load(self.weights() | weights)
+
+    def features(self, images: Tensor) -> Tensor:
+        """``(N, C)``: what the backbone makes of ``images`` ``(N, 1, S, S)``, each of length 1."""
+        with torch.inference_mode():
+            parts = [self.model.backbone.dense_features(one) for one in images.split(AT_ONCE)]
+            return torch.cat([unit_features(dense) for dense in parts])
 
     def train_locally(self, round_index: int) -> FitStats:
         """A round's steps on the own images; returned experts teach where distillation is set."""
@@ -181,9 +203,9 @@ class Site:
         return dict(zip(hosts, shares.tolist(), strict=True))
 
     def measure_with(self, weights: Weights, split: str) -> tuple[int, int]:
-        """``(points, images)`` of other weights on own images; the site is left as it was."""
+        """``(points, images)`` of a server's weights on own images; the site is left as it was."""
         own = self.weights()
-        self.load(weights)
+        self.load_shared(weights)
         try:
             return self.measure(self.model, split)
         finally:

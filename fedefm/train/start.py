@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedefm.config import RunConfig, read_site
+from fedefm.config import RunConfig, read_server, read_site
 from fedefm.errors import ConfigError, ModelError
 from fedefm.model.checkpoint import Tensors, fill, read_checkpoint
+from fedefm.model.encoder import Encoder
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.mae import MaskedAutoencoder
 from fedefm.model.pretrained import fitted, translated
+from fedefm.model.segmenter import Segmenter
 
 _BACKBONE = "backbone."
+Started = FoundationModel | MaskedAutoencoder | Segmenter | Encoder
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class StartingPoint:
     facts: Mapping[str, str]
     sha256: str
 
-    def load_into(self, model: FoundationModel | MaskedAutoencoder) -> None:
+    def load_into(self, model: Started) -> None:
         """Fill the backbone of ``model``; a head or decoder stays fresh.
 
         Takes a foundation model of ours, or public weights of the same architecture. Raises
@@ -54,7 +57,10 @@ def find_start(run: RunConfig, site_files: Mapping[str, Path]) -> StartingPoint 
     name = run.model.start
     if name is None:
         return None
-    paths = {site: _path(name, site, file) for site, file in site_files.items()}
+    paths = {
+        site: file.parent / _named(name, f"the site file of {site!r}", read_site(file).starts)
+        for site, file in site_files.items()
+    }
     digests = {site: _sha256(path) for site, path in paths.items()}
     if len(set(digests.values())) != 1:
         told = ", ".join(f"{site}: {digest[:12]}" for site, digest in digests.items())
@@ -63,19 +69,30 @@ def find_start(run: RunConfig, site_files: Mapping[str, Path]) -> StartingPoint 
             "site the same one"
         )
     (first, digest), *_ = digests.items()
-    tensors, facts = read_checkpoint(paths[first])
-    return StartingPoint(name, tensors, facts, digest)
+    return _read(name, paths[first], digest)
 
 
-def _path(name: str, site: str, site_file: Path) -> Path:
-    starts = read_site(site_file).starts
+def find_server_start(name: str, server_file: Path) -> StartingPoint:
+    """The start that the server alone has, and hands out. Raises ConfigError, ModelError."""
+    starts = read_server(server_file).starts
+    path = server_file.parent / _named(name, f"the server file {server_file}", starts)
+    return _read(name, path, _sha256(path))
+
+
+def _named(name: str, file: str, starts: Mapping[str, Path]) -> Path:
+    """What ``file`` calls so. Raises ConfigError where it calls nothing so."""
     if name not in starts:
         known = ", ".join(sorted(starts)) or "none"
         raise ConfigError(
-            f"model.start {name!r} is not in the site file of {site!r}, which knows {known}; its "
+            f"model.start {name!r} is not in {file}, which knows {known}; its "
             f"owner can add it there: `starts: {{{name}: FILE.safetensors}}`"
         )
-    return site_file.parent / starts[name]
+    return starts[name]
+
+
+def _read(name: str, path: Path, digest: str) -> StartingPoint:
+    tensors, facts = read_checkpoint(path)
+    return StartingPoint(name, tensors, facts, digest)
 
 
 def _sha256(path: Path) -> str:

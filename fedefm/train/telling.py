@@ -7,7 +7,7 @@ from typing import Any
 from fedefm.errors import QuorumLost
 from fedefm.events import EventLog
 from fedefm.train.exchange import RoundStats
-from fedefm.train.measure import Yardstick
+from fedefm.train.measure import Scale
 from fedefm.train.pooled import Pooled
 from fedefm.train.simulate import Outcome
 
@@ -101,13 +101,13 @@ def tell_score(
     log: EventLog,
     round_index: int,
     site: str,
-    yardstick: Yardstick,
+    scale: Scale,
     score: float,
     images: int,
     split: str,
 ) -> None:
     """What one site's model, or the ``global`` one, is worth on so many images."""
-    measured = {yardstick.name: score, "images": images}
+    measured = {scale.name: score, "images": images}
     log.emit("evaluated", round=round_index, site=site, split=split, **measured)
 
 
@@ -121,7 +121,7 @@ def tell_pooled(
     round_index: int,
     split: str,
     pooled: Pooled,
-    yardstick: Yardstick,
+    scale: Scale,
     model: str,
     sent_bytes: int = 0,
 ) -> None:
@@ -140,14 +140,14 @@ def tell_pooled(
         similarity=pooled.similarity,
         trained_on=pooled.trained_on,
         sent_bytes=sent_bytes,
-        **{yardstick.name: pooled.score(yardstick)},
+        **{scale.name: pooled.score(scale)},
     )
 
 
 def tell_verdict(
-    log: EventLog, round_index: int, verdict: Mapping[str, Pooled], yardstick: Yardstick
+    log: EventLog, round_index: int, verdict: Mapping[str, Pooled], scale: Scale
 ) -> None:
     """What the sites found the global model to be worth, by split, where they measured it."""
     for split, pooled in verdict.items():
         if pooled.images:
-            tell_pooled(log, round_index, split, pooled, yardstick, "global")
+            tell_pooled(log, round_index, split, pooled, scale, "global")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from fedefm.config import RunConfig, read_site
+from fedefm.config import SERVER_FILE, RunConfig, read_site
 from fedefm.config.names import UNLABELED
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.kinds import kinds_of
@@ -33,6 +33,7 @@ from fedefm.train.measure import Measure, measure_nothing, measure_on
 from fedefm.train.pretext import pretext_of
 from fedefm.train.protection import Protect
 from fedefm.train.secrecy import Hide
+from fedefm.train.server_side import ServerSide, find_server_side
 from fedefm.train.start import StartingPoint, find_start
 
 RESERVED = {SERVER, "global"}  # the server's part, and the global model in events
@@ -46,6 +47,7 @@ class Workshop:
     data: Mapping[str, Splits]
     site_files: Mapping[str, Path]
     start: StartingPoint | None
+    server: ServerSide
 
     @property
     def tests(self) -> dict[str, FrameDataset]:
@@ -60,8 +62,9 @@ class Workshop:
     def measure(self, site: str) -> Measure:
         """How a model does on the images of ``site`` that are not trained on; on none if pooled."""
         held = self.data.get(site)
-        yardstick = pretext_of(self.run).yardstick
-        return measure_nothing if held is None else measure_on(yardstick, held.held_out)
+        if held is None:
+            return measure_nothing
+        return measure_on(pretext_of(self.run, site).yardstick, held.held_out)
 
 
 def find_sites(folder: Path) -> dict[str, Path]:
@@ -137,10 +140,11 @@ def prepare(
     _refuse_shared_patients(manifests)
     run = resolve(run, manifests, site_files)
     plan_for(run, tuple(manifests))  # a graph that does not fit is found before decoding
-    start = find_start(run, site_files)
+    server = find_server_side(run, sites_folder / SERVER_FILE)
+    start = find_start(run, site_files) if run.stagewise is None else server.start
     build_model(run, start)  # and so is a start that does not fit
-    data = {name: load_data(manifest, run, progress) for name, manifest in manifests.items()}
-    return Workshop(run, data, site_files, start)
+    data = {name: load_data(name, m, run, progress) for name, m in manifests.items()}
+    return Workshop(run, data, site_files, start, server)
 
 
 def _refuse_pooling(run: RunConfig) -> None:
@@ -211,6 +215,7 @@ def _counted(data: FrameDataset | None) -> dict[str, int]:
     if data is None:
         return {}
     names, numbers = data.classes, data.labels
-    if names == (UNLABELED,) and data.origins is not None:
+    told_apart = names != (UNLABELED,) and data.masks is None
+    if not told_apart and data.origins is not None:
         names, numbers = data.origins.names, data.origins.corpora
     return {name: int((numbers == number).sum()) for number, name in enumerate(names)}

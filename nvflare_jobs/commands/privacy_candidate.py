@@ -14,10 +14,10 @@ from torch.nn import functional
 from fedefm.data.dataset import Batch
 from fedefm.errors import ConfigError, ModelError, PrivacyError
 from fedefm.finetune.checkpoint import is_segmenter
-from fedefm.finetune.loss import segmentation_loss
 from fedefm.model.checkpoint import read_checkpoint_info
 from fedefm.model.foundation import BACKBONES, build_foundation, read_foundation
 from fedefm.model.segmenter import build_segmenter, read_segmenter
+from fedefm.train.mask_loss import segmentation_loss
 from privacy.dp.probe import check_independence, random_batch
 
 SEED = 1  # of fresh weights; the answer does not hang on them

@@ -18,6 +18,7 @@ import fedefm.model  # noqa: F401 - before anything imports torchvision
 from fedefm.errors import FedEFMError, MessageRejected, ProtocolError
 from fedefm.train.exchange import SERVER
 from fedefm.train.message import Message, Postbox
+from fedefm.train.server_side import find_server_side
 from nvflare_jobs.components.asking import TasksByFlare
 from nvflare_jobs.components.site_executor import check_sender
 from nvflare_jobs.components.tracking import Tracked
@@ -128,7 +129,8 @@ class Coordinator(Controller):
         ask = TasksByFlare(self, fl_ctx, agreed.sites, self._standing, stopped)
         secrecy = hiding(credentials, None, state, agreed, job, party.refused.append)
         tracked = (Tracked(self, fl_ctx),)
-        conductor = Conductor(agreed, folder, state, party, ask, secrecy, tracked)
+        own = find_server_side(run, places.server_file(kit / places.LOCAL))
+        conductor = Conductor(agreed, folder, state, party, ask, secrecy, tracked, own)
         self._party = party
         return conductor
 

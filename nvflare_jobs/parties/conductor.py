@@ -14,7 +14,7 @@ from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import build_model, build_server
 from fedefm.train.exchange import SERVER
-from fedefm.train.pretext import pretext_of
+from fedefm.train.pretext import product_of
 from fedefm.train.rounds import Measurement, algorithm_for
 from fedefm.train.run_files import MODEL
 from fedefm.train.run_folder import (
@@ -24,6 +24,7 @@ from fedefm.train.run_folder import (
     write_result,
 )
 from fedefm.train.secrecy import Secrecy
+from fedefm.train.server_side import ServerSide
 from fedefm.train.simulate import Outcome
 from fedefm.train.state import finished_rounds, load_state, save_state
 from fedefm.train.telling import (
@@ -61,14 +62,16 @@ class Conductor:
         ask: Asking,
         secrecy: Secrecy | None = None,
         listeners: tuple[Listener, ...] = (),
+        server_side: ServerSide = ServerSide(),  # noqa: B008 - frozen
     ) -> None:
         self.terms, self.run, self.plan = terms, terms.run, terms.plan()
         self._folder, self._state_folder = folder, state_folder
         self._listeners = listeners
         self._deadlines = deadlines_of(terms.run, self.plan)
-        self._server = build_server(terms.run, self.plan, secrecy=secrecy)
+        start, curator = server_side.start, server_side.curator
+        self._server = build_server(terms.run, self.plan, start, secrecy, curator)
         self._algorithm = algorithm_for(terms.run, self.plan)
-        self._yardstick = pretext_of(terms.run).yardstick
+        self._scale = product_of(terms.run).scale
         # no run's name begins with a dot, so no run's state folder can be in the way
         heads = KnownHeads(state_folder.parent / f".{HEADS_FILE}", folder / HEADS_FILE)
         self._roll = RollCall(terms, self._deadlines, party, ask, heads)
@@ -116,9 +119,9 @@ class Conductor:
         federation, seconds = self.run.federation, time.perf_counter() - started
         sites, asked = self.terms.sites, self.plan.asked(round_index)
         close_round(log, round_index, sites, asked, missing, seconds, federation.quorum)
-        tell_own(log, round_index, answers, self._yardstick)
+        tell_own(log, round_index, answers, self._scale)
         measurement = self._algorithm.measurement
-        if measurement is not None and (round_index + 1) % federation.evaluate_every == 0:
+        if measurement is not None and self.run.measures_after(round_index):
             self._measure(measurement, round_index, begin_at, log)
         if steps is not None:
             save_state(self._state_folder, round_index + 1, {SERVER: self._server.state()})
@@ -149,8 +152,8 @@ class Conductor:
         tell_troubles(log, round_index, answers, server)
         if server.result is not None:
             sent = server.sent_bytes + sent_by(answers)
-            yardstick = self._yardstick
-            tell_pooled(log, round_index, "validation", server.result, yardstick, "own", sent)
+            scale = self._scale
+            tell_pooled(log, round_index, "validation", server.result, scale, "own", sent)
 
     def _publish(self, log: EventLog) -> dict[str, float | int | None]:
         """The last exchange, and the figures of the global model."""
@@ -170,10 +173,10 @@ class Conductor:
         check_quorum("the global model", self.terms.sites, missing, self.run.federation.quorum)
         self._save_model(self._server.weights)
         if self._algorithm.measurement is not None:
-            tell_verdict(log, rounds - 1, self._server.verdict, self._yardstick)
-            return pooled_metrics(self._server.verdict, self._yardstick)
-        tell_global(log, rounds - 1, answers, self._yardstick)
-        return pooled(answers, "test", self._yardstick)
+            tell_verdict(log, rounds - 1, self._server.verdict, self._scale)
+            return pooled_metrics(self._server.verdict, self._scale)
+        tell_global(log, rounds - 1, answers, self._scale)
+        return pooled(answers, "test", self._scale)
 
     def _save_model(self, weights: Weights) -> None:
         model = build_model(self.run)

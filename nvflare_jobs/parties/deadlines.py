@@ -13,6 +13,7 @@ from fedefm.train.assemble import Plan
 HANDED_OUT = 2  # a cohort's mean, and the members' word on which one they got
 SINGLE = 2  # weights to a host, and the expert back
 MODEL = 1  # from the server to all
+STAGE = 2  # its images to a stage's sites, and the encoder to all
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def deadlines_of(run: RunConfig, plan: Plan) -> Deadlines:
     federation, total = run.federation, _exchanges_of_a_sum(run)
     publish, metrics = MODEL + total, total
     if federation.scenario == "client_server":
-        most = MODEL + total
+        most = MODEL + total + (0 if run.stagewise is None else STAGE)
     else:
         averaging = total + (HANDED_OUT if plan.cohorts is not None else 0)
         experts = 1 + total if federation.expert == "aggregated" else SINGLE

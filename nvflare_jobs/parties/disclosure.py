@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import nn
+
 from fedefm.config import PolicyConfig, RunConfig
 from fedefm.data.dataset import FrameDataset
 from fedefm.train.exchange import RoundStats
-from fedefm.train.measure import Measure, measure_nothing, measure_on
-from fedefm.train.pretext import Pretrained, pretext_of
+from fedefm.train.measure import Measure, Yardstick, measure_nothing, measure_on
 from fedefm.train.simulate import Outcome
 from nvflare_jobs.parties.answers import MEASURED_IN_TRAINING, few, tellable
 from nvflare_jobs.parties.reasons import Discretion, tell_reason, without_places
@@ -25,10 +26,12 @@ ACCURACIES = frozenset({"accuracy", "images"})  # the metrics that they are, wha
 class Disclosure:
     """What a site with this ``policy`` lets out of ``run``, and with which words it fails."""
 
-    def __init__(self, policy: PolicyConfig, run: RunConfig, discretion: Discretion) -> None:
+    def __init__(
+        self, policy: PolicyConfig, run: RunConfig, yardstick: Yardstick, discretion: Discretion
+    ) -> None:
         private = run.privacy.dp is not None
         allowed = frozenset(policy.allowed_metrics)
-        self._discretion, self._yardstick = discretion, pretext_of(run).yardstick
+        self._discretion, self._yardstick = discretion, yardstick
         self._alone = tellable(policy, run)
         self._in_sums = allowed - MEASURED_IN_TRAINING if private else allowed
 
@@ -58,7 +61,7 @@ class Disclosure:
         return [without_places(each, self._discretion) for each in few(complaints)]
 
     def accuracies(
-        self, models: Mapping[str, Pretrained], held_out: Mapping[str, FrameDataset | None]
+        self, models: Mapping[str, nn.Module], held_out: Mapping[str, FrameDataset | None]
     ) -> dict[str, dict[str, tuple[int, int]]]:
         """``split -> model -> (points, images)``; empty where the site does not tell accuracies."""
         if not self._alone >= ACCURACIES:

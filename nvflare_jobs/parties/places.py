@@ -7,7 +7,7 @@ client processes inherit. In a project they stand in the kit, and the environmen
 import os
 from pathlib import Path
 
-from fedefm.config import SITE_FILE
+from fedefm.config import SERVER_FILE, SITE_FILE
 from fedefm.errors import ConfigError
 
 SITES_DIR, STATE_DIR = "FEDEFM_SITES_DIR", "FEDEFM_STATE_DIR"
@@ -38,6 +38,11 @@ def site_file(site: str, local: Path) -> Path:
             f"site {site!r} has no {SITE_FILE}; its owner writes it into the kit's local/ folder"
         )
     return path
+
+
+def server_file(local: Path) -> Path:
+    """Where the server's own file is, if it has one; ``local`` is the folder of its kit."""
+    return Path(os.environ[SITES_DIR]) / SERVER_FILE if simulated() else local / SERVER_FILE
 
 
 def state_folder(party: str, run_name: str, kit: Path) -> Path:

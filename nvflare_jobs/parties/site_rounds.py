@@ -6,10 +6,8 @@ from typing import Any
 from fedefm.config import RunConfig
 from fedefm.data.loading import Splits
 from fedefm.errors import ProtocolError
-from fedefm.model.weights import Weights, load_weights
-from fedefm.train.assemble import build_model
+from fedefm.model.weights import Weights
 from fedefm.train.exchange import RoundStats, Steps
-from fedefm.train.pretext import Pretrained
 from fedefm.train.rounds import Algorithm
 from fedefm.train.simulate import Outcome
 from fedefm.train.site import Site
@@ -73,7 +71,7 @@ class SiteRounds:
             self.site.load_state(before)
         del before  # three times the model; what is saved now takes as much
         self._course.played(round_index, self.site.state())
-        if (round_index + 1) % self._run.federation.evaluate_every == 0:
+        if self._run.measures_after(round_index):
             held_out = {"validation": self._data.validation}
             report["measured"] = self._disclosure.accuracies({"own": self.site.model}, held_out)
         return report | self._budget.head()
@@ -121,7 +119,8 @@ class SiteRounds:
 
         report = self._disclosure.report(self._played(party, steps(), last, silent))
         if weights:
-            models = {"global": self._model(weights[0])}
+            self.site.load_shared(weights[0])  # the run is over, and the state was saved
+            models = {"global": self.site.model}
             report["measured"] = self._disclosure.accuracies(models, self._data.held_out)
         return report | self._spent()
 
@@ -140,8 +139,3 @@ class SiteRounds:
         spent = self.site.release.result()
         told = {} if spent is None else {"privacy": dict(spent)}
         return told | self._budget.left() | self._budget.head()
-
-    def _model(self, weights: Weights) -> Pretrained:
-        model = build_model(self._run)
-        load_weights(model, weights)
-        return model

@@ -18,6 +18,7 @@ from fedefm.train.assemble import (
     find_manifest,
     load_data,
 )
+from fedefm.train.pretext import pretext_of
 from fedefm.train.rounds import algorithm_for
 from fedefm.train.site import Site
 from fedefm.train.workshop import holdings
@@ -66,7 +67,9 @@ class SiteWork:
         run, settings = terms.run, read_site(site_file)
         _refuse_terms(name, terms, settings, encrypted or simulated)
         discretion = discretion_of(site_file, simulated)
-        self._disclosure = Disclosure(settings.policy, run, discretion)
+        self._disclosure = Disclosure(
+            settings.policy, run, pretext_of(run, name).yardstick, discretion
+        )
         self._troubles: list[str] = []  # of secure sums, for the next report
         self._secrecy = hiding(
             credentials, site_file, state_folder, terms, job, self._troubles.append
@@ -189,4 +192,4 @@ def _own_data(name: str, terms: Terms, site_file: Path, guard: "SiteGuard | None
     check_share(terms.run, name, manifest)
     if guard is not None:
         guard.check(manifest)
-    return load_data(manifest, terms.run)
+    return load_data(name, manifest, terms.run)

@@ -67,7 +67,7 @@ def terms_for(
             "federation.scenario 'centralized' puts all images in one place, which no federation "
             "does; run it with --where process"
         )
-    if run.model.start is not None:
+    if run.model.start is not None and run.stagewise is None:  # else it is the server's alone
         raise ConfigError(
             f"model.start {run.model.start!r} is not possible in a job yet, since the server would "
             "need the file, too; run it with --where process"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fedefm.config import RunConfig
+from fedefm.config import RunConfig, StagewiseConfig
 from fedefm.model.weights import Weights
 from fedefm.train.assemble import Plan, noise_is_shared
 from fedefm.train.exchange import RoundStats, Steps
@@ -32,6 +32,7 @@ from fedefm.train.rounds.shared_noise import (
     shared_noise_site_round,
     step_size,
 )
+from fedefm.train.rounds.stagewise import stagewise_server_round, stagewise_site_round
 from fedefm.train.server import Server
 from fedefm.train.site import Site
 
@@ -73,6 +74,9 @@ def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
         "mixed": aggregated_round if federation.expert == "aggregated" else mixed_round,
         "literal": literal_round,
     }
+    if run.stagewise is not None:
+        algorithm = _in_stages(run.stagewise)
+        return algorithm if run.privacy.secagg is None else _measured_in_sums(algorithm)
     algorithms = {
         "fedefm": Algorithm(updates[federation.update]),
         "gossip": Algorithm(partial(gossip_round, average=average)),
@@ -85,6 +89,11 @@ def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
     if noise_is_shared(run):
         algorithm = _with_shared_noise(algorithm, run)
     return algorithm if run.privacy.secagg is None else _measured_in_sums(algorithm)
+
+
+def _in_stages(stages: StagewiseConfig) -> Algorithm:
+    site, server = partial(stagewise_site_round, stages), partial(stagewise_server_round, stages)
+    return Algorithm(site, server, Publication(receive_site, hand_out_server))
 
 
 def _with_shared_noise(fedavg: Algorithm, run: RunConfig) -> Algorithm:

@@ -12,7 +12,11 @@ Where only some of the sites are asked in a round, the others rest: they get no 
 part.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
+from torch import Tensor
 
 from fedefm.errors import ProtocolError
 from fedefm.model.weights import flatten, unflatten
@@ -21,42 +25,79 @@ from fedefm.train.message import digest
 from fedefm.train.server import Server
 from fedefm.train.site import Site
 
+Beside = Callable[[], Tensor]  # numbers of a trained site that go into the mean beside its weights
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a server has of a round: the mean of the numbers ``beside`` the weights, if it came.
+
+    An exchange that follows is step ``next_step``.
+    """
+
+    stats: RoundStats
+    beside: Tensor | None
+    next_step: int
+
+
+def nothing_beside() -> Tensor:
+    """No numbers."""
+    return torch.empty(0)
+
 
 def fedavg_site_round(site: Site, round_index: int) -> Steps[RoundStats]:
-    """Take the server's model, train it, contribute to the sum; or rest, where it is not asked.
-
-    Raises ProtocolError where the model did not come. Training on with an older one would let a
-    server that hands out nothing, or not to all, choose on which models the parts are trained.
-    """
-    asked = site.asked(round_index)
-    if site.name not in asked:
+    """Take the server's model, train it, contribute to the sum; or rest, where it is not asked."""
+    if site.name not in site.asked(round_index):
         return RoundStats()
-    inbox = yield Exchange("model", {}, frozenset({SERVER}), site.shapes)
-    if SERVER not in inbox:
-        raise ProtocolError("the server's model did not come, and nothing is trained on an old one")
-    site.load(dict(inbox[SERVER]))
-    site.handed = digest(inbox[SERVER])
-    stats = site.train_locally(round_index)
-    part = torch.cat([flatten(site.weights()) * site.share, torch.tensor([site.share])])
-    cohort = Cohort(SERVER, asked, agreed=site.handed)
-    yield from site.sum(Occasion(round_index, "sum", part.numel()), {cohort: part}, None)
-    return RoundStats(
-        loss=stats.loss,
-        learning_rate=site.learning_rate(round_index),
-        train_seconds=stats.seconds,
-    )
+    stats, _ = yield from train_and_give(site, round_index)
+    return stats
 
 
 def fedavg_server_round(server: Server, round_index: int) -> Steps[RoundStats]:
     """Hand out the model, then replace it by the weighted mean of those who answered."""
+    opened = yield from hand_out_and_take(server, round_index)
+    server.finish_round()
+    return opened.stats
+
+
+def train_and_give(
+    site: Site, round_index: int, beside: Beside = nothing_beside
+) -> Steps[tuple[RoundStats, int]]:
+    """A site's part of a round, and the step of what follows it.
+
+    Raises ProtocolError where the model did not come. Training on with an older one would let a
+    server that hands out nothing, or not to all, choose on which models the parts are trained.
+    """
+    inbox = yield Exchange("model", {}, frozenset({SERVER}), site.shapes)
+    if SERVER not in inbox:
+        raise ProtocolError("the server's model did not come, and nothing is trained on an old one")
+    site.load_shared(dict(inbox[SERVER]))
+    site.handed = digest(inbox[SERVER])
+    stats = site.train_locally(round_index)
+    numbers = torch.cat([flatten(site.shared_weights()), beside()])
+    part = torch.cat([numbers * site.share, torch.tensor([site.share])])
+    cohort = Cohort(SERVER, site.asked(round_index), agreed=site.handed)
+    given = yield from site.sum(Occasion(round_index, "sum", part.numel()), {cohort: part}, None)
+    told = RoundStats(
+        loss=stats.loss,
+        learning_rate=site.learning_rate(round_index),
+        train_seconds=stats.seconds,
+    )
+    return told, given.next_step
+
+
+def hand_out_and_take(server: Server, round_index: int, beside: int = 0) -> Steps[Opened]:
+    """The server's part: its model becomes the mean; there are so many numbers ``beside`` it."""
     asked = server.asked(round_index)
     handed_out = dict.fromkeys(sorted(asked), server.weights)
     yield Exchange("model", handed_out, frozenset(), server.shapes)
     server.handed = digest(server.weights)
-    occasion = Occasion(round_index, "sum", flatten(server.weights).numel() + 1)
+    numbers = flatten(server.weights).numel()
+    occasion = Occasion(round_index, "sum", numbers + beside + 1)
     total = yield from server.sum(occasion, {}, Cohort(SERVER, asked, agreed=server.handed))
-    if total.members:
-        server.load(unflatten(total.vector[:-1] / total.vector[-1], server.weights))
-    server.finish_round()
-    left_out = asked - set(total.members) if total.members else frozenset()
-    return RoundStats(left_out=tuple(sorted(left_out)))
+    if not total.members:
+        return Opened(RoundStats(), None, total.next_step)
+    mean = total.vector[:-1] / total.vector[-1]
+    server.load(unflatten(mean[:numbers], server.weights))
+    left_out = tuple(sorted(asked - set(total.members)))
+    return Opened(RoundStats(left_out=left_out), mean[numbers:], total.next_step)

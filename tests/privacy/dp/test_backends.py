@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fedefm.config import DistillConfig
-from fedefm.finetune.loss import segmentation_objective
 from fedefm.model.foundation import build_foundation
 from fedefm.model.segmenter import build_segmenter
+from fedefm.train.mask_loss import segmentation_objective
 from fedefm.train.objective import Batch, Objective, classification, distillation
 from privacy.dp.bookkeeping import BookkeepingGradients
 from privacy.dp.ghost import GhostGradients

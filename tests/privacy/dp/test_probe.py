@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from fedefm.config import DistillConfig
 from fedefm.data.dataset import Batch
 from fedefm.errors import PrivacyError
-from fedefm.finetune.loss import segmentation_objective
 from fedefm.model.dp_safe import make_dp_safe
 from fedefm.model.foundation import build_foundation
 from fedefm.model.segmenter import build_segmenter
+from fedefm.train.mask_loss import segmentation_objective
 from fedefm.train.objective import classification, distillation
 from privacy.dp.probe import CHECKS, SAMPLES, check_independence, random_batch
 

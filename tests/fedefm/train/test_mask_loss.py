@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from fedefm.data.dataset import Batch
-from fedefm.finetune.loss import (
+from fedefm.train.mask_loss import (
     BACKGROUND_WEIGHT,
     DEVICE_WEIGHT,
     cross_entropy,

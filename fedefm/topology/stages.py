@@ -1,0 +1,47 @@
+"""Who takes part in a round where sites train in stages, one group after the other."""
+
+from collections.abc import Sequence
+
+from fedefm.config import Stage
+from fedefm.errors import ConfigError, all_problems
+from fedefm.topology.participation import Asked
+
+
+def asked_by_stage(stages: Sequence[Stage], sites: Sequence[str], together: int = 1) -> Asked:
+    """The sites of the stage that a round is of.
+
+    Raises ConfigError where stages and ``sites`` are not the same, or a stage has fewer than the
+    ``together`` among whom one of them is to be hidden.
+    """
+    problems = [*_strangers(stages, sites), *_too_small(stages, together)]
+    if problems:
+        raise ConfigError(all_problems("the stages of the run file", problems))
+    groups = [frozenset(stage.sites) for stage in stages for _ in range(stage.rounds)]
+
+    def asked(round_index: int) -> frozenset[str]:
+        return groups[round_index]
+
+    return asked
+
+
+def _strangers(stages: Sequence[Stage], sites: Sequence[str]) -> list[str]:
+    staged = {site for stage in stages for site in stage.sites}
+    unknown, left_out = sorted(staged - set(sites)), sorted(set(sites) - staged)
+    problems = [
+        f"{site!r} is in a stage and is no site of this run; the sites are {', '.join(sites)}"
+        for site in unknown
+    ]
+    return problems + [
+        f"{site!r} is a site of this run and in no stage; name it in one, with a task in "
+        "stagewise.tasks, or leave its folder out"
+        for site in left_out
+    ]
+
+
+def _too_small(stages: Sequence[Stage], together: int) -> list[str]:
+    return [
+        f"stage {number} has {len(stage.sites)} of the {together} sites that a secure sum needs "
+        "to hide one of them (privacy.secagg.colluders); give it more sites, or join stages"
+        for number, stage in enumerate(stages, start=1)
+        if len(stage.sites) < together
+    ]

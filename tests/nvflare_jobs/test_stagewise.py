@@ -1,0 +1,317 @@
+"""Sites with different tasks train one encoder, stage by stage, over the same borders as any run."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from fedefm.config import RunConfig, parse
+from fedefm.data.manifest import Row, write_manifest
+from fedefm.errors import ConfigError, DataError, PolicyRefused
+from fedefm.events import read_events
+from fedefm.finetune.start import Start
+from fedefm.model.encoder import read_encoder
+from fedefm.report.run_report import write_report
+from fedefm.train.run import run_in_process
+from fedefm.train.state import load_state
+from nvflare_jobs.protect import ByLedger
+from nvflare_jobs.secure import BySecureSums
+from nvflare_jobs.simulator import run_in_simulator
+
+SIZE = 32
+TASKS = {
+    "shape": {"kind": "classification", "classes": ["disk", "square"]},
+    "bar": {"kind": "segmentation", "classes": ["background", "bar"]},
+    "width": {"kind": "regression", "lowest": 0, "highest": 20},
+}
+KINDS = {"eye": "shape", "skin": "bar", "head": "width", "chest": "shape"}
+STAGES = [{"sites": ["eye", "skin"], "rounds": 2}, {"sites": ["head", "chest"], "rounds": 2}]
+CLOSE = 2e-4  # of weights after some rounds: every sum rounds, and training carries it on
+
+
+def picture(task: str, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
+    """Image, mask and label of one patient."""
+    image, mask = rng.normal(110, 12, (SIZE, SIZE)), np.zeros((SIZE, SIZE), np.uint8)
+    y, x = np.mgrid[:SIZE, :SIZE] - 15.5
+    if task == "shape":
+        label = ("disk", "square")[k % 2]
+        image[(np.hypot(x, y) < 11) if k % 2 == 0 else (abs(x) < 7) & (abs(y) < 7)] += 90
+        return image, mask, label
+    wide = 4 + k % 4
+    mask[:, 3 : 3 + wide] = 1
+    image[mask == 1] += 90
+    return image, mask, "" if task == "bar" else str(2.5 * wide)
+
+
+def write_site(folder: Path, task: str, patients: int, masks: bool) -> None:
+    folder.mkdir(parents=True)
+    rng, rows = np.random.default_rng(len(folder.name)), []
+    for k in range(patients):
+        image, mask, label = picture(task, k, rng)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{k}.png")
+        Image.fromarray(mask).save(folder / f"{k}_mask.png")
+        drawn = f"{k}_mask.png" if masks else ""
+        split = ("train", "train", "train", "train", "validation", "test")[k // 2 % 6]
+        rows.append(Row(f"{k}.png", 0, f"{folder.name}-{k}", folder.name, label, drawn, split))
+    write_manifest(folder / "manifest.csv", rows)
+
+
+@pytest.fixture(scope="session")
+def wards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sites folder of four sites with three tasks, and a server; nobody may change it."""
+    folder = tmp_path_factory.mktemp("wards") / "sites"
+    for site, task in KINDS.items():
+        write_site(folder / site, task, 24, masks=task == "bar")
+        told = {"datasets": {"tasks": {"manifest": "manifest.csv"}}, "ledger": "ledger.sqlite"}
+        told["datasets"]["tasks"]["labels"] = ["anything"]
+        (folder / site / "fedefm_site.yaml").write_text(yaml.safe_dump(told))
+    write_site(folder.parent / "public", "bar", 12, masks=False)
+    (folder / "fedefm_server.yaml").write_text("datasets: {public: ../public/manifest.csv}\n")
+    return folder
+
+
+def stages(**changes: Any) -> RunConfig:
+    told = {
+        "name": "staged",
+        "dataset": "tasks",
+        "model": {"backbone": "vit_micro", "image_size": SIZE},
+        "training": {"batch_size": 4, "learning_rate": 0.03},
+        "federation": {
+            "scenario": "client_server",
+            "algorithm": "stagewise",
+            "rounds": 4,
+            "local_steps": 2,
+            "evaluate_every": 3,
+        },
+        "stagewise": {"stages": STAGES, "tasks": {s: TASKS[t] for s, t in KINDS.items()}},
+    }
+    for name, part in changes.items():
+        told[name] = {**told.get(name, {}), **part}
+    return parse(told, RunConfig, "run")
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return told
+
+
+def scores(folder: Path, split: str) -> dict[tuple[int, str], float]:
+    events = read_events(folder / "events.jsonl")
+    told = [e for e in events if e["event"] == "evaluated" and e["split"] == split]
+    return {(e["round"], e["site"]): e["score"] for e in told}
+
+
+def test_each_stage_s_sites_train_and_every_task_is_measured_after_every_stage(
+    wards: Path, tmp_path: Path
+) -> None:
+    out = run_in_process(stages(), wards, tmp_path / "run")
+    told = result_of(out)
+    assert told["participation"] == {"eye": [0, 1], "skin": [0, 1], "head": [2, 3], "chest": [2, 3]}
+    measured = scores(out, "validation")
+    assert {site for k, site in measured if k == 1} == set(KINDS)
+    assert {site for k, site in measured if k == 3} == set(KINDS)
+    assert {site for _, site in scores(out, "test")} == set(KINDS)
+    by_site = [value for (_, site), value in scores(out, "test").items()]
+    assert told["metrics"]["mean_site_score"] == pytest.approx(sum(by_site) / 4)
+    assert "labels" not in (out / "model_card.md").read_text()
+
+
+def test_what_comes_out_is_an_encoder_without_any_head_and_starts_fine_tuning(
+    wards: Path, tmp_path: Path
+) -> None:
+    out = run_in_process(stages(), wards, tmp_path / "run")
+    encoder = read_encoder(out / "model.safetensors").backbone.state_dict()
+    assert all(name.startswith("backbone.") for name in load_file(out / "model.safetensors"))
+    segmenter = Start(out / "model.safetensors").segmenter(2, seed=1)
+    for name, tensor in encoder.items():
+        assert torch.equal(segmenter.backbone.state_dict()[name], tensor), name
+
+
+def test_heads_never_leave_a_site(wards: Path, tmp_path: Path) -> None:
+    """What the server keeps, and what it was ever sent, is as long as the encoder."""
+    out = run_in_process(stages(), wards, tmp_path / "run")
+    saved = load_state(out / "state")
+    assert saved is not None
+    _, parties = saved
+    assert all(name.startswith("backbone.") for name in parties["server"]["weights"])
+    kinds = {site: {n.split(".")[0] for n in parties[site]["weights"]} for site in KINDS}
+    assert all("head" in found for found in kinds.values())
+    assert "decoder" in kinds["skin"]
+
+
+def test_a_killed_run_goes_on_with_the_same_numbers(wards: Path, tmp_path: Path) -> None:
+    whole = run_in_process(stages(), wards, tmp_path / "whole")
+    half = stages()
+
+    class Killed(BaseException):
+        pass
+
+    def kill(event: Any) -> None:
+        if event["event"] == "checkpoint" and event["round"] == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_in_process(half, wards, tmp_path / "half", listeners=(kill,))
+    run_in_process(half, wards, tmp_path / "half", resume=True)
+    one, other = (load_file(f / "model.safetensors") for f in (whole, tmp_path / "half"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_server_fits_the_encoder_to_features_of_its_own_images(
+    wards: Path, tmp_path: Path
+) -> None:
+    curation = {"dataset": "public", "images": 8, "steps": 3}
+    run_in_process(stages(), wards, tmp_path / "without")
+    run_in_process(stages(stagewise={"curation": curation}), wards, tmp_path / "with")
+    one, other = (load_file(tmp_path / f / "model.safetensors") for f in ("without", "with"))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    assert scores(tmp_path / "with", "validation")[1, "eye"] >= -1
+
+
+def test_private_sites_spend_only_in_their_own_stage(wards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(wards, tmp_path / "sites"))
+    dp = {"epsilon": 8.0, "patients_per_step": 4}
+    run_in_process(stages(privacy={"dp": dp}), folder, tmp_path / "run", protect=ByLedger())
+    told = result_of(tmp_path / "run")
+    assert {site: spent["steps"] for site, spent in told["privacy"].items()} == dict.fromkeys(
+        KINDS, 4
+    )
+
+
+def test_secure_sums_give_the_same_encoder(wards: Path, tmp_path: Path) -> None:
+    both = [{"sites": list(KINDS), "rounds": 2}, {"sites": list(KINDS), "rounds": 1}]
+    staged = {"stages": both, "curation": {"dataset": "public", "images": 8, "steps": 3}}
+    length = {"rounds": 3}
+    plain = stages(stagewise=staged, federation=length)
+    hidden = stages(stagewise=staged, federation=length, privacy={"secagg": {"largest_site": 40}})
+    run_in_process(plain, wards, tmp_path / "plain")
+    run_in_process(hidden, wards, tmp_path / "secure", hide=BySecureSums(None))
+    one, other = (load_file(tmp_path / n / "model.safetensors") for n in ("plain", "secure"))
+    assert 0 < max(float((one[name] - other[name]).abs().max()) for name in one) < CLOSE
+    score = result_of(tmp_path / "secure")["metrics"]["global_score"]
+    assert score == pytest.approx(result_of(tmp_path / "plain")["metrics"]["global_score"], abs=0.1)
+    events = read_events(tmp_path / "secure/events.jsonl")
+    assert not [event for event in events if event["event"] == "rejected"]
+
+
+@pytest.mark.flare
+def test_the_simulator_makes_the_same_encoder(wards: Path, tmp_path: Path) -> None:
+    curation = {"dataset": "public", "images": 8, "steps": 3}
+    run = stages(stagewise={"curation": curation})
+    run_in_process(run, wards, tmp_path / "process")
+    run_in_simulator(run, wards, tmp_path / "simulator")
+    one, other = (tmp_path / n / "model.safetensors" for n in ("process", "simulator"))
+    assert {n: t.tolist() for n, t in load_file(one).items()} == {
+        n: t.tolist() for n, t in load_file(other).items()
+    }
+    first, second = (scores(tmp_path / n, "test") for n in ("process", "simulator"))
+    assert first == second
+    assert scores(tmp_path / "simulator", "validation").keys() >= {(1, s) for s in KINDS}
+
+
+Change = Callable[[Path], None]
+
+
+def test_a_start_is_the_server_s_and_reaches_every_site(wards: Path, tmp_path: Path) -> None:
+    """With one round at next to no rate, what comes out is what the server started from."""
+    folder = Path(shutil.copytree(wards, tmp_path / "sites"))
+    first = run_in_process(stages(), folder, tmp_path / "first") / "model.safetensors"
+    text = f"starts: {{mim: {first}}}\n"
+    (folder / "fedefm_server.yaml").write_text(text)
+    idle = stages(model={"start": "mim"}, training={"learning_rate": 1e-12})
+    out = run_in_process(idle, folder, tmp_path / "second") / "model.safetensors"
+    one, other = load_file(first), load_file(out)
+    assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"stagewise": {"stages": STAGES[:1]}}, "in no stage"),
+        ({"stagewise": {"stages": [*STAGES, {"sites": ["moon"]}]}}, "has no task"),
+        ({"federation": {"rounds": 5}}, "set it to 4"),
+        ({"stagewise": {"curation": {"dataset": "elsewhere"}}}, "is not in"),
+        ({"stagewise": {"curation": {"dataset": "public", "images": 99}}}, "set it to fewer"),
+        ({"model": {"start": "nothing"}}, "which knows none"),
+        ({"dataset": "unknown"}, "unknown"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_is_written(
+    wards: Path, tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises((ConfigError, DataError), match=told):
+        run = stages(**{k: v for k, v in change.items() if k != "dataset"})
+        run = run.model_copy(update={"dataset": change.get("dataset", run.dataset)})
+        run_in_process(run, wards, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_at_the_server_are_refused(wards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(wards, tmp_path / "sites"))
+    (folder / "fedefm_server.yaml").write_text("datasets: {public: eye/manifest.csv}\n")
+    run = stages(stagewise={"curation": {"dataset": "public", "images": 8}})
+    with pytest.raises(DataError, match="is to have no labels, and of the 24 rows"):
+        run_in_process(run, folder, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("site", "column", "told"),
+    [
+        ("eye", "label", "has no label"),
+        ("skin", "mask_path", "has no mask"),
+        ("head", "label", "has no number"),
+    ],
+)
+def test_a_task_without_its_data_is_refused(
+    wards: Path, tmp_path: Path, site: str, column: str, told: str
+) -> None:
+    folder = Path(shutil.copytree(wards, tmp_path / "sites"))
+    path = folder / site / "manifest.csv"
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    place = lines[0].index(column)
+    for line in lines[1:]:
+        line[place] = ""
+    path.write_text("\n".join(",".join(line) for line in lines) + "\n")
+    with pytest.raises(DataError, match=told) as refused:
+        run_in_process(stages(), folder, tmp_path / "run")
+    assert f"{site}-0" not in str(refused.value)  # nobody's name
+    assert not (tmp_path / "run").exists()
+
+
+def test_stages_that_would_show_a_site_by_what_others_gave_are_refused(
+    wards: Path, tmp_path: Path
+) -> None:
+    """All four less the three of a stage are one."""
+    staged = [{"sites": list(KINDS)[:3], "rounds": 2}, {"sites": list(KINDS), "rounds": 2}]
+    run = stages(stagewise={"stages": staged}, privacy={"secagg": {"largest_site": 40}})
+    with pytest.raises(PolicyRefused, match="could solve for what chest contributed"):
+        run_in_process(run, wards, tmp_path / "run", hide=BySecureSums(None))
+
+
+def test_a_stage_too_small_to_hide_a_site_is_refused(wards: Path, tmp_path: Path) -> None:
+    run = stages(privacy={"secagg": {"largest_site": 40}})
+    with pytest.raises(ConfigError, match="stage 1 has 2 of the 3 sites"):
+        run_in_process(run, wards, tmp_path / "run", hide=BySecureSums(None))
+
+
+def test_a_site_in_no_stage_is_refused(wards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(wards, tmp_path / "sites"))
+    shutil.copytree(folder / "eye", folder / "knee")
+    manifest = folder / "knee" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("eye-", "knee-"))
+    with pytest.raises(ConfigError, match="'knee' is a site of this run and in no stage"):
+        run_in_process(stages(), folder, tmp_path / "run")
+
+
+def test_the_report_draws_every_task_after_every_stage(wards: Path, tmp_path: Path) -> None:
+    out = run_in_process(stages(), wards, tmp_path / "run")
+    page = write_report(out).read_text()
+    assert 'id="stages"' in page
