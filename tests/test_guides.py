@@ -51,6 +51,8 @@ ELSEWHERE = {
     "fedefm finetune breast/manifest.csv --task diagnosis --from runs/breast/model.safetensors "
     "--optimizer adamw --weight-decay 0.05 --layer-decay 0.75 --drop-path 0.1 --schedule cosine "
     "--warmup-steps 30 --out diagnosis": (TUNING, '"--task", "diagnosis"'),
+    "fedefm finetune breast/manifest.csv --task diagnosis --from runs/breast/model.safetensors "
+    "--train-last 0 --out probe": (TUNING, '"--train-last", 0'),
     "fedefm evaluate diagnosis/model.safetensors breast/manifest.csv": (
         TUNING,
         '"evaluate", model, breasts',

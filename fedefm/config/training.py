@@ -88,10 +88,18 @@ class FinetuneConfig(Section):
     warmup_steps: int = Field(0, ge=0)  # cosine: steps in which it rises
     layer_decay: float = Field(1.0, gt=0, le=1)  # of the rate, from a block to the one before it
     drop_path: float = Field(0.0, ge=0, lt=1)  # chance that an image goes around the last block
+    train_last: int | None = Field(
+        None, ge=0
+    )  # blocks at the end that learn; 0: a probe; null: all
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> "FinetuneConfig":
         _refuse_ignored(self)
+        if self.train_last == 0 and self.layer_decay != 1:
+            raise ValueError(
+                f"layer_decay {self.layer_decay:g} is of the backbone, of which nothing learns "
+                "with train_last 0; leave one of them out"
+            )
         if self.warmup_steps >= self.steps:
             raise ValueError(
                 f"warmup_steps {self.warmup_steps} leave none of the {self.steps} steps to train "

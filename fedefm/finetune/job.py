@@ -24,11 +24,14 @@ from fedefm.finetune.task import Answers, Model, Task, image_size_of
 from fedefm.finetune.training import (
     FinetuneResult,
     finetune,
+    freeze,
     optimization_for,
     refuse_settings,
 )
+from fedefm.model.segmenter import Segmenter
 from fedefm.train.optimization import Optimization
 from fedefm.train.protection import Protection
+from fedefm.words import several
 
 SCORES_STAY = (
     "How well the model does was measured on this site's own images, without noise; these scores, "
@@ -102,6 +105,7 @@ def run_finetuning(
     with fresh_folder(job.target) as folder:
         manifest = _training_manifest(job)
         model = job.task.build(job.start, job.seed).to(find_device(job.device))
+        freeze(model, job.config)  # refused before a budget is set aside
         splits = _load(job, manifest, image_size_of(model), decoding)
         log = EventLog(folder / "events.jsonl", listeners)
         try:
@@ -200,6 +204,7 @@ def _judge(
 def _card(job: FinetuneJob, model: Model, splits: Splits, report: FinetuneReport) -> ModelCard:
     asked = job.config.model_dump(exclude_none=True)
     settings = {name: str(value) for name, value in asked.items()} | _course(report.result)
+    settings |= _trained(job.config, model)
     private = job.guard is not None and report.privacy is not None
     if private:
         del settings["batch_size"]  # patients were drawn instead
@@ -218,6 +223,16 @@ def _card(job: FinetuneJob, model: Model, splits: Splits, report: FinetuneReport
         settings={**settings, "seed": str(job.seed)},
         privacy=_privacy(job, report),
     )
+
+
+def _trained(config: FinetuneConfig, model: Model) -> dict[str, str]:
+    """Which part learned, where that is not all of it."""
+    if config.train_last is None:
+        return {}
+    end = "decoder and head" if isinstance(model, Segmenter) else "the linear head"
+    if config.train_last == 0:
+        return {"trained": f"{end} alone; the backbone is as it started (a probe)"}
+    return {"trained": f"the last {several(config.train_last, 'block')} and {end}"}
 
 
 def _course(result: FinetuneResult) -> dict[str, str]:

@@ -18,6 +18,7 @@ from fedefm.finetune.labels import labeled_rows
 from fedefm.finetune.layer_decay import layer_shares
 from fedefm.finetune.task import Model, Task, image_size_of
 from fedefm.model.drop_path import drop_path
+from fedefm.model.trained_part import train_only_last
 from fedefm.model.weights import Weights, load_weights, weights_of
 from fedefm.seeding import generator_for
 from fedefm.train.optimization import Optimization, adamw, momentum_sgd
@@ -61,13 +62,14 @@ def finetune(
     release of its own.
 
     Args:
-        model: what ``task`` built.
+        model: what ``task`` built; with ``train_last``, what is frozen then stays so.
         train, validation: what ``task`` loaded; without ``validation`` the last weights are kept.
         seed: draws the labeled patients, the batches and the augmentation.
     Raises ModelError if the loss diverges or the model cannot have drop path, ConfigError for
     settings that data or privacy do not allow, DataError where nothing can be learned.
     """
     events = events or EventLog()
+    freeze(model, config)
     looked_at = validation if protection is None else None
     refuse_settings(config, looked_at is not None, protection is not None)
     if protection is None:
@@ -96,6 +98,12 @@ def finetune(
     best.restore(model)
     scores = task.score(task.answers(model, validation), validation) if validation else None
     return FinetuneResult(step, best.step, scores, images, patients, step < config.steps)
+
+
+def freeze(model: Model, config: FinetuneConfig) -> None:
+    """Let no more of the backbone learn than ``config`` says. Raises ModelError, see there."""
+    if config.train_last is not None:
+        train_only_last(model, config.train_last)
 
 
 def refuse_settings(config: FinetuneConfig, validates: bool, private: bool) -> None:

@@ -94,6 +94,13 @@ def finetune(
     drop_path: Annotated[
         float, typer.Option(help="Chance that an image goes around the last block of a ViT.")
     ] = 0.0,
+    train_last: Annotated[
+        int | None,
+        typer.Option(
+            help="Blocks at the backbone's end that learn, besides what is behind it; by default "
+            "all. With 0, a probe: the backbone stays as it came."
+        ),
+    ] = None,
     patience: Annotated[
         int | None,
         typer.Option(help="End after so many looks at validation without a better one, of 10."),
@@ -123,6 +130,9 @@ def finetune(
     --from run/model.safetensors --optimizer adamw --weight-decay 0.05 --layer-decay 0.75
     --drop-path 0.1 --schedule cosine --warmup-steps 30 --out diagnosis
 
+    What the foundation knew before: fedefm finetune busi/manifest.csv --task diagnosis
+    --from run/model.safetensors --train-last 0 --out probe
+
     Privately: fedefm finetune --site local/fedefm_site.yaml --dataset segmentation --epsilon 8
     --from run/model.safetensors --out segmenter
     """
@@ -138,6 +148,7 @@ def finetune(
         "warmup_steps": warmup_steps,
         "layer_decay": layer_decay,
         "drop_path": drop_path,
+        "train_last": train_last,
     }
     config = parse(settings, FinetuneConfig, "the command line")
     dp = None

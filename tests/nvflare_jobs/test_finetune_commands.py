@@ -183,6 +183,13 @@ def breasts(tmp_path_factory):
     return folder / "manifest.csv"
 
 
+def test_a_probe_learns_the_head_alone(app, breasts, tmp_path):
+    order = ["--task", "diagnosis", "--scratch", "--backbone", "vit_micro", "--image-size", 32]
+    out = tmp_path / "out"
+    call(app, "finetune", breasts, *order, "--train-last", 0, "--steps", 2, "--out", out)
+    assert "the linear head alone; the backbone" in (out / "model_card.md").read_text()
+
+
 def test_a_diagnosis_is_learned_and_measured(app, breasts, tmp_path):
     order = ["--task", "diagnosis", "--scratch", "--backbone", "vit_micro", "--image-size", 32]
     recipe = ["--optimizer", "adamw", "--weight-decay", 0.05, "--layer-decay", 0.75]

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 import yaml
 from safetensors import safe_open
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from fedefm.errors import BudgetExhausted, ConfigError, FedEFMError, PolicyRefused
+from fedefm.errors import BudgetExhausted, ConfigError, FedEFMError, ModelError, PolicyRefused
 from fedefm.events import read_events
+from fedefm.model.segmenter import build_segmenter
 from nvflare_jobs.commands import evaluate, finetune
 from privacy.accountant import epsilon
 from privacy.ledger import Dataset, Ledger
@@ -115,12 +118,33 @@ def test_a_diagnosis_is_learned_privately_by_adamw(masked_images: Path, tmp_path
     assert sum(records(site)[0].spent.values()) == 3
 
 
+@pytest.mark.parametrize("task", ["segmentation", "classification"])
+def test_a_probe_is_private_and_leaves_the_backbone_as_it_came(
+    site: Path, tmp_path: Path, task: str
+) -> None:
+    """Frozen parameters get neither gradient nor noise."""
+    for name, last in (("probe", ("--train-last", 0)), ("whole", ())):
+        classes = () if task == "segmentation" else ("--task", task, "--classes", "a,b")
+        tune(site, tmp_path / name, *classes, *PRIVATE, *last, steps=2)
+    start = build_segmenter("resnet_micro", 2, 32, seed=1).backbone.state_dict()
+    kept = {}
+    for name in ("probe", "whole"):
+        found = load_file(tmp_path / name / "model.safetensors")
+        kept[name] = {
+            n for n, tensor in start.items() if torch.equal(found[f"backbone.{n}"], tensor)
+        }
+    assert kept["probe"] == start.keys()
+    assert not kept["whole"]
+    assert "alone; the backbone is as it started" in (tmp_path / "probe/model_card.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--patience", 2), "private training takes all of its steps"),
         (("--drop-path", 0.1), "private training passes images several times"),
         (("--frame-size", 64), "private training takes whole frames"),
+        (("--train-last", 0, "--layer-decay", 0.5), "of which nothing learns"),
         (("--task", "classification", "--classes", ""), "private training has to be told"),
     ],
 )
@@ -130,6 +154,14 @@ def test_what_would_tell_of_images_is_refused_before_anything_is_spent(
     with pytest.raises(ConfigError, match=words):
         tune(site, tmp_path / "out", *PRIVATE, *options)
     assert not (tmp_path / "out").exists()
+    assert not (site.parent / "ledger.sqlite").exists()
+
+
+def test_more_blocks_than_there_are_are_refused_before_anything_is_spent(
+    site: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="train_last 9 is more than"):
+        tune(site, tmp_path / "out", *PRIVATE, "--train-last", 9)
     assert not (site.parent / "ledger.sqlite").exists()
 
 
