@@ -30,6 +30,7 @@ from fedefm.report.figures.topology import topology_figure
 from fedefm.report.overlays import CASES, overlays
 from fedefm.report.paintings import paintings
 from fedefm.report.record import GLOBAL, RunRecord, read_record
+from fedefm.report.transfer import transfer_shown
 from fedefm.train.run_files import PAINTED
 
 Context = dict[str, Any]
@@ -39,7 +40,8 @@ MOST_PANELS = 24  # sites with a panel of their own
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the run folder and return its path; replaces a former one whole.
 
-    Works for a run that was interrupted. Raises DataError where ``folder`` holds no run.
+    Works for a run that was interrupted. Raises DataError where ``folder`` holds no run, and
+    ConfigError for a broken transfer file in it.
     """
     return replaced(folder / "report.html", render(read_record(folder)))
 
@@ -242,6 +244,7 @@ def _segmentation(record: RunRecord) -> Context:
         "segmentations": list(record.of("segmentation_evaluated")),
         "overlays": overlays(record.folder / "segmentation"),
         "cases": CASES,
+        "transfer": transfer_shown(record.folder),
     }
 
 

@@ -82,3 +82,28 @@ def test_more_than_two_or_a_page_for_one_is_refused(
 
     assert isinstance(outcome.exception, ConfigError)
     assert why in str(outcome.exception)
+
+
+def told_of_two_starts(folder: Path) -> Path:
+    score = {"way": "linear probe", "domain": "eye", "seed": 0, "first": 0.1, "second": 0.2}
+    told = {"starts": ["a", "b"], "measures": {"eye": "Dice"}, "scores": [score]}
+    path = folder / "told.json"
+    path.write_text(json.dumps(told))
+    return path
+
+
+def test_two_starts_are_told_in_the_report_of_a_run(app: typer.Typer, run_folder: Path) -> None:
+    told = told_of_two_starts(run_folder)
+    outcome = CliRunner().invoke(app, ["report", str(run_folder), "--transfer", str(told)])
+
+    assert outcome.exit_code == 0
+    assert 'id="transfer"' in (run_folder / "report.html").read_text()
+
+
+def test_two_starts_belong_to_one_run_that_is_there(app: typer.Typer, tmp_path: Path) -> None:
+    told = told_of_two_starts(tmp_path)
+    outcome = CliRunner().invoke(app, ["report", "a", "b", "--transfer", str(told)])
+    assert isinstance(outcome.exception, ConfigError)
+    outcome = CliRunner().invoke(app, ["report", str(tmp_path), "--transfer", str(told)])
+    assert isinstance(outcome.exception, DataError)
+    assert not (tmp_path / "transfer.json").exists()
