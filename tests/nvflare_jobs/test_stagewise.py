@@ -1,4 +1,4 @@
-"""Sites with different tasks train one encoder, stage by stage, over the same borders as any run."""
+"""Sites with different tasks train one encoder, stage by stage, over the borders of any run."""
 
 import json
 import shutil
@@ -94,7 +94,7 @@ def stages(**changes: Any) -> RunConfig:
         "stagewise": {"stages": STAGES, "tasks": {s: TASKS[t] for s, t in KINDS.items()}},
     }
     for name, part in changes.items():
-        told[name] = {**told.get(name, {}), **part}
+        told[name] = {**told.get(name, {}), **part} if isinstance(part, dict) else part
     return parse(told, RunConfig, "run")
 
 
@@ -180,10 +180,8 @@ def test_private_sites_spend_only_in_their_own_stage(wards: Path, tmp_path: Path
     folder = Path(shutil.copytree(wards, tmp_path / "sites"))
     dp = {"epsilon": 8.0, "patients_per_step": 4}
     run_in_process(stages(privacy={"dp": dp}), folder, tmp_path / "run", protect=ByLedger())
-    told = result_of(tmp_path / "run")
-    assert {site: spent["steps"] for site, spent in told["privacy"].items()} == dict.fromkeys(
-        KINDS, 4
-    )
+    told = result_of(tmp_path / "run")["privacy"]
+    assert {site: told[site]["steps"] for site in KINDS} == dict.fromkeys(KINDS, 4)
 
 
 def test_secure_sums_give_the_same_encoder(wards: Path, tmp_path: Path) -> None:
@@ -248,9 +246,7 @@ def test_what_does_not_fit_is_told_before_anything_is_written(
     wards: Path, tmp_path: Path, change: dict[str, Any], told: str
 ) -> None:
     with pytest.raises((ConfigError, DataError), match=told):
-        run = stages(**{k: v for k, v in change.items() if k != "dataset"})
-        run = run.model_copy(update={"dataset": change.get("dataset", run.dataset)})
-        run_in_process(run, wards, tmp_path / "run")
+        run_in_process(stages(**change), wards, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
