@@ -177,8 +177,6 @@ def _of_stages(run: RunConfig, stagewise: StagewiseConfig) -> Iterator[str]:
             "has tasks with labels, which masking has not; pre-train a masked autoencoder in a run "
             "of its own, and name it as model.start"
         )
-    if federation.participation < 1:
-        yield "names who trains in each stage, and participation draws it; leave that out"
     for name, idle in (("classes", ()), ("train_last", None)):
         if getattr(run.model, name) != idle:
             yield f"has no use for model.{name}; leave it out"

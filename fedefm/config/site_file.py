@@ -26,6 +26,7 @@ class DatasetEntry(Section):
     budget: Name | None = None  # one name for datasets that hold the same patients; null: its own
     patients: int | None = Field(None, ge=1)  # as the hospital publishes it; null: counted
     labels: tuple[Name, ...] | None = None  # kinds of images that the hospital says it holds
+    unlabeled: bool = False  # promised: refused where its manifest has labels or masks
 
 
 class PolicyConfig(Section):

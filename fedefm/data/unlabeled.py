@@ -4,16 +4,20 @@ from fedefm.data.manifest import Manifest
 from fedefm.errors import DataError
 
 
-def refuse_labels(manifest: Manifest, promised_by: str) -> None:
-    """Raises DataError where a row of ``manifest`` has a label or a mask.
-
-    ``promised_by`` names the entry that says that there are none.
-    """
+def labels_told(manifest: Manifest) -> str:
+    """A sentence on how many rows have a label or a mask; empty where none has."""
     labels = sum(bool(row.label) for row in manifest.rows)
     masks = sum(bool(row.mask_path) for row in manifest.rows)
-    if labels or masks:
-        raise DataError(
-            f"{promised_by} is to have no labels, and of the {len(manifest.rows)} rows of the "
-            f"manifest in {manifest.folder} {labels} have a label and {masks} a mask; empty the "
-            "columns label and mask_path"
-        )
+    if not labels and not masks:
+        return ""
+    return (
+        f"images are to be without labels, and of {len(manifest.rows)} rows {labels} have a label "
+        f"and {masks} a mask; empty the columns label and mask_path"
+    )
+
+
+def refuse_labels(manifest: Manifest, whose: str) -> None:
+    """Raises DataError where a row of ``manifest`` has a label or a mask."""
+    told = labels_told(manifest)
+    if told:
+        raise DataError(f"{whose}, manifest in {manifest.folder}: {told}")

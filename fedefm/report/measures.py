@@ -43,7 +43,13 @@ EXPLAINED = Words(
     claim="paints the hidden patches of {images} so that {score} of the variance within them is "
     "explained",
 )
-MEASURES = {words.name: words for words in (ACCURACY, EXPLAINED)}
+SCORE = Words(
+    "score",
+    noun="score",
+    axis="score (% of the best)",
+    claim="is worth {score} of the best on {images}, in the mean over sites with different tasks",
+)
+MEASURES = {words.name: words for words in (ACCURACY, EXPLAINED, SCORE)}
 
 
 def measured_as(started: Event) -> Words:

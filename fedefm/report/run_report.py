@@ -26,10 +26,12 @@ from fedefm.report.figures.costs import time_by_site, traffic_by_round, traffic_
 from fedefm.report.figures.curves import loss_figure, score_by_site, score_figure
 from fedefm.report.figures.participation import participation_figure
 from fedefm.report.figures.ranges import ranges_figure
+from fedefm.report.figures.stages import stages_figure
 from fedefm.report.figures.topology import topology_figure
 from fedefm.report.overlays import CASES, overlays
 from fedefm.report.paintings import paintings
 from fedefm.report.record import GLOBAL, RunRecord, read_record
+from fedefm.report.stages import stages_of
 from fedefm.report.transfer import transfer_shown
 from fedefm.train.run_files import PAINTED
 
@@ -57,7 +59,7 @@ def replaced(target: Path, page: str) -> Path:
 def render(record: RunRecord) -> str:
     """The page as text."""
     context = _head(record) | _learning(record) | _data(record) | _exchange(record)
-    context |= _costs(record) | _segmentation(record) | _end(record)
+    context |= _stages(record) | _costs(record) | _segmentation(record) | _end(record)
     return templates().get_template("report.html.j2").render(context)
 
 
@@ -164,6 +166,14 @@ def _learning(record: RunRecord) -> Context:
         "loss_figure": loss_figure(losses) if _curves(losses) else "",
         "site_table": tables.site_table(record, scores),
         "paintings": paintings(record.folder / PAINTED),
+    }
+
+
+def _stages(record: RunRecord) -> Context:
+    stages = stages_of(record)
+    return {
+        "stages": stages,
+        "stages_figure": stages_figure(stages, record.words) if stages else "",
     }
 
 

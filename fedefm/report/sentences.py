@@ -17,7 +17,12 @@ from fedefm.report.numbers import (
 )
 from fedefm.report.record import GLOBAL, POOLED, Holdings, RunRecord, Series
 
-ALGORITHMS = {"fedefm": "FedEFM", "gossip": "gossip averaging", "fedavg": "FedAvg"}
+ALGORITHMS = {
+    "fedefm": "FedEFM",
+    "gossip": "gossip averaging",
+    "fedavg": "FedAvg",
+    "stagewise": "stages of different tasks",
+}
 PLACES = {
     "process": "all sites simulated in one process",
     "simulator": "in NVIDIA FLARE's simulator, all sites on one machine",

@@ -7,7 +7,7 @@ from fedefm.report.figures.agreement import Agreement
 from fedefm.report.figures.participation import PLANNED
 from fedefm.report.figures.ranges import Row
 from fedefm.report.intervals import Band, wilson
-from fedefm.report.measures import ACCURACY
+from fedefm.report.measures import ACCURACY, EXPLAINED
 from fedefm.report.numbers import (
     NOT_MEASURED,
     count,
@@ -112,7 +112,7 @@ def reference_levels(record: RunRecord) -> list[tuple[str, float]]:
     counted, and where it is as low as guessing.
     """
     if record.words is not ACCURACY:
-        return [(PLAIN_GRAY, 0.0)]
+        return [(PLAIN_GRAY, 0.0)] if record.words is EXPLAINED else []
     holdings = record.holdings()
     corpora = {corpus for held in holdings.values() for corpus in held}
     classes = record.setting("model", "classes") or sorted(corpora)

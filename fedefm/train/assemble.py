@@ -8,11 +8,12 @@ from pathlib import Path
 import networkx as nx
 import torch
 
-from fedefm.config import RunConfig, SiteConfig, TrainingConfig, read_site
+from fedefm.config import DatasetEntry, RunConfig, SiteConfig, TrainingConfig, read_site
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits, training_rows
 from fedefm.data.manifest import Manifest, read_manifest
 from fedefm.data.transforms import Transform, light
+from fedefm.data.unlabeled import refuse_labels
 from fedefm.distill.emd import pool_tokens
 from fedefm.errors import ConfigError, PolicyRefused
 from fedefm.model.weights import weights_of
@@ -72,8 +73,11 @@ class Plan:
 
 def find_manifest(site_file: Path, dataset: str) -> Manifest:
     """What ``dataset`` means at the site of ``site_file``. Raises ConfigError, DataError."""
-    site = read_site(site_file)
-    return read_manifest(site_file.parent / _entry(site, dataset, site_file))
+    entry = _entry(read_site(site_file), dataset, site_file)
+    manifest = read_manifest(site_file.parent / entry.manifest)
+    if entry.unlabeled:
+        refuse_labels(manifest, f"dataset {dataset!r} of {site_file}")
+    return manifest
 
 
 def check_promises(site: SiteConfig, run: RunConfig, name: str) -> None:
@@ -126,14 +130,14 @@ def refuse_unprotected(run: RunConfig, site: str, private: bool) -> None:
         )
 
 
-def _entry(site: SiteConfig, dataset: str, site_file: Path) -> Path:
+def _entry(site: SiteConfig, dataset: str, site_file: Path) -> DatasetEntry:
     if dataset not in site.datasets:
         known = ", ".join(sorted(site.datasets)) or "none"
         raise ConfigError(
             f"dataset {dataset!r} is not in {site_file}, which knows {known}; "
             f"the site's owner can add it there"
         )
-    return site.datasets[dataset].manifest
+    return site.datasets[dataset]
 
 
 def load_data(

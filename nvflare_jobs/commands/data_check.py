@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedefm.data.manifest import FIRST_ROW, parse_manifest
+from fedefm.data.unlabeled import labels_told
 from fedefm.errors import ConfigError, DataError, all_problems
 from fedefm.words import several
 from nvflare_jobs.commands.data_words import counts, print_json, summary
@@ -31,6 +32,9 @@ def check(
         str | None,
         typer.Option(help="Names of the mask values, 0 (the background) first; others are wrong."),
     ] = None,
+    unlabeled: Annotated[
+        bool, typer.Option("--unlabeled", help="Labels and masks are problems.")
+    ] = False,
     processes: Annotated[
         int | None, typer.Option(help="How many decode at once; else one for each core.", min=1)
     ] = None,
@@ -64,7 +68,9 @@ def check(
             processes=processes or len(os.sched_getaffinity(0)),
             progress=progress,
         )
-    problems = list(dict.fromkeys([*structure, *seen.problems]))  # the structure is seen twice
+    labels = labels_told(found) if unlabeled else ""
+    problems = [*structure, *seen.problems, *([labels] if labels else [])]
+    problems = list(dict.fromkeys(problems))  # the structure is seen twice
     warnings = [] if structure else list(seen.warnings)
     if as_json:
         told = {"manifest": str(manifest), "problems": problems, "warnings": warnings}
@@ -82,7 +88,8 @@ def check(
             shown = ", ".join(f"{value} in {masks}" for value, masks in values.items())
             print(f"{corpus}: masks with value {shown}")
     warned = f", warnings: {len(warnings)}" if warnings else ""
-    print(f"manifest {manifest} is in order: {counts(found.rows)}{warned}")
+    without = ", no labels and no masks" if unlabeled else ""
+    print(f"manifest {manifest} is in order: {counts(found.rows)}{without}{warned}")
 
 
 def _count(classes: str | None) -> int | None:

@@ -1,6 +1,7 @@
-"""Sites with different tasks train one encoder, stage by stage, over the same borders as any run."""
+"""Sites with different tasks train one encoder, stage by stage, over the borders of any run."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +23,12 @@ from fedefm.model.encoder import read_encoder
 from fedefm.report.run_report import write_report
 from fedefm.train.run import run_in_process
 from fedefm.train.state import load_state
+from nvflare_jobs import cli
 from nvflare_jobs.protect import ByLedger
 from nvflare_jobs.secure import BySecureSums
 from nvflare_jobs.simulator import run_in_simulator
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = 32
 TASKS = {
     "shape": {"kind": "classification", "classes": ["disk", "square"]},
@@ -94,7 +97,7 @@ def stages(**changes: Any) -> RunConfig:
         "stagewise": {"stages": STAGES, "tasks": {s: TASKS[t] for s, t in KINDS.items()}},
     }
     for name, part in changes.items():
-        told[name] = {**told.get(name, {}), **part}
+        told[name] = {**told.get(name, {}), **part} if isinstance(part, dict) else part
     return parse(told, RunConfig, "run")
 
 
@@ -122,6 +125,36 @@ def test_each_stage_s_sites_train_and_every_task_is_measured_after_every_stage(
     by_site = [value for (_, site), value in scores(out, "test").items()]
     assert told["metrics"]["mean_site_score"] == pytest.approx(sum(by_site) / 4)
     assert "labels" not in (out / "model_card.md").read_text()
+
+
+def test_the_run_file_of_the_guide_runs(
+    wards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is but for its length, with a start and curation, whose comments are taken away."""
+    text = (REPOSITORY / "examples/meduniverse.yaml").read_text()
+    told = yaml.safe_load(re.sub(r"^(  )# (?=start|curation|  )", r"\1", text, flags=re.MULTILINE))
+    assert told["stagewise"]["curation"]["images"] > 8
+    assert told["model"].pop("start") == "mim"
+    told["stagewise"]["curation"] |= {"images": 8, "steps": 2}
+    told["stagewise"]["stages"] = [{**stage, "rounds": 1} for stage in told["stagewise"]["stages"]]
+    told["federation"] |= {"rounds": 2, "local_steps": 1}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(told))
+    folder = Path(shutil.copytree(wards, tmp_path / "sites"))
+    shutil.copytree(wards.parent / "public", tmp_path / "public")
+    names = {"eye-clinic": "skin", "lab": "skin", "obstetrics": "head", "radiology": "eye"}
+    for name, like in names.items():
+        shutil.copytree(folder / like, folder / name)
+        table = (folder / name / "manifest.csv").read_text().replace(f"{like}-", f"{name}-")
+        table = re.sub(",disk,", ",No_findings,", re.sub(",square,", ",Pneumonia,", table))
+        (folder / name / "manifest.csv").write_text(re.sub(r",(1[0-9]\.\d),", r",1\1,", table))
+    for name in KINDS:
+        shutil.rmtree(folder / name)
+    order = ["run", tmp_path / "run.yaml", "--sites", folder, "--out", tmp_path / "out"]
+    monkeypatch.setattr("sys.argv", ["fedefm", *map(str, order)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code in (None, 0)
+    assert len(scores(tmp_path / "out", "test")) == 4
 
 
 def test_what_comes_out_is_an_encoder_without_any_head_and_starts_fine_tuning(
@@ -180,10 +213,8 @@ def test_private_sites_spend_only_in_their_own_stage(wards: Path, tmp_path: Path
     folder = Path(shutil.copytree(wards, tmp_path / "sites"))
     dp = {"epsilon": 8.0, "patients_per_step": 4}
     run_in_process(stages(privacy={"dp": dp}), folder, tmp_path / "run", protect=ByLedger())
-    told = result_of(tmp_path / "run")
-    assert {site: spent["steps"] for site, spent in told["privacy"].items()} == dict.fromkeys(
-        KINDS, 4
-    )
+    told = result_of(tmp_path / "run")["privacy"]
+    assert {site: told[site]["steps"] for site in KINDS} == dict.fromkeys(KINDS, 4)
 
 
 def test_secure_sums_give_the_same_encoder(wards: Path, tmp_path: Path) -> None:
@@ -248,9 +279,7 @@ def test_what_does_not_fit_is_told_before_anything_is_written(
     wards: Path, tmp_path: Path, change: dict[str, Any], told: str
 ) -> None:
     with pytest.raises((ConfigError, DataError), match=told):
-        run = stages(**{k: v for k, v in change.items() if k != "dataset"})
-        run = run.model_copy(update={"dataset": change.get("dataset", run.dataset)})
-        run_in_process(run, wards, tmp_path / "run")
+        run_in_process(stages(**change), wards, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

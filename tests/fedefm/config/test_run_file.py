@@ -135,7 +135,7 @@ def test_swap_needs_pairs(schedule: str) -> None:
     [
         ("decentralized", "fedavg", "fedefm or gossip"),
         ("decentralized", "none", "fedefm or gossip"),
-        ("client_server", "fedefm", "fedavg"),
+        ("client_server", "fedefm", "fedavg or stagewise"),
         ("local", "gossip", "none"),
         ("centralized", "fedavg", "none"),
     ],

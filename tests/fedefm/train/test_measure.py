@@ -37,7 +37,7 @@ def test_measuring_does_not_change_the_mode(world):
 def test_each_image_is_rounded_by_itself_to_whole_points(world):
     data = world.images_of(0, 10)
     values = torch.linspace(-3, 1, 10)  # what is far below nothing counts as -1
-    fine = Yardstick("fine", lambda model, batch: values[batch.rows], point=1e-4)
+    fine = Yardstick("fine", point=1e-4, score=lambda model, batch: values[batch.rows])
     wanted = sum(round(max(value, -1.0) * 1e4) for value in values.tolist())
     assert fine.points(Always(0), data) == wanted
     assert fine.mean(wanted, 10) == pytest.approx(values.clamp(-1).mean().item(), abs=1e-4)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from fedefm.config import RunConfig
-from fedefm.config.names import UNLABELED
+from fedefm.config.names import PATCHES, UNLABELED
 from fedefm.errors import ConfigError
 from fedefm.events import EventLog
 from fedefm.train.assemble import build_model, build_server, build_site
 from fedefm.train.federation import Federation
-from fedefm.train.pretext import EXPLAINED, pretext_of
+from fedefm.train.pretext import EXPLAINED, PaintingPatches
 
 VIT = {"backbone": "vit_micro", "image_size": 16, "classes": []}
 WAYS: dict[str, dict[str, Any]] = {
@@ -28,7 +28,8 @@ def masked(world: Any, **sections: Any) -> RunConfig:
 
 
 def federation(world: Any, run: RunConfig, log: EventLog | None = None) -> Federation:
-    plan, frames = world.plan(run), pretext_of(run).frames
+    assert run.masking is not None
+    plan, frames = world.plan(run), PaintingPatches(run.masking, PATCHES["vit_micro"]).frames
     sites = {
         name: build_site(name, frames(world.images_of(k, 12)), run, plan)
         for k, name in enumerate(world.names)

@@ -7,7 +7,7 @@ import pytest
 from fedefm.config import PolicyConfig, RunConfig
 from fedefm.errors import ConfigError
 from fedefm.train.exchange import RoundStats
-from fedefm.train.measure import measure_nothing
+from fedefm.train.measure import ACCURACY, measure_nothing
 from fedefm.train.simulate import Outcome
 from nvflare_jobs.parties.answers import MOST_COMPLAINTS
 from nvflare_jobs.parties.disclosure import Disclosure
@@ -24,7 +24,7 @@ def disclosure_of(tiny_run: RunConfig):
     def make(*allowed: str, privacy: dict[str, Any] | None = None) -> Disclosure:
         settings = {**tiny_run.model_dump(), "privacy": privacy or {}}
         run = RunConfig.model_validate(settings)
-        return Disclosure(PolicyConfig(allowed_metrics=allowed), run, LEAST)
+        return Disclosure(PolicyConfig(allowed_metrics=allowed), run, ACCURACY, LEAST)
 
     return make
 
