@@ -15,8 +15,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+
+from fedefm.data.manifest import read_manifest
+from fedefm.data.unlabeled import refuse_labels
+from fedefm.report.transfer_file import read_transfer
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 ELSEWHERE = {"flare_round"}  # tests/flare/test_flare_round.py: it provisions and starts sites
@@ -249,3 +254,72 @@ def test_the_benchmark_of_data(run: Script, load: Any, tmp_path: Path) -> None:
     found = run("data", "--quick", "--work", tmp_path, QUICK=tiny)
     for key in ("simulate_s_per_frame", "ingest_frames_per_s", "loader_over_step"):
         assert found[key] > 0
+
+
+def write_pictures(path: Path) -> Path:
+    """The images of ``_meduniverse_data`` as they are kept, of noise: ten people a domain."""
+    task = importlib.import_module("_meduniverse_data")
+    rng, pictures = np.random.default_rng(0), {}
+    for domain in task.DOMAINS:
+        marked = domain.kind == "segmentation"
+        labels = domain.classes if domain.kind == "classification" else ("90", "200")
+        images = rng.integers(256, size=(10, task.SIZE, task.SIZE), dtype=np.uint8)
+        pictures[domain.corpus] = [
+            task.Picture(
+                f"p{k}", image, image % 2 if marked else None, "" if marked else labels[k % 2]
+            )
+            for k, image in enumerate(images)
+        ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(pictures, path)
+    return path
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_meduniverse(run: Script, load: Any, tmp_path: Path) -> None:
+    script = load("meduniverse")
+    write_pictures(tmp_path / "quick" / "pictures.pt")
+    tiny = dataclasses.replace(
+        script.QUICK,
+        seeds=(0,),
+        variants=((0.5, True),),
+        domains=("fetal-head", "skin"),
+        settings=dataclasses.replace(
+            script.QUICK.settings,
+            masking_rounds=1,
+            stage_steps=1,
+            curation={"images": 4, "steps": 1},
+            steps=dict.fromkeys(script.QUICK.settings.steps, 1),
+        ),
+    )
+    told = tmp_path / "transfer.json"
+    found = run("meduniverse", "--quick", "--work", tmp_path, "--transfer", told, QUICK=tiny)
+    assert {each["domain"] for each in found["transfer"]["scores"]} == {"fetal-head", "skin"}
+    assert {len(s) for each in found["stages"] for s in each["scores"].values()} == {3}
+    assert len(read_transfer(told).scores) == 4
+
+
+def test_nobody_who_is_judged_in_meduniverse_is_in_the_pool_or_at_a_site(tmp_path: Path) -> None:
+    task = importlib.import_module("_meduniverse_data")
+    pictures = torch.load(write_pictures(tmp_path / "pictures.pt"), weights_only=False)
+    seen = {}
+    for explore in (False, True):
+        folder = tmp_path / str(explore)
+        task.write_world(folder, pictures, 0, explore)
+        held = {
+            name: {path.read_bytes() for path in folder.glob(pattern)}
+            for name, pattern in (
+                ("pool", "pool/public/[0-9]*.png"),
+                ("trained", "sites/*/train-????.png"),
+                ("judged", "judged/*/test-????.png"),
+                ("unseen", "judged/skin/*-????.png"),
+            )
+        }
+        assert all(held.values())
+        assert held["judged"].isdisjoint(held["pool"] | held["trained"])
+        assert held["unseen"].isdisjoint(held["pool"] | held["trained"])
+        assert held["pool"].isdisjoint(held["trained"])
+        refuse_labels(read_manifest(folder / "pool/public/manifest.csv"), "the pool")
+        seen[explore] = held
+    explored = seen[True]
+    assert seen[False]["judged"].isdisjoint(set().union(*explored.values()))

@@ -38,7 +38,7 @@ def transfer_shown(folder: Path) -> Shown | None:
     told = read_transfer(folder / TRANSFER)
     found = compare(told.ways)
     ways = [
-        Way(way, table(told, told.ways[way], outcomes), _meaning(told, told.ways[way], outcomes))
+        Way(way, table(told, told.ways[way], outcomes), meaning(told, told.ways[way], outcomes))
         for way, outcomes in found.items()
     ]
     heads = ["Domain", "Measure", *told.starts, "Difference", "p (Holm)"]
@@ -74,7 +74,8 @@ def p_told(outcome: Outcome) -> str:
     return "below 0.001" if outcome.corrected < 0.001 else f"{outcome.corrected:.3f}"
 
 
-def _meaning(told: Transfer, pairs: Sequence[Pair], outcomes: Outcomes) -> str:
+def meaning(told: Transfer, pairs: Sequence[Pair], outcomes: Outcomes) -> str:
+    """What may be said of both starts, and how sure it is."""
     first, second = told.starts
     gains = [fmean(p.difference for p in pairs if p.domain == d) for d in outcomes.of_domain]
     whole, domains = outcomes.over_pairs, outcomes.over_domains
