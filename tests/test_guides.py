@@ -66,6 +66,10 @@ ELSEWHERE = {
         "tests/nvflare_jobs/test_report_command.py",
         '"both.html"',
     ),
+    "fedefm report runs/meduniverse --transfer transfer.json": (
+        "tests/nvflare_jobs/test_report_command.py",
+        '"--transfer", str(told)',
+    ),
     "fedefm job abort JOB": (FROM_HERE, '"job", "abort"'),
     "nvflare config add lead kit": (LOOPBACK, '"config", "add"'),
     "nvflare config use lead": (LOOPBACK, '"config", "use"'),

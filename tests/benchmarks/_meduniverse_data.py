@@ -185,7 +185,7 @@ def _write_pool(folder: Path, pool: Sequence[Picture]) -> None:
         Image.fromarray(picture.image).save(folder / f"{number:04}.png")
         rows.append(Row(f"{number:04}.png", 0, f"person-{number}", "pool", "", "", "train"))
     write_manifest(folder / "manifest.csv", rows)
-    _write_site_file(folder)
+    _write_site_file(folder, unlabeled=True)  # a run refuses it if there are any
 
 
 def _write(folder: Path, domain: Domain, splits: Parts) -> None:
@@ -205,6 +205,7 @@ def _placed(folder: Path, domain: Domain, splits: Parts) -> Iterator[Row]:
             yield Row(f"{name}.png", 0, person, domain.name, picture.label, mask, split)
 
 
-def _write_site_file(folder: Path) -> None:
-    told = {"datasets": {"images": {"manifest": "manifest.csv"}}, "ledger": "ledger.sqlite"}
+def _write_site_file(folder: Path, unlabeled: bool = False) -> None:
+    entry = {"manifest": "manifest.csv", "unlabeled": unlabeled}
+    told = {"datasets": {"images": entry}, "ledger": "ledger.sqlite"}
     (folder / "fedefm_site.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")

@@ -17,7 +17,6 @@ from _meduniverse_tasks import task_of
 
 from fedefm.config import FinetuneConfig, RunConfig
 from fedefm.data.manifest import read_manifest
-from fedefm.data.unlabeled import refuse_labels
 from fedefm.events import read_events
 from fedefm.finetune.start import Start
 from fedefm.finetune.training import finetune
@@ -117,7 +116,6 @@ def pretrain(bench: Bench, seed: int) -> dict[str, Any]:
 
     def make() -> dict[str, Any]:
         pool = read_manifest(world / "pool" / "public" / "manifest.csv")
-        refuse_labels(pool, "the public pool")
         run = RunConfig.model_validate(_masking(bench.settings, seed))
         folder = bench.masked(seed).parent
         run_in_process(run, world / "pool", folder, resume=folder.exists())
@@ -139,7 +137,7 @@ def _masking(settings: Settings, seed: int) -> dict[str, Any]:
         "seed": seed,
         "dataset": "images",
         "model": {"backbone": BACKBONE, "image_size": SIZE},
-        "masking": {},
+        "masking": {"masking": "random", "degrade": False},  # those two are UltraFedFM's
         "training": {
             "batch_size": settings.masking_batch,
             "optimizer": "adamw",
