@@ -49,6 +49,10 @@ ELSEWHERE = {
         PAINTING,
         "examples/ultrafedfm.yaml",
     ),
+    "fedefm data check MANIFEST --unlabeled": (
+        "tests/nvflare_jobs/test_data_commands.py",
+        '"--unlabeled"',
+    ),
     "fedefm run examples/meduniverse.yaml --sites sites --out runs/meduniverse": (
         STAGING,
         "examples/meduniverse.yaml",
