@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
 import networkx as nx
 import torch
 
-from fedefm.config import RunConfig, SiteConfig, TrainingConfig, read_site
+from fedefm.config import DatasetEntry, RunConfig, SiteConfig, TrainingConfig, read_site
+from fedefm.config.names import ScanMode
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits, load_splits, training_rows
 from fedefm.data.manifest import Manifest, read_manifest
@@ -69,8 +71,15 @@ class Plan:
 
 def find_manifest(site_file: Path, dataset: str) -> Manifest:
     """What ``dataset`` means at the site of ``site_file``. Raises ConfigError, DataError."""
-    site = read_site(site_file)
-    return read_manifest(site_file.parent / _entry(site, dataset, site_file))
+    return read_manifest(site_file.parent / _entry(site_file, dataset).manifest)
+
+
+def scan_mode_at(site_file: Path, dataset: str) -> ScanMode | None:
+    """That of all images of ``dataset``, where the site of ``site_file`` says so.
+
+    Raises ConfigError.
+    """
+    return _entry(site_file, dataset).scan_mode
 
 
 def check_promises(site: SiteConfig, run: RunConfig, name: str) -> None:
@@ -123,20 +132,29 @@ def refuse_unprotected(run: RunConfig, site: str, private: bool) -> None:
         )
 
 
-def _entry(site: SiteConfig, dataset: str, site_file: Path) -> Path:
+def _entry(site_file: Path, dataset: str) -> DatasetEntry:
+    site = read_site(site_file)
     if dataset not in site.datasets:
         known = ", ".join(sorted(site.datasets)) or "none"
         raise ConfigError(
             f"dataset {dataset!r} is not in {site_file}, which knows {known}; "
             f"the site's owner can add it there"
         )
-    return site.datasets[dataset].manifest
+    return site.datasets[dataset]
 
 
-def load_data(manifest: Manifest, run: RunConfig, progress: Progress | None = None) -> Splits:
-    """Decode a site's images as the run file wants them."""
+def load_data(
+    manifest: Manifest,
+    run: RunConfig,
+    progress: Progress | None = None,
+    scan_mode: ScanMode | None = None,
+) -> Splits:
+    """Decode a site's images as the run file wants them.
+
+    ``scan_mode`` is of all of them, and only matters to training.
+    """
     splits = load_splits(manifest, run.labels, run.model.image_size, progress=progress)
-    return splits.as_frames(pretext_of(run).frames)
+    return splits.as_frames(partial(pretext_of(run).frames, scan_mode=scan_mode))
 
 
 def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None = None) -> Plan:

@@ -12,7 +12,7 @@ from typing import Protocol
 from torch import Tensor
 
 from fedefm.config import MaskingConfig, ModelConfig, RunConfig, TrainingConfig
-from fedefm.config.names import PATCHES
+from fedefm.config.names import PATCHES, ScanMode
 from fedefm.data.dataset import FrameDataset
 from fedefm.data.masked import MaskedFrames
 from fedefm.model.foundation import FoundationModel, build_foundation
@@ -40,8 +40,8 @@ class Pretext(Protocol):
         """The model before its first step; the same numbers in every process."""
         ...
 
-    def frames(self, data: FrameDataset) -> FrameDataset:
-        """``data``, handed out in the batches that ``objective`` takes."""
+    def frames(self, data: FrameDataset, scan_mode: ScanMode | None = None) -> FrameDataset:
+        """``data``, all of one scan mode if any, in the batches that ``objective`` takes."""
         ...
 
     def objective(self, present: Tensor, training: TrainingConfig) -> Objective:
@@ -66,7 +66,7 @@ class TellingKinds:
             train_only_last(built, model.train_last)
         return built
 
-    def frames(self, data: FrameDataset) -> FrameDataset:
+    def frames(self, data: FrameDataset, scan_mode: ScanMode | None = None) -> FrameDataset:
         """As they are."""
         return data
 
@@ -92,9 +92,9 @@ class PaintingPatches:
         """Encoder and decoder. Raises ModelError."""
         return build_masked_autoencoder(model.backbone, model.image_size, seed)
 
-    def frames(self, data: FrameDataset) -> MaskedFrames:
-        """With masks, and what is seen of them made worse where the run file says so."""
-        return MaskedFrames(data, self._patch, self._masking)
+    def frames(self, data: FrameDataset, scan_mode: ScanMode | None = None) -> MaskedFrames:
+        """With masks, converted, and what is seen made worse, where the run file says so."""
+        return MaskedFrames(data, self._patch, self._masking, scan_mode)
 
     def objective(self, present: Tensor, training: TrainingConfig) -> Objective:
         """The error on hidden patches; labels do not matter."""

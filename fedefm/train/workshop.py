@@ -27,6 +27,7 @@ from fedefm.train.assemble import (
     load_data,
     plan_exchanges,
     refuse_unprotected,
+    scan_mode_at,
 )
 from fedefm.train.exchange import SERVER
 from fedefm.train.measure import Measure, measure_nothing, measure_on
@@ -139,7 +140,10 @@ def prepare(
     plan_for(run, tuple(manifests))  # a graph that does not fit is found before decoding
     start = find_start(run, site_files)
     build_model(run, start)  # and so is a start that does not fit
-    data = {name: load_data(manifest, run, progress) for name, manifest in manifests.items()}
+    data = {
+        name: load_data(manifest, run, progress, scan_mode_at(site_files[name], run.dataset))
+        for name, manifest in manifests.items()
+    }
     return Workshop(run, data, site_files, start)
 
 

@@ -17,6 +17,7 @@ from fedefm.train.assemble import (
     check_share,
     find_manifest,
     load_data,
+    scan_mode_at,
 )
 from fedefm.train.rounds import algorithm_for
 from fedefm.train.site import Site
@@ -189,4 +190,4 @@ def _own_data(name: str, terms: Terms, site_file: Path, guard: "SiteGuard | None
     check_share(terms.run, name, manifest)
     if guard is not None:
         guard.check(manifest)
-    return load_data(manifest, terms.run)
+    return load_data(manifest, terms.run, scan_mode=scan_mode_at(site_file, terms.run.dataset))
