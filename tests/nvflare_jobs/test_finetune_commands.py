@@ -94,6 +94,14 @@ def test_a_model_that_finds_nothing_is_said_to(capsys, where, said):
     assert (NOTHING_FOUND in capsys.readouterr().out) is said
 
 
+def test_a_share_of_training_images_is_converted_and_the_card_says_so(app, images, tmp_path):
+    order = ["--scratch", "--backbone", "resnet_micro", "--image-size", 32, "--steps", 2]
+    order += ["--classes", "background,catheter", "--scan-mode", "linear", "--convert", 0.5]
+    call(app, "finetune", images / "manifest.csv", *order, "--out", tmp_path / "out")
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "| scan_mode | linear |\n| convert | 0.5 |" in card
+
+
 def test_finetune_from_scratch_speaks_json(app, images, tmp_path):
     options = ["--scratch", "--backbone", "resnet_micro", "--image-size", 32, "--steps", 1]
     result = call(
@@ -273,6 +281,11 @@ def test_wrong_orders_are_one_sentence_and_write_nothing(app, images, foundation
             ConfigError,
             "weight_decay is of optimizer 'adamw'",
             ["finetune", manifest, *to_out, "--scratch", "--weight-decay", 0.1],
+        ),
+        (
+            ConfigError,
+            "scan_mode is not set and convert is 0.5",
+            ["finetune", manifest, *to_out, "--scratch", "--convert", 0.5],
         ),
         (
             ConfigError,
