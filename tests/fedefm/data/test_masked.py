@@ -21,7 +21,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def plain_frames(count: int = 12, side: int = 32, seed: int = 0) -> FrameDataset:
-    origins = Origins(("c",), torch.zeros(count).long(), torch.ones(count, 2))
+    origins = Origins(("c",), torch.zeros(count).long(), torch.ones(count, 2), torch.ones(count, 2))
     return FrameDataset(
         torch.randint(0, 256, (count, 1, side, side), generator=rng(seed), dtype=torch.uint8),
         torch.arange(count) % 3,
