@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 
 from fedefm.data.manifest import Row, write_manifest
 from fedefm.errors import ConfigError, DataError, FedEFMError, ModelError
+from fedefm.events import read_events
 from fedefm.finetune.checkpoint import read_trained_segmenter
 from fedefm.finetune.mask_scores import score_masks
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import build_foundation
+from fedefm.model.mae import build_masked_autoencoder
 from nvflare_jobs.commands import evaluate, export, finetune, predict
 from nvflare_jobs.commands.scores import NOTHING_FOUND, show
 
@@ -100,6 +102,26 @@ def test_a_share_of_training_images_is_converted_and_the_card_says_so(app, image
     call(app, "finetune", images / "manifest.csv", *order, "--out", tmp_path / "out")
     card = (tmp_path / "out" / "model_card.md").read_text()
     assert "| scan_mode | linear |\n| convert | 0.5 |" in card
+
+
+@pytest.fixture(scope="module")
+def autoencoder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("autoencoder") / "model.safetensors"
+    model = build_masked_autoencoder("vit_micro", 32, seed=1)
+    save_checkpoint(path, model, model.info)
+    return path
+
+
+def test_a_segmenter_on_an_autoencoder_warms_up_and_slows_down(app, images, autoencoder, tmp_path):
+    order = ["--from", autoencoder, "--classes", "background,catheter", "--steps", 40]
+    order += ["--schedule", "cosine", "--warmup-steps", 20, "--learning-rate", 0.01]
+    out = tmp_path / "out"
+    said = call(app, "finetune", images / "manifest.csv", *order, "--batch-size", 2, "--out", out)
+    assert "mean Dice" in said.output
+    steps = [e for e in read_events(out / "events.jsonl") if e["event"] == "finetune_step"]
+    assert [e["rate"] for e in steps] == pytest.approx([0.0005, 0.0055, 0.01, 0.005])
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert read_trained_segmenter(out / "model.safetensors").model.info["backbone"] == "vit_micro"
 
 
 def test_finetune_from_scratch_speaks_json(app, images, tmp_path):
