@@ -26,6 +26,7 @@ from fedefm.finetune.training import (
     finetune,
     optimization_for,
     refuse_settings,
+    views_for,
 )
 from fedefm.train.optimization import Optimization
 from fedefm.train.protection import Protection
@@ -146,7 +147,7 @@ def _guarded(
     if job.guard is None:
         yield None
         return
-    views = job.task.augmentation(image_size_of(model))
+    views = views_for(job.config, job.task, model)
     protection = job.guard(data, views, optimization_for(job.config, model))
     release = protection.release
     try:

@@ -9,6 +9,7 @@ import networkx as nx
 import torch
 
 from fedefm.config import DatasetEntry, RunConfig, SiteConfig, TrainingConfig, read_site
+from fedefm.config.names import ScanMode
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits, training_rows
 from fedefm.data.manifest import Manifest, read_manifest
@@ -73,11 +74,19 @@ class Plan:
 
 def find_manifest(site_file: Path, dataset: str) -> Manifest:
     """What ``dataset`` means at the site of ``site_file``. Raises ConfigError, DataError."""
-    entry = _entry(read_site(site_file), dataset, site_file)
+    entry = _entry(site_file, dataset)
     manifest = read_manifest(site_file.parent / entry.manifest)
     if entry.unlabeled:
         refuse_labels(manifest, f"dataset {dataset!r} of {site_file}")
     return manifest
+
+
+def scan_mode_at(site_file: Path, dataset: str) -> ScanMode | None:
+    """That of all images of ``dataset``, where the site of ``site_file`` says so.
+
+    Raises ConfigError.
+    """
+    return _entry(site_file, dataset).scan_mode
 
 
 def check_promises(site: SiteConfig, run: RunConfig, name: str) -> None:
@@ -130,7 +139,8 @@ def refuse_unprotected(run: RunConfig, site: str, private: bool) -> None:
         )
 
 
-def _entry(site: SiteConfig, dataset: str, site_file: Path) -> DatasetEntry:
+def _entry(site_file: Path, dataset: str) -> DatasetEntry:
+    site = read_site(site_file)
     if dataset not in site.datasets:
         known = ", ".join(sorted(site.datasets)) or "none"
         raise ConfigError(
@@ -141,10 +151,17 @@ def _entry(site: SiteConfig, dataset: str, site_file: Path) -> DatasetEntry:
 
 
 def load_data(
-    site: str, manifest: Manifest, run: RunConfig, progress: Progress | None = None
+    site: str,
+    manifest: Manifest,
+    run: RunConfig,
+    progress: Progress | None = None,
+    scan_mode: ScanMode | None = None,
 ) -> Splits:
-    """Decode a site's images as the run file wants them."""
-    return pretext_of(run, site).load(manifest, run.model, progress)
+    """Decode a site's images as the run file wants them.
+
+    ``scan_mode`` is of all of them, and only matters to training.
+    """
+    return pretext_of(run, site).load(manifest, run.model, progress, scan_mode)
 
 
 def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None = None) -> Plan:

@@ -89,6 +89,13 @@ def test_labels_of_images_are_neither_needed_nor_looked_at(world):
         ({"model": {**VIT, "classes": ["a"]}}, "has no use for model.classes; leave it out"),
         ({"model": {**VIT, "train_last": 1}}, "has no use for model.train_last; leave it out"),
         ({"masking": {"mask_ratio": 1.0}}, "mask_ratio"),
+        (
+            {
+                "masking": {"convert": 0.5},
+                "federation": {"scenario": "centralized", "algorithm": "none"},
+            },
+            "'centralized' mixes the images of all sites; leave it out",
+        ),
     ],
 )
 def test_what_cannot_be_masked_is_refused_in_the_run_file(world, sections, told):
