@@ -26,6 +26,7 @@ LOOPBACK, CONSOLE = "tests/flare/loopback.py", "tests/flare/test_console.py"
 FROM_HERE = "tests/flare/test_jobs_from_here.py"
 TUNING = "tests/nvflare_jobs/test_finetune_commands.py"
 PAINTING = "tests/nvflare_jobs/test_autoencoders.py"
+PAINTED = "tests/nvflare_jobs/test_autoencoder_commands.py"
 
 # Command on a page -> the test that runs it, and how it is written there.
 ELSEWHERE = {
@@ -47,6 +48,10 @@ ELSEWHERE = {
     "fedefm run examples/ultrafedfm.yaml --sites sites --out runs/ultrafedfm": (
         PAINTING,
         "examples/ultrafedfm.yaml",
+    ),
+    "fedefm evaluate runs/ultrafedfm/model.safetensors sites": (
+        PAINTED,
+        '"evaluate", trained / "model.safetensors", four_hospitals',
     ),
     "fedefm finetune breast/manifest.csv --task diagnosis --from runs/breast/model.safetensors "
     "--optimizer adamw --weight-decay 0.05 --layer-decay 0.75 --drop-path 0.1 --schedule cosine "

@@ -11,8 +11,9 @@ from fedefm.finetune.diagnosis_scores import DiagnosisScores
 from fedefm.finetune.evaluate import FoundationScores
 from fedefm.finetune.label_scores import ONE_LABEL, LabelScores
 from fedefm.finetune.mask_scores import SegmentationScores
+from fedefm.finetune.painting_scores import PaintingScores
 
-Scores = SegmentationScores | LabelScores | DiagnosisScores | FoundationScores
+Scores = SegmentationScores | LabelScores | DiagnosisScores | FoundationScores | PaintingScores
 
 NOT_PROTECTED = (
     "**Not protected.** Trained without differential privacy: the weights may give away facts "
@@ -120,6 +121,8 @@ INTERVALS = (
 
 def named_scores(scores: Scores) -> dict[str, str]:
     """The scores as lines of a card or of a terminal."""
+    if isinstance(scores, PaintingScores):
+        return headline(scores)
     if isinstance(scores, FoundationScores):
         return _named("accuracy", scores.accuracy, scores.per_class)
     if isinstance(scores, LabelScores):
@@ -151,6 +154,8 @@ def named_scores(scores: Scores) -> dict[str, str]:
 
 def headline(scores: Scores) -> dict[str, str]:
     """The few scores that one compares, for a table of several groups of images."""
+    if isinstance(scores, PaintingScores):
+        return {"explained variance": str(scores.explained)}
     if isinstance(scores, FoundationScores):
         return {"accuracy": str(scores.accuracy)}
     if isinstance(scores, LabelScores):

@@ -63,6 +63,7 @@ def _card(
             "topology": f"{federation.topology}, {federation.schedule}",
             "rounds": str(federation.rounds),
             "trained": _trained(run),
+            **_hidden(run),
             "seed": str(run.seed),
         },
         privacy=guarantee(promised) if promised else "",
@@ -72,6 +73,15 @@ def _card(
 def _trained(run: RunConfig) -> str:
     last = run.model.train_last
     return "all of it" if last is None else f"the last {last} blocks and a trainable head"
+
+
+def _hidden(run: RunConfig) -> dict[str, str]:
+    """What a masked autoencoder did not get to see."""
+    if run.masking is None:
+        return {}
+    by = "by their texture" if run.masking.masking == "texture" else "at random"
+    worse = ", the others made worse half of the time" if run.masking.degrade else ""
+    return {"hidden": f"{run.masking.mask_ratio:.0%} of the patches, {by}{worse}"}
 
 
 def _promised(privacy: Spent) -> dict[str, Mapping[str, Any]]:

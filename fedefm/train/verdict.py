@@ -3,6 +3,9 @@
 import math
 from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+
 from fedefm.data.dataset import FrameDataset
 from fedefm.events import EventLog
 from fedefm.finetune.bootstrap import Interval, by_patient, pooled_intervals
@@ -32,7 +35,8 @@ def measure_global(
     overall, mean = f"global_{yardstick.name}", f"mean_site_{yardstick.name}"
     if not tests:
         return {overall: None, mean: None}
-    by_site = {name: _by_patient(yardstick, model, test) for name, test in tests.items()}
+    found = {name: yardstick.by_image(model, test) for name, test in tests.items()}
+    by_site = {name: _by_patient(found[name], test) for name, test in tests.items()}
     for name, score in by_site.items():
         log.emit(
             "evaluated",
@@ -48,7 +52,7 @@ def measure_global(
     together = merged(list(tests.values()))
     if isinstance(model, FoundationModel):
         _tell_confusion(model, together, log, round_index)
-    score = _by_patient(yardstick, model, together)
+    score = _by_patient(torch.cat(list(found.values())), together)
     log.emit(
         "evaluated",
         round=round_index,
@@ -77,9 +81,9 @@ def pooled_metrics(verdict: Mapping[str, Pooled], yardstick: Yardstick) -> Metri
     return figures | ({"test_images": test.images} if test.images else {})
 
 
-def _by_patient(yardstick: Yardstick, model: Pretrained, dataset: FrameDataset) -> Interval:
-    score = yardstick.by_image(model, dataset).double().numpy()
-    (interval,) = pooled_intervals(by_patient(score[:, None], dataset.patients.numpy()))
+def _by_patient(found: Tensor, dataset: FrameDataset) -> Interval:
+    scores = found.double().numpy()
+    (interval,) = pooled_intervals(by_patient(scores[:, None], dataset.patients.numpy()))
     return interval
 
 
