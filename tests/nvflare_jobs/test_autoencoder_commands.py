@@ -10,9 +10,8 @@ from fedefm.config import RunConfig
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.mae import MASKING, read_masked_autoencoder
 from fedefm.train.run import run_in_process
-from nvflare_jobs import cli
 
-Fedefm = Any
+Fedefm = Any  # runs the console script
 
 
 @pytest.fixture(scope="module")
@@ -23,21 +22,6 @@ def trained(make_run: Any, four_hospitals: Path, tmp_path_factory: pytest.TempPa
     masking = {"mask_ratio": 0.5, "masking": "random"}
     run = RunConfig.model_validate({**told, "model": model, "masking": masking})
     return run_in_process(run, four_hospitals, tmp_path_factory.mktemp("trained") / "run")
-
-
-@pytest.fixture
-def fedefm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fedefm:
-    """``code, out, err = fedefm(...)``: the console script."""
-
-    def command(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["fedefm", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, " ".join(printed.err.split())
-
-    return command
 
 
 def test_evaluate_finds_what_the_run_found(
