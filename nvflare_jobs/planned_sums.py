@@ -27,7 +27,7 @@ def planned_sums(run: RunConfig, plan: Plan) -> SumPlan:
 
 def _round(run: RunConfig, plan: Plan, k: int) -> PlannedRound:
     federation = run.federation
-    if federation.algorithm == "fedavg":
+    if federation.scenario == "client_server":
         mean = _by_the_server(plan.sites, plan.asked(k))
         return PlannedRound((mean,), dict.fromkeys(plan.sites, mean.weights))
     if federation.algorithm == "gossip" or not is_expert_round(run, k):

@@ -24,6 +24,7 @@ def save_foundation(
     metrics: Mapping[str, float | int | None],
     privacy: Spent | None = None,
     start: StartingPoint | None = None,
+    own_algorithm: str | None = None,
 ) -> None:
     """Write ``model.safetensors``, the card inside it, and ``model_card.md``.
 
@@ -31,7 +32,8 @@ def save_foundation(
     training images.
     """
     origin = "scratch" if start is None else f"start {start.name!r}, sha256:{start.sha256}"
-    card = _card(run, model, holdings, metrics, _promised(privacy or {}), origin)
+    promised = _promised(privacy or {})
+    card = _card(run, model, holdings, metrics, promised, origin, own_algorithm)
     facts = {**model.info, "run": run.name, "card": card.model_dump_json()}
     save_checkpoint(folder / MODEL, model, facts)
     (folder / CARD).write_text(card.markdown(), encoding="utf-8")
@@ -44,6 +46,7 @@ def _card(
     metrics: Mapping[str, float | int | None],
     promised: Mapping[str, Mapping[str, Any]],
     origin: str,
+    own_algorithm: str | None,
 ) -> ModelCard:
     federation, pretext = run.federation, pretext_of(run)
     update = f" ({federation.update})" if federation.algorithm == "fedefm" else ""
@@ -59,7 +62,7 @@ def _card(
         settings={
             "run": run.name,
             "scenario": federation.scenario,
-            "algorithm": federation.algorithm + update,
+            "algorithm": own_algorithm or federation.algorithm + update,
             "topology": f"{federation.topology}, {federation.schedule}",
             "rounds": str(federation.rounds),
             "trained": _trained(run),
