@@ -13,7 +13,7 @@ class PaintingScores:
     """``explained`` is the share of the variance within hidden patches that is painted.
 
     It is a mean over images: 1 is perfect, and plain gray patches have 0. An image that is painted
-    worse than that by its whole variance, or more, counts as -1.
+    worse than that by its whole variance, or more, counts as -1, and one without any variance as 0.
     """
 
     images: int

@@ -32,14 +32,15 @@ def judge(model):
 
 
 def explained_by_hand(model, batch, row):
-    """One minus the mean square error over that of a gray patch, patch by patch, in NumPy."""
+    """One minus the error over that of a gray patch, patch by patch, in NumPy."""
     with torch.inference_mode():
         painted = model(batch.images[row : row + 1], batch.kept[row : row + 1])[0].double().numpy()
     truth = cut(batch.clean[row : row + 1], 8)[0].double().numpy()
     hidden = sorted(set(range(16)) - set(batch.kept[row].tolist()))
     centered = truth - truth.mean(axis=1, keepdims=True)
     wanted = centered / np.sqrt(centered.var(axis=1, keepdims=True) + 1e-6)
-    return 1 - ((painted - wanted) ** 2)[hidden].mean()
+    errors, gray = ((painted - wanted) ** 2).mean(axis=1), (wanted**2).mean(axis=1)
+    return (1 - errors / gray)[hidden].mean()
 
 
 def test_it_masks_as_the_run_did_and_the_same_each_time(judge, lines_manifest):
