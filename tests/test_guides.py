@@ -29,6 +29,7 @@ PAINTING = "tests/nvflare_jobs/test_autoencoders.py"
 STAGING = "tests/nvflare_jobs/test_stagewise.py"
 ANGLES = "tests/nvflare_jobs/test_angle_of_progression.py"
 EFFICIENCY = "tests/nvflare_jobs/test_label_efficiency.py"
+PAINTED = "tests/nvflare_jobs/test_autoencoder_commands.py"
 
 # Command on a page -> the test that runs it, and how it is written there.
 ELSEWHERE = {
@@ -58,6 +59,10 @@ ELSEWHERE = {
     "fedefm run examples/meduniverse.yaml --sites sites --out runs/meduniverse": (
         STAGING,
         "examples/meduniverse.yaml",
+    ),
+    "fedefm evaluate runs/ultrafedfm/model.safetensors sites": (
+        PAINTED,
+        '"evaluate", trained / "model.safetensors", four_hospitals',
     ),
     "fedefm finetune breast/manifest.csv --task diagnosis --from runs/breast/model.safetensors "
     "--optimizer adamw --weight-decay 0.05 --layer-decay 0.75 --drop-path 0.1 --schedule cosine "

@@ -12,9 +12,10 @@ from fedefm.finetune.diagnosis_scores import DiagnosisScores
 from fedefm.finetune.evaluate import FoundationScores
 from fedefm.finetune.label_scores import ONE_LABEL, LabelScores
 from fedefm.finetune.mask_scores import SegmentationScores
+from fedefm.finetune.painting_scores import PaintingScores
 from fedefm.words import several
 
-Scores = SegmentationScores | LabelScores | DiagnosisScores | FoundationScores
+Scores = SegmentationScores | LabelScores | DiagnosisScores | FoundationScores | PaintingScores
 
 NOT_PROTECTED = (
     "**Not protected.** Trained without differential privacy: the weights may give away facts "
@@ -123,6 +124,8 @@ INTERVALS = (
 
 def named_scores(scores: Scores) -> dict[str, str]:
     """The scores as lines of a card or of a terminal."""
+    if isinstance(scores, PaintingScores):
+        return headline(scores)
     if isinstance(scores, FoundationScores):
         return _named("accuracy", scores.accuracy, scores.per_class)
     if isinstance(scores, LabelScores):
@@ -166,6 +169,8 @@ def _angle_lines(angle: AngleErrors) -> dict[str, str]:
 
 def headline(scores: Scores) -> dict[str, str]:
     """The few scores that one compares, for a table of several groups of images."""
+    if isinstance(scores, PaintingScores):
+        return {"explained variance": str(scores.explained)}
     if isinstance(scores, FoundationScores):
         return {"accuracy": str(scores.accuracy)}
     if isinstance(scores, LabelScores):

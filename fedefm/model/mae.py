@@ -19,6 +19,7 @@ from fedefm.model.vit import VIT_SIZES, PatchEmbedding, Tokens, VisionTransforme
 from fedefm.seeding import own_global_stream, stream_seed
 
 KIND = "masked_autoencoder"
+MASKING = "masking"  # among a checkpoint's facts: how patches were hidden, as a run file has it
 
 
 class MaskedAutoencoder(nn.Module):
@@ -119,6 +120,7 @@ def read_masked_autoencoder(path: Path) -> MaskedAutoencoder:
         ) from None
     model = build_masked_autoencoder(backbone, size, seed)
     load_checkpoint(path, model, minimum=1.0)
+    model.info |= {MASKING: info[MASKING]} if MASKING in info else {}
     return model
 
 

@@ -20,7 +20,7 @@ from fedefm.data.manifest import Manifest
 from fedefm.data.masked import MaskedFrames
 from fedefm.model.encoder import Encoder
 from fedefm.model.foundation import FoundationModel, build_foundation
-from fedefm.model.mae import MaskedAutoencoder, build_masked_autoencoder
+from fedefm.model.mae import MASKING, MaskedAutoencoder, build_masked_autoencoder
 from fedefm.model.segmenter import Segmenter
 from fedefm.model.trained_part import train_only_last
 from fedefm.train.measure import ACCURACY, Scale, Yardstick
@@ -124,8 +124,10 @@ class PaintingPatches:
         self._masking, self._patch = masking, patch
 
     def build(self, model: ModelConfig, seed: int) -> MaskedAutoencoder:
-        """Encoder and decoder. Raises ModelError."""
-        return build_masked_autoencoder(model.backbone, model.image_size, seed)
+        """Encoder and decoder, and how patches are hidden among their facts. Raises ModelError."""
+        built = build_masked_autoencoder(model.backbone, model.image_size, seed)
+        built.info[MASKING] = self._masking.model_dump_json()
+        return built
 
     def load(
         self,
