@@ -268,7 +268,7 @@ def tiny_autoencoders(load: Any, monkeypatch: pytest.MonkeyPatch, modules: None)
     step = importlib.import_module("_mae_step")
     monkeypatch.setattr(step, "CASES", {"micro": step.Case("vit_micro", 32, 2, 1)})
     few = {"pixels": 32, "rounds": 1, "local_steps": 1, "images_a_step": 4, "steps": 2}
-    learning = dataclasses.replace(quick.learning, fractions=(0.5, 1.0), tuned_at=1.0, **few)
+    learning = dataclasses.replace(quick.learning, fractions=(1.0,), tuned_at=1.0, **few)
     return dataclasses.replace(quick, cases=("micro",), repeats=2, learning=learning)
 
 
@@ -279,7 +279,6 @@ def test_the_benchmark_of_ultrafedfm(
     found = run("ultrafedfm", *order, QUICK=tiny_autoencoders)
     assert 0 < found["step"]["micro"]["encoder_share"] < 1
     starts = {"scratch", "centralized", "random masks", "federated, 4 sites", "local, 4 sites"}
-    assert set(found["learning"]["dice"]) == {"0.5", "1"}
     assert set(found["learning"]["dice"]["1"]) == starts
     assert set(found["learning"]["explained"]) == starts - {"scratch"}
     assert [part["threads"] for part in found.values()] == [1, 1]

@@ -44,14 +44,14 @@ class Size:
     site_counts: tuple[int, ...] = (4, 16)
     seeds: tuple[int, ...] = (0, 1, 2)
     fractions: tuple[float, ...] = (0.05, 0.2, 1.0)
-    rounds: int = 200
-    local_steps: int = 5
+    rounds: int = 100
+    local_steps: int = 10
     images_a_step: int = 32  # of all sites together
     pretraining_rate: float = 1e-3
     steps: int = 200  # of fine-tuning
     rates: tuple[float, ...] = (1e-3, 3e-3)  # of fine-tuning; the best on validation is taken
     tuned_at: float = 0.2  # of the labels
-    local_models: int = 2  # of each domain; more sites alone would cost time and change no other
+    local_models: int = 2  # of each domain so many sites train alone; none changes another
 
 
 @dataclass(frozen=True)

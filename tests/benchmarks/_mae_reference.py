@@ -69,7 +69,8 @@ class Reference(nn.Module):
         batch, patch, grid = len(images), self.patch, self.grid
         tiles = images.reshape(batch, grid, patch, grid, patch).permute(0, 1, 3, 2, 4)
         patches = tiles.reshape(batch, grid**2, patch**2)
-        mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
+        mean = patches.mean(-1, keepdim=True)
+        variance = patches.var(-1, correction=0, keepdim=True)
         return (patches - mean) / (variance + 1e-6).sqrt()
 
 

@@ -22,7 +22,7 @@ from fedefm.train.optimization import ADAM_BETAS
 from fedefm.train.reconstruction import reconstruction
 
 RATE, DECAY = 1e-4, 0.05
-APART = 0.01  # share by which the two losses of the same weights may differ
+APART = 1e-4  # share by which the two losses of the same weights may differ
 Step = Callable[[], None]
 
 
