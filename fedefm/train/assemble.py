@@ -13,7 +13,7 @@ from fedefm.config.names import ScanMode
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits, training_rows
 from fedefm.data.manifest import Manifest, read_manifest
-from fedefm.data.transforms import Transform, light
+from fedefm.data.transforms import Transform, light, light_views
 from fedefm.data.unlabeled import refuse_labels
 from fedefm.distill.emd import pool_tokens
 from fedefm.errors import ConfigError, PolicyRefused
@@ -266,7 +266,7 @@ def build_site(
             "process with `fedefm run`, or hand in a StartingPoint"
         )
     refuse_unprotected(run, name, protection is not None and protection.private)
-    guard = protection or unprotected(data, run.training)
+    guard = protection or unprotected(data, run)
     _refuse_other_noise(run, name, guard)
     size = len(data) if guard.size is None else guard.size
     present = data.present if guard.labels is None else _among(guard.labels, data.classes)
@@ -348,14 +348,15 @@ def share_of(run: RunConfig, size: int, site: str) -> float:
     return size / largest
 
 
-def unprotected(data: FrameDataset, training: TrainingConfig) -> Protection:
+def unprotected(data: FrameDataset, run: RunConfig) -> Protection:
     """Plain training: everything is measured, and everything leaves."""
+    training = run.training
     trainer = PlainTrainer(
         data,
         training.batch_size,
         optimization_of(training),
         training.gradient_norm,
-        transform_of(training),
+        transform_of(run),
     )
     return Protection(trainer, plain_mean(len(data)), Unprotected(), measures=True)
 
@@ -399,6 +400,8 @@ def optimization_of(training: TrainingConfig) -> Optimization:
     return momentum_sgd(training.momentum)
 
 
-def transform_of(training: TrainingConfig) -> Transform | None:
-    """How training images are varied."""
-    return light() if training.augment == "light" else None
+def transform_of(run: RunConfig) -> Transform | None:
+    """How training images are varied; those to be painted without noise, which nobody can paint."""
+    if run.training.augment == "none":
+        return None
+    return light() if run.masking is None else light_views()
