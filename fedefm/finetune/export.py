@@ -28,6 +28,7 @@ from fedefm.finetune.checkpoint import (
 from fedefm.finetune.onnx_program import refuse_without_onnx, save_onnx
 from fedefm.finetune.tracing import traced
 from fedefm.model.checkpoint import read_checkpoint_info
+from fedefm.model.encoder import Encoder, is_encoder, read_encoder
 from fedefm.model.foundation import FoundationModel
 from fedefm.model.mae import MaskedAutoencoder, is_masked_autoencoder, read_masked_autoencoder
 from fedefm.model.segmenter import Segmenter
@@ -35,7 +36,7 @@ from fedefm.model.segmenter import Segmenter
 WEIGHTS, CARD = "model.safetensors", "model_card.md"
 MODEL, BACKBONE = "model", "backbone"  # what programs are made of
 
-_Model = Segmenter | FoundationModel | MaskedAutoencoder
+_Model = Segmenter | FoundationModel | MaskedAutoencoder | Encoder
 
 
 def export(
@@ -45,7 +46,7 @@ def export(
 
     With ``onnx`` there is ``model.onnx``, and ``backbone.onnx`` with the dense features of the
     backbone alone; their figures are their differences to PyTorch. Other files have none. Of a
-    masked autoencoder there is the backbone alone, which is what it is trained for.
+    masked autoencoder or an encoder there is the backbone alone, which is what it is trained for.
 
     Raises ModelError if the checkpoint cannot be used, traced or written as ONNX without a
     difference, DataError if ``target`` is taken; nothing is written then.
@@ -90,7 +91,8 @@ def save_program(path: Path, model: nn.Module, image_size: int) -> None:
 def _parts(model: _Model) -> list[tuple[str, nn.Module]]:
     """What programs are made of, by name; the first is the whole of what takes an image."""
     backbone = (BACKBONE, model.backbone)
-    return [backbone] if isinstance(model, MaskedAutoencoder) else [(MODEL, model), backbone]
+    alone = isinstance(model, MaskedAutoencoder | Encoder)
+    return [backbone] if alone else [(MODEL, model), backbone]
 
 
 def _facts(card: ModelCard, checkpoint_hash: str) -> dict[str, str]:
@@ -132,6 +134,9 @@ def _opened(checkpoint: Path) -> tuple[_Model, ModelCard]:
     elif is_masked_autoencoder(info):
         model = read_masked_autoencoder(checkpoint)
         task, classes, card = "masked autoencoder", (UNLABELED,), _card_of(info)
+    elif is_encoder(info):
+        model = read_encoder(checkpoint)
+        task, classes, card = "encoder", (UNLABELED,), _card_of(info)
     else:
         model = foundation = read_foundation(checkpoint)
         task, classes, card = (

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fedefm.data.dataset import Progress
 from fedefm.data.manifest import read_manifest
-from fedefm.errors import DataError
+from fedefm.errors import DataError, ModelError
 from fedefm.finetune.card import Scores, headline, named_scores
 from fedefm.finetune.checkpoint import (
     is_classifier,
@@ -32,6 +32,7 @@ from fedefm.finetune.painting import judge_of
 from fedefm.finetune.segment import Segmentation
 from fedefm.finetune.task import Judge, Model, image_size_of
 from fedefm.model.checkpoint import read_checkpoint_info
+from fedefm.model.encoder import is_encoder
 from fedefm.model.mae import MaskedAutoencoder, is_masked_autoencoder, read_masked_autoencoder
 from fedefm.words import several
 
@@ -92,6 +93,11 @@ def opened(checkpoint: Path) -> tuple[Model | MaskedAutoencoder, Judge]:
     if is_masked_autoencoder(info):
         painter = read_masked_autoencoder(checkpoint)
         return painter, judge_of(painter)
+    if is_encoder(info):
+        raise ModelError(
+            f"checkpoint {checkpoint} holds an encoder, which has no task to be measured in; "
+            "fine-tune it for one"
+        )
     model = read_foundation(checkpoint)
     return model, CorpusRecognition(model.classes)
 
