@@ -87,7 +87,7 @@ class ByLedger:
                 gate,
                 pledge,
                 optimization_of(run.training),
-                transform_of(run.training),
+                transform_of(run),
                 run.labels if labels is None else labels,  # undeclared: it may hold any
                 shares,
             )

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from fedefm.config import PolicyConfig, SecaggConfig, read_site
 from privacy.secagg.sum_plan import SumPlan
+
+_Way = Literal["cohort", "neighborhood", "server"]  # whose sum it is
 
 
 def unmet_demands(
@@ -22,34 +25,45 @@ def _too_small(
     policies: Mapping[str, PolicyConfig], settings: SecaggConfig, planned: SumPlan
 ) -> Iterator[str]:
     """Who would not give its part, by how small the cohort is and how large it must be."""
-    unwilling: dict[tuple[int, int, bool], set[str]] = {}
+    unwilling: dict[tuple[int, int, _Way], set[str]] = {}
     for total in planned.sums:
         others, joins = len(total.weights) - 1, total.receiver in total.weights
         for site in total.senders & policies.keys():
             demanded = policies[site].min_cohort
             if others < demanded:
-                to_a_site = not joins and total.receiver in planned.sites
-                unwilling.setdefault((others, demanded, to_a_site), set()).add(site)
-    for (others, demanded, to_a_site), sites in sorted(unwilling.items()):
+                way = _way(joins, total.receiver in planned.sites)
+                unwilling.setdefault((others, demanded, way), set()).add(site)
+    for (others, demanded, way), sites in sorted(unwilling.items()):
         among = "1 other" if others == 1 else f"{others} others"
         yield (
             f"{', '.join(sorted(sites))} would be hidden among {among}, and the site file demands "
             f"{demanded} (policy.min_cohort); "
-            f"{_larger(len(planned.sites), demanded + 1, to_a_site)}"
+            f"{_larger(len(planned.sites), demanded + 1, way)}"
             f"{', or the site file must demand less' if _could_do(others, settings) else ''}"
         )
 
 
-def _larger(count: int, parts: int, to_a_site: bool) -> str:
+def _way(joins: bool, receiver_is_a_site: bool) -> _Way:
+    if joins:
+        return "cohort"
+    return "neighborhood" if receiver_is_a_site else "server"
+
+
+def _larger(count: int, parts: int, way: _Way) -> str:
     """How a sum comes to have so many ``parts``.
 
-    ``to_a_site``: it goes to a site that gives no part itself, and so comes on top of them.
+    A neighborhood's goes to a site that gives no part itself, and so comes on top of them.
     """
-    needed = parts + to_a_site
+    needed = parts + (way == "neighborhood")
     if count < needed:
         return f"at least {needed} sites must take part, and there are {count}"
-    if to_a_site:
+    if way == "neighborhood":
         return f"link each site with {parts} others or more (federation.topology)"
+    if way == "server":  # which asks all sites, unless it is told to ask some, or one stage
+        return (
+            "leave out federation.participation, or set it higher; or name more sites in each of "
+            "stagewise.stages"
+        )
     return f"set federation.schedule to 'grid' and federation.cohort to {parts} or more"
 
 

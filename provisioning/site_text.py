@@ -16,6 +16,7 @@ datasets: {{}}
 #     manifest: /data/angiograms/manifest.csv
 #     unit: patient        # whom differential privacy protects; runs must ask for the same
 #     patients: 1200       # leaves in private jobs: as you publish it, rounded up; else counted
+#     scan_mode: convex    # of ultrasound from one kind of probe (or linear); of mixed images: none
 
 # {edit}: the account of all privacy that was ever spent here. On a local disk, with a backup,
 # outside of this kit, in a folder that FLARE's account alone may read.

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fedefm.data.manifest import read_manifest
 from fedefm.data.unlabeled import refuse_labels
@@ -244,6 +245,58 @@ def test_the_benchmark_of_tiling(run: Script) -> None:
     small = {"TRAIN": range(2), "TEST": range(20, 22), "FRAMES": 1}
     found = run("tiling", "--size", 32, "--frame", 64, "--steps", 2, "--seeds", 0, 1, **small)
     assert len(found["results"]) == 6
+
+
+@pytest.fixture
+def two_sets(tmp_path: Path) -> Path:
+    """A folder with noise in the layouts of the ultrasound and the chest set."""
+    rng = np.random.default_rng(0)
+    places = {"hc18-fetal-head/training_set": 10, "hc18-fetal-head/filled_masks": 10}
+    places |= {"nih-cxr-mini/No_findings": 6, "nih-cxr-mini/Pneumonia": 6}
+    for place, count in places.items():
+        folder = tmp_path / "sets" / place
+        folder.mkdir(parents=True)
+        for number in range(count):
+            first = 900 if folder.name == "Pneumonia" else 0
+            name = f"{first + number:03d}_HC.png" if "hc18" in place else f"{first + number}_0.png"
+            pixels = rng.integers(0, 256, (32, 32)).astype(np.uint8)
+            mask = np.where(pixels > 99, 255, 0).astype(np.uint8)
+            Image.fromarray(mask if "masks" in place else pixels).save(folder / name)
+    return tmp_path / "sets"
+
+
+@pytest.fixture
+def tiny_autoencoders(load: Any, monkeypatch: pytest.MonkeyPatch, modules: None) -> Any:
+    """The scope of the benchmark of UltraFedFM with a step or two of the smallest model."""
+    quick = load("ultrafedfm").QUICK
+    step = importlib.import_module("_mae_step")
+    monkeypatch.setattr(step, "CASES", {"micro": step.Case("vit_micro", 32, 2, 1)})
+    few = {"pixels": 32, "rounds": 1, "local_steps": 1, "images_a_step": 4, "steps": 2}
+    learning = dataclasses.replace(quick.learning, fractions=(1.0,), tuned_at=1.0, **few)
+    return dataclasses.replace(quick, cases=("micro",), repeats=2, learning=learning)
+
+
+def test_the_benchmark_of_ultrafedfm(
+    run: Script, two_sets: Path, tiny_autoencoders: Any, tmp_path: Path
+) -> None:
+    order = ("--quick", "--only", "step", "learning", "--data", two_sets, "--work", tmp_path / "w")
+    found = run("ultrafedfm", *order, QUICK=tiny_autoencoders)
+    assert 0 < found["step"]["micro"]["encoder_share"] < 1
+    starts = {"scratch", "centralized", "random masks", "federated, 4 sites", "local, 4 sites"}
+    assert set(found["learning"]["dice"]["1"]) == starts
+    assert set(found["learning"]["explained"]) == starts - {"scratch"}
+    assert [part["threads"] for part in found.values()] == [1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.flare
+def test_the_benchmark_of_ultrafedfm_in_both_places(
+    run: Script, two_sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    order = ("--quick", "--only", "where", "--data", two_sets, "--work", tmp_path / "w")
+    assert run("ultrafedfm", *order)["where"]["plain"]["same_file"]
 
 
 @pytest.mark.slow

@@ -27,6 +27,9 @@ FROM_HERE = "tests/flare/test_jobs_from_here.py"
 TUNING = "tests/nvflare_jobs/test_finetune_commands.py"
 PAINTING = "tests/nvflare_jobs/test_autoencoders.py"
 STAGING = "tests/nvflare_jobs/test_stagewise.py"
+ANGLES = "tests/nvflare_jobs/test_angle_of_progression.py"
+EFFICIENCY = "tests/nvflare_jobs/test_label_efficiency.py"
+PAINTED = "tests/nvflare_jobs/test_autoencoder_commands.py"
 
 # Command on a page -> the test that runs it, and how it is written there.
 ELSEWHERE = {
@@ -49,9 +52,17 @@ ELSEWHERE = {
         PAINTING,
         "examples/ultrafedfm.yaml",
     ),
+    "fedefm data check MANIFEST --unlabeled": (
+        "tests/nvflare_jobs/test_data_commands.py",
+        '"--unlabeled"',
+    ),
     "fedefm run examples/meduniverse.yaml --sites sites --out runs/meduniverse": (
         STAGING,
         "examples/meduniverse.yaml",
+    ),
+    "fedefm evaluate runs/ultrafedfm/model.safetensors sites": (
+        PAINTED,
+        '"evaluate", trained / "model.safetensors", four_hospitals',
     ),
     "fedefm finetune breast/manifest.csv --task diagnosis --from runs/breast/model.safetensors "
     "--optimizer adamw --weight-decay 0.05 --layer-decay 0.75 --drop-path 0.1 --schedule cosine "
@@ -62,6 +73,21 @@ ELSEWHERE = {
         TUNING,
         '"evaluate", model, breasts',
     ),
+    "fedefm finetune thyroid/manifest.csv --classes background,nodule --from "
+    "runs/ultrafedfm/model.safetensors --scan-mode linear --convert 0.5 --out nodules": (
+        TUNING,
+        '"--scan-mode", "linear", "--convert", 0.5',
+    ),
+    "fedefm finetune births/manifest.csv --classes background,pubic_symphysis,fetal_head --from "
+    "runs/ultrafedfm/model.safetensors --image-size 256 --learning-rate 0.01 --schedule cosine "
+    "--warmup-steps 30 --out births-marked": (ANGLES, '"finetune", births'),
+    "fedefm evaluate births-marked/model.safetensors births/manifest.csv": (
+        ANGLES,
+        '"evaluate", model, births',
+    ),
+    "for share in 0.01 0.05 0.1 0.2 1; do fedefm finetune lesions/manifest.csv --classes "
+    "background,lesion --from runs/ultrafedfm/model.safetensors --label-fraction $share --seed 1 "
+    "--out labels/$share; done": (EFFICIENCY, '"for share in'),
     "fedefm report runs/catheters runs/dense --out both.html": (
         "tests/nvflare_jobs/test_report_command.py",
         '"both.html"',

@@ -5,6 +5,7 @@ refused before anything else is loaded.
 """
 
 import re
+from typing import Literal
 
 BACKBONE_NAMES = (  # of ``fedefm.model.foundation``, in its order
     "vit_micro",
@@ -18,6 +19,7 @@ BACKBONE_NAMES = (  # of ``fedefm.model.foundation``, in its order
     "resnet34",
     "resnet50",
 )
+ScanMode = Literal["linear", "convex"]  # by which kind of probe ultrasound was taken
 UNLABELED = "image"  # the kind of every image where no kinds are told apart
 PATCHES = {  # sides in pixels
     "vit_micro": 8,

@@ -159,6 +159,12 @@ def _of_masking(run: RunConfig) -> Iterator[str]:
             "trains no labels that an overseas expert could teach, and federation.algorithm is "
             "'fedefm'; use 'fedavg' (UltraFedFM), 'gossip', or 'none' for a reference"
         )
+    if run.masking and run.masking.convert > 0 and run.federation.scenario == "centralized":
+        yield (
+            "converts images by the scan mode of their site (masking.convert), and "
+            "federation.scenario 'centralized' mixes the images of all sites; leave it out, or "
+            "compare with scenario 'local'"
+        )
     for name, idle in (("classes", ()), ("train_last", None)):
         if getattr(model, name) != idle:
             yield f"has no use for model.{name}; leave it out"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fedefm.config.names import dataset_name
+from fedefm.config.names import ScanMode, dataset_name
 from fedefm.config.privacy import Adjacency
 from fedefm.config.section import Name, Section, read
 from fedefm.errors import ConfigError, SiteFileError
@@ -27,6 +27,7 @@ class DatasetEntry(Section):
     patients: int | None = Field(None, ge=1)  # as the hospital publishes it; null: counted
     labels: tuple[Name, ...] | None = None  # kinds of images that the hospital says it holds
     unlabeled: bool = False  # promised: refused where its manifest has labels or masks
+    scan_mode: ScanMode | None = None  # of ultrasound all of which is of one kind of probe
 
 
 class PolicyConfig(Section):

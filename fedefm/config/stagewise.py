@@ -73,11 +73,6 @@ class StagewiseConfig(Section):
         """The last round of each stage."""
         return tuple(end - 1 for end in accumulate(stage.rounds for stage in self.stages))
 
-    def stage(self, round_index: int) -> Stage:
-        """Which one a round is of."""
-        places = zip(self.stages, self.last_rounds, strict=True)
-        return next(stage for stage, last in places if round_index <= last)
-
 
 def _of_range(task: SiteTask) -> Iterator[str]:
     if task.classes:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fedefm.config.names import check_image_size, known_backbone
+from fedefm.config.names import ScanMode, check_image_size, known_backbone
 from fedefm.config.section import Name, Section
 
 OptimizerName = Literal["sgd", "adamw"]
@@ -88,9 +88,9 @@ class FinetuneConfig(Section):
     warmup_steps: int = Field(0, ge=0)  # cosine: steps in which it rises
     layer_decay: float = Field(1.0, gt=0, le=1)  # of the rate, from a block to the one before it
     drop_path: float = Field(0.0, ge=0, lt=1)  # chance that an image goes around the last block
-    train_last: int | None = Field(
-        None, ge=0
-    )  # blocks at the end that learn; 0: a probe; null: all
+    train_last: int | None = Field(None, ge=0)  # blocks that learn; 0: a probe; null: all
+    scan_mode: ScanMode | None = None  # of all the images, where they are ultrasound
+    convert: float = Field(0.0, ge=0, le=1)  # share of training images shown in the other one
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> "FinetuneConfig":
@@ -99,6 +99,11 @@ class FinetuneConfig(Section):
             raise ValueError(
                 f"layer_decay {self.layer_decay:g} is of the backbone, of which nothing learns "
                 "with train_last 0; leave one of them out"
+            )
+        if (self.scan_mode is None) != (self.convert == 0):
+            raise ValueError(
+                f"scan_mode is {self.scan_mode or 'not set'} and convert is {self.convert:g}; set "
+                "both, the mode of the images and the share to convert, or none"
             )
         if self.warmup_steps >= self.steps:
             raise ValueError(

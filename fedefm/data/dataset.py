@@ -31,17 +31,20 @@ SMALLEST_VARIANCE = 1e-10  # of an image in [0, 1]; a constant image becomes zer
 class Origins:
     """What scores are grouped by and measured with.
 
-    ``corpora`` (N,) positions in ``names``, int64; ``spacing`` (N, 2) millimeters that a pixel of
-    the resized frame is high and wide, nan where nobody said.
+    ``corpora`` (N,) positions in ``names``, int64; ``shrunk`` (N, 2) how many pixels of its file
+    one of the resized frame is high and wide; ``spacing`` (N, 2) the same in millimeters, nan where
+    nobody said.
     """
 
     names: tuple[str, ...]
     corpora: Tensor
+    shrunk: Tensor
     spacing: Tensor
 
     def at(self, rows: Tensor) -> "Origins":
         """Those of the frames at ``rows``."""
-        return Origins(self.names, self.corpora[rows], self.spacing[rows])
+        parts = (self.corpora[rows], self.shrunk[rows], self.spacing[rows])
+        return Origins(self.names, *parts)
 
 
 class FrameDataset:
@@ -203,7 +206,7 @@ def _origins(rows: Sequence[Row], shrunk: Tensor) -> Origins:
     corpora = [row.corpus for row in rows]
     spacing = [math.nan if row.spacing_mm is None else row.spacing_mm for row in rows]
     names = tuple(sorted(set(corpora)))
-    return Origins(names, _codes(corpora), torch.tensor(spacing)[:, None] * shrunk)
+    return Origins(names, _codes(corpora), shrunk, torch.tensor(spacing)[:, None] * shrunk)
 
 
 def _codes(names: Sequence[str]) -> Tensor:

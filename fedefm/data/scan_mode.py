@@ -21,16 +21,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fedefm.config.names import ScanMode as ScanMode
 from fedefm.data.transforms import Transform, resample_masks
 from fedefm.errors import ConfigError
-
-ScanMode = Literal["linear", "convex"]
 
 # Samples of a pixel, a side: in a wide fan two or three columns of a linear image meet in one.
 SAMPLES = 2

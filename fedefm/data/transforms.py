@@ -28,7 +28,12 @@ DEVICE_SHARE = 0.4
 
 def light() -> Transform:
     """The preset ``light``: crops of 0.6 to 1 of the side, left-right flips, noise 0.05 to 0.1."""
-    return compose(random_view(scale=(0.6, 1.0), horizontal=True), gaussian_noise((0.05, 0.1)))
+    return compose(light_views(), gaussian_noise((0.05, 0.1)))
+
+
+def light_views() -> Transform:
+    """The preset ``light`` without its noise."""
+    return random_view(scale=(0.6, 1.0), horizontal=True)
 
 
 def compose(*transforms: Transform) -> Transform:

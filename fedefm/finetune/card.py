@@ -6,13 +6,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from fedefm.finetune.angle_of_progression import AngleErrors
 from fedefm.finetune.bootstrap import Interval
 from fedefm.finetune.diagnosis_scores import DiagnosisScores
 from fedefm.finetune.evaluate import FoundationScores
 from fedefm.finetune.label_scores import ONE_LABEL, LabelScores
 from fedefm.finetune.mask_scores import SegmentationScores
+from fedefm.finetune.painting_scores import PaintingScores
+from fedefm.words import several
 
-Scores = SegmentationScores | LabelScores | DiagnosisScores | FoundationScores
+Scores = SegmentationScores | LabelScores | DiagnosisScores | FoundationScores | PaintingScores
 
 NOT_PROTECTED = (
     "**Not protected.** Trained without differential privacy: the weights may give away facts "
@@ -114,12 +117,15 @@ INTERVALS = (
     "prediction is left out. Jaccard is IoU; mIoU is its mean over the devices. HD95 and tip "
     "distances are over images with the device; one that was missed counts as the diagonal of the "
     "frame. Pixels are those of the resized frames; millimeters are by the manifest, of a "
-    "projection often at the detector."
+    "projection often at the detector. The error of an angle of progression is absolute, over "
+    "images with one in truth and prediction."
 )
 
 
 def named_scores(scores: Scores) -> dict[str, str]:
     """The scores as lines of a card or of a terminal."""
+    if isinstance(scores, PaintingScores):
+        return headline(scores)
     if isinstance(scores, FoundationScores):
         return _named("accuracy", scores.accuracy, scores.per_class)
     if isinstance(scores, LabelScores):
@@ -146,11 +152,25 @@ def named_scores(scores: Scores) -> dict[str, str]:
         ("tip distance in mm", _measured(scores.tip_mm)),
     ):
         lines |= {f"{word}, {name}": str(value) for name, value in each.items()}
-    return lines
+    return lines | (_angle_lines(scores.angle) if scores.angle else {})
+
+
+def _angle_lines(angle: AngleErrors) -> dict[str, str]:
+    """The error, and in how many images there is none: who finds no angle makes no error."""
+    true = angle.images - angle.without
+    return {
+        "error of the angle of progression in degrees": str(angle.error),
+        "angle of progression not found": f"in {angle.missed} of {several(true, 'image')}",
+        "angle of progression not in the truth": (
+            f"in {angle.without} of {several(angle.images, 'image')}, left out"
+        ),
+    }
 
 
 def headline(scores: Scores) -> dict[str, str]:
     """The few scores that one compares, for a table of several groups of images."""
+    if isinstance(scores, PaintingScores):
+        return {"explained variance": str(scores.explained)}
     if isinstance(scores, FoundationScores):
         return {"accuracy": str(scores.accuracy)}
     if isinstance(scores, LabelScores):

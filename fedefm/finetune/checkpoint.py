@@ -8,6 +8,7 @@ from pathlib import Path
 from fedefm.errors import ModelError
 from fedefm.finetune.card import ModelCard
 from fedefm.model.checkpoint import load_checkpoint, read_checkpoint_info, save_checkpoint
+from fedefm.model.encoder import is_encoder
 from fedefm.model.foundation import FoundationModel, HeadKind, build_foundation
 from fedefm.model.mae import is_masked_autoencoder
 from fedefm.model.segmenter import KIND, Segmenter, read_segmenter
@@ -179,6 +180,8 @@ def _what(info: dict[str, str]) -> str:
         return f"it holds a foundation model on {backbone}"
     if is_masked_autoencoder(info):
         return f"it holds a masked autoencoder on {backbone}"
+    if is_encoder(info):
+        return f"it holds an encoder without a task, on {backbone}"
     return "it does not say what it holds"
 
 

@@ -75,14 +75,15 @@ def evaluate_segmenter(
 
 def score_dataset(predicted: Labels, dataset: FrameDataset, seed: int = 0) -> SegmentationScores:
     """Scores of the label maps ``(N, H, W)`` that were predicted for ``dataset``."""
-    spacing = None if dataset.origins is None else dataset.origins.spacing.double().numpy()
+    origins = dataset.origins
     return score_masks(
         predicted,
         refuse_unmarked(dataset).numpy(),
         dataset.patients.numpy(),
         dataset.classes[1:],
         seed,
-        spacing,
+        spacing=None if origins is None else origins.spacing.double().numpy(),
+        shape=None if origins is None else origins.shrunk.double().numpy(),
     )
 
 

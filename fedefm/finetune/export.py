@@ -1,4 +1,4 @@
-"""A trained segmenter on its way out of the house: weights, model card and a program.
+"""A trained model on its way out of the house: weights, model card and a program.
 
 The weights (safetensors) need this package, the program (``torch.export``, .pt2) only PyTorch, and
 ONNX any runtime for it.
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fedefm.config.names import UNLABELED
 from fedefm.data.folders import fresh_folder, refuse_full
 from fedefm.errors import ModelError
 from fedefm.finetune.card import UNKNOWN_ORIGIN, ModelCard
@@ -27,11 +28,15 @@ from fedefm.finetune.checkpoint import (
 from fedefm.finetune.onnx_program import refuse_without_onnx, save_onnx
 from fedefm.finetune.tracing import traced
 from fedefm.model.checkpoint import read_checkpoint_info
+from fedefm.model.encoder import Encoder, is_encoder, read_encoder
 from fedefm.model.foundation import FoundationModel
+from fedefm.model.mae import MaskedAutoencoder, is_masked_autoencoder, read_masked_autoencoder
 from fedefm.model.segmenter import Segmenter
 
-WEIGHTS, CARD, PROGRAM = "model.safetensors", "model_card.md", "model.pt2"
-ONNX, BACKBONE_ONNX = "model.onnx", "backbone.onnx"
+WEIGHTS, CARD = "model.safetensors", "model_card.md"
+MODEL, BACKBONE = "model", "backbone"  # what programs are made of
+
+_Model = Segmenter | FoundationModel | MaskedAutoencoder | Encoder
 
 
 def export(
@@ -40,7 +45,8 @@ def export(
     """Write the model at ``checkpoint`` to the new folder ``target``; its files by name.
 
     With ``onnx`` there is ``model.onnx``, and ``backbone.onnx`` with the dense features of the
-    backbone alone; their figures are their differences to PyTorch. Other files have none.
+    backbone alone; their figures are their differences to PyTorch. Other files have none. Of a
+    masked autoencoder or an encoder there is the backbone alone, which is what it is trained for.
 
     Raises ModelError if the checkpoint cannot be used, traced or written as ONNX without a
     difference, DataError if ``target`` is taken; nothing is written then.
@@ -49,16 +55,19 @@ def export(
     if onnx:
         refuse_without_onnx()
     model, card = _opened(checkpoint)
+    parts = _parts(model)
     differences: dict[str, float] = {}
     with fresh_folder(target) as folder:
         shutil.copyfile(checkpoint, folder / WEIGHTS)
         (folder / CARD).write_text(card.markdown(), encoding="utf-8")
         if program:
-            save_program(folder / PROGRAM, model, card.image_size)
+            name, part = parts[0]
+            save_program(folder / f"{name}.pt2", part, card.image_size)
         if onnx:
             facts = _facts(card, sha256_of(checkpoint))
-            for name, part in ((ONNX, model), (BACKBONE_ONNX, model.backbone)):
-                differences[name] = save_onnx(folder / name, part, card.image_size, facts)
+            for name, part in parts:
+                file = folder / f"{name}.onnx"
+                differences[file.name] = save_onnx(file, part, card.image_size, facts)
         names = sorted(path.name for path in folder.iterdir())
         return {name: differences.get(name) for name in names}
 
@@ -79,6 +88,13 @@ def save_program(path: Path, model: nn.Module, image_size: int) -> None:
     path.write_bytes(content.getbuffer())
 
 
+def _parts(model: _Model) -> list[tuple[str, nn.Module]]:
+    """What programs are made of, by name; the first is the whole of what takes an image."""
+    backbone = (BACKBONE, model.backbone)
+    alone = isinstance(model, MaskedAutoencoder | Encoder)
+    return [backbone] if alone else [(MODEL, model), backbone]
+
+
 def _facts(card: ModelCard, checkpoint_hash: str) -> dict[str, str]:
     """What an ONNX file says of itself."""
     return {
@@ -97,10 +113,10 @@ def _card_of(info: dict[str, str]) -> ModelCard | None:
         return None  # the bare card then says that the origin is unknown
 
 
-def _opened(checkpoint: Path) -> tuple[Segmenter | FoundationModel, ModelCard]:
+def _opened(checkpoint: Path) -> tuple[_Model, ModelCard]:
     """The model and its card; where it has none, one that says how little is known."""
     info = read_checkpoint_info(checkpoint)
-    model: Segmenter | FoundationModel
+    model: _Model
     if is_segmenter(info):
         segmenter = read_trained_segmenter(checkpoint)
         model, task, classes, card = (
@@ -115,6 +131,12 @@ def _opened(checkpoint: Path) -> tuple[Segmenter | FoundationModel, ModelCard]:
     elif is_diagnosis(info):
         model = diagnosis = read_diagnosis(checkpoint)
         task, classes, card = "diagnosis", diagnosis.classes, _card_of(info)
+    elif is_masked_autoencoder(info):
+        model = read_masked_autoencoder(checkpoint)
+        task, classes, card = "masked autoencoder", (UNLABELED,), _card_of(info)
+    elif is_encoder(info):
+        model = read_encoder(checkpoint)
+        task, classes, card = "encoder", (UNLABELED,), _card_of(info)
     else:
         model = foundation = read_foundation(checkpoint)
         task, classes, card = (

@@ -60,4 +60,9 @@ def _joined(origins: list[Origins], sites: int) -> Origins | None:
     names = tuple(sorted({name for one in origins for name in one.names}))
     places = [torch.tensor([names.index(name) for name in one.names]) for one in origins]
     corpora = [place[one.corpora] for place, one in zip(places, origins, strict=True)]
-    return Origins(names, torch.cat(corpora), torch.cat([one.spacing for one in origins]))
+    return Origins(
+        names,
+        torch.cat(corpora),
+        shrunk=torch.cat([one.shrunk for one in origins]),
+        spacing=torch.cat([one.spacing for one in origins]),
+    )

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from fedefm.config import FinetuneConfig
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.folders import fresh_folder
-from fedefm.data.loading import Splits, splits_of
+from fedefm.data.loading import Splits, splits_of, training_rows
 from fedefm.data.manifest import Manifest, read_manifest
 from fedefm.data.transforms import Transform
+from fedefm.errors import ConfigError
 from fedefm.events import EventLog, Listener
 from fedefm.finetune.card import DataUse, ModelCard, Scores, guarantee, headline, named_scores
 from fedefm.finetune.checkpoint import FRAME_SIZE
@@ -27,6 +28,7 @@ from fedefm.finetune.training import (
     freeze,
     optimization_for,
     refuse_settings,
+    views_for,
 )
 from fedefm.model.segmenter import Segmenter
 from fedefm.train.optimization import Optimization
@@ -137,7 +139,13 @@ def _training_manifest(job: FinetuneJob) -> Manifest:
     refuse_settings(job.config, not private and bool(manifest.of_split("validation")), private)
     if job.guard is None:
         return manifest
-    labeled = labeled_manifest(manifest, job.config.label_fraction, job.seed)
+    share = job.config.label_fraction
+    labeled = labeled_manifest(manifest, share, job.seed)
+    if len(manifest.rows) - len(labeled.rows) == len(training_rows(manifest)):
+        raise ConfigError(
+            f"label fraction {share:g} leaves none of the training patients, each of whom is drawn "
+            "by itself; take a larger one, or another seed"
+        )
     job.guard.check(labeled)
     return labeled
 
@@ -150,7 +158,7 @@ def _guarded(
     if job.guard is None:
         yield None
         return
-    views = job.task.augmentation(image_size_of(model))
+    views = views_for(job.config, job.task, model)
     protection = job.guard(data, views, optimization_for(job.config, model))
     release = protection.release
     try:

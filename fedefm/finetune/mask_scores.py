@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from fedefm.finetune.angle_of_progression import STRUCTURES, AngleErrors, angle_errors
 from fedefm.finetune.bootstrap import Interval, by_patient, patient_intervals
 from fedefm.finetune.centerline import cldice
 from fedefm.finetune.hausdorff import hd95
@@ -21,7 +22,8 @@ class SegmentationScores:
     ``false_alarm`` is the share of images without any device in which one was seen. All are
     measured at the resolution of the label maps, ``frame_px`` (height, width), so distances in
     pixels are in theirs; those in millimeters are over the images whose manifest says how large a
-    pixel is.
+    pixel is. ``angle`` is None where the devices are not those between which the angle of
+    progression is.
     """
 
     images: int
@@ -39,6 +41,7 @@ class SegmentationScores:
     hd95_mm: dict[str, Interval]
     tip_px: dict[str, Interval]
     tip_mm: dict[str, Interval]
+    angle: AngleErrors | None
     image_dice: tuple[float, ...] = field(repr=False)  # of each dataset row, mean over devices
 
 
@@ -49,6 +52,7 @@ def score_masks(
     devices: tuple[str, ...],
     seed: int = 0,
     spacing: npt.NDArray[np.float64] | None = None,
+    shape: npt.NDArray[np.float64] | None = None,
 ) -> SegmentationScores:
     """Compare label maps ``(N, H, W)`` of images that belong to ``patients`` ``(N,)``.
 
@@ -56,6 +60,7 @@ def score_masks(
         devices: names of the values 1, 2, ...; 0 is the background.
         seed: draws the bootstrap.
         spacing: ``(N, 2)`` millimeters that a pixel is high and wide, nan where not known.
+        shape: ``(N, 2)`` the same in any unit, for angles; without it pixels are square.
     """
     count = len(devices) + 1
     counts = overlap(predicted, truth, count)
@@ -92,6 +97,7 @@ def score_masks(
         hd95_mm=each(hd95(predicted, truth, count, millimeters)),
         tip_px=each(tip_distance(predicted, truth, count, pixels)),
         tip_mm=each(tip_distance(predicted, truth, count, millimeters)),
+        angle=_angles(predicted, truth, patients, devices, seed, shape),
         image_dice=tuple(image_dice.tolist()),
     )
 
@@ -101,6 +107,21 @@ def mean_dice(predicted: Labels, truth: Labels, patients: Labels, num_classes: i
     image_dice = mean_over_classes(overlap(predicted, truth, num_classes).dice()[:, 1:])
     means = by_patient(image_dice[:, None], patients).means()
     return float(mean_over_classes(means.T)[0])
+
+
+def _angles(
+    predicted: Labels,
+    truth: Labels,
+    patients: Labels,
+    devices: tuple[str, ...],
+    seed: int,
+    shape: npt.NDArray[np.float64] | None,
+) -> AngleErrors | None:
+    if not set(STRUCTURES) <= set(devices):
+        return None
+    symphysis, head = (1 + devices.index(name) for name in STRUCTURES)
+    values = (symphysis, head)
+    return angle_errors(predicted, truth, patients, shape, values=values, seed=seed)
 
 
 def mean_over_classes(scores: Scores) -> Scores:

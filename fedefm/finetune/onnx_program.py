@@ -59,7 +59,7 @@ def save_onnx(path: Path, model: nn.Module, image_size: int, facts: Mapping[str,
         path.unlink()
         raise ModelError(
             f"the model as ONNX differs from PyTorch by {difference:.1e}, more than "
-            f"{TOLERANCE:.0e}; use model.pt2, which runs the same operations"
+            f"{TOLERANCE:.0e}; use the .pt2 program, which runs the same operations"
         )
     return difference
 

@@ -11,6 +11,8 @@ from torch import nn
 
 from fedefm.config import FinetuneConfig
 from fedefm.data.dataset import FrameDataset
+from fedefm.data.scan_mode import random_scan_mode
+from fedefm.data.transforms import Transform, compose
 from fedefm.errors import ConfigError
 from fedefm.events import EventLog
 from fedefm.finetune.card import Scores
@@ -75,7 +77,7 @@ def finetune(
     if protection is None:
         labeled = train.subset(labeled_rows(train.patients, config.label_fraction, seed))
         task.check(labeled, validation)
-        views, rule = task.augmentation(image_size_of(model)), optimization_for(config, model)
+        views, rule = views_for(config, task, model), optimization_for(config, model)
         plain = PlainTrainer(labeled, config.batch_size, rule, CLIP_NORM, views)
         trainer: Trainer = plain
         images, patients = len(labeled), len(labeled.patients.unique())
@@ -123,6 +125,17 @@ def refuse_settings(config: FinetuneConfig, validates: bool, private: bool) -> N
     raise ConfigError(
         "there is no validation split to stop by; leave patience out, or add one to the manifest"
     )
+
+
+def views_for(config: FinetuneConfig, task: Task, model: Model) -> Transform:
+    """How training images and their masks are varied.
+
+    The scan mode comes first: a conversion takes whole frames, upright and not yet cut.
+    """
+    views = task.augmentation(image_size_of(model))
+    if config.scan_mode is None:
+        return views
+    return compose(random_scan_mode(config.scan_mode, config.convert), views)
 
 
 def optimization_for(config: FinetuneConfig, model: Model) -> Optimization:

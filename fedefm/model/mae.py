@@ -11,14 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fedefm.data.masking import at_places
 from fedefm.errors import ModelError
 from fedefm.model.checkpoint import load_checkpoint, read_checkpoint_info
-from fedefm.model.mae_decoder import DECODER_SIZES, Decoder, MaskToken
+from fedefm.model.mae_decoder import DECODER_SIZES, Decoder, MaskToken, behind_class_token
 from fedefm.model.positions import sine_positions
 from fedefm.model.vit import VIT_SIZES, PatchEmbedding, Tokens, VisionTransformer
 from fedefm.seeding import own_global_stream, stream_seed
 
 KIND = "masked_autoencoder"
+MASKING = "masking"  # among a checkpoint's facts: how patches were hidden, as a run file has it
 
 
 class MaskedAutoencoder(nn.Module):
@@ -51,9 +53,8 @@ class MaskedAutoencoder(nn.Module):
     def encode(self, images: Tensor, kept: Tensor) -> Tensor:
         """Class token and kept patches ``(B, 1 + K, C)``; the blocks see no other patch."""
         _check_kept(kept, images, self.backbone.grid**2)
-        tokens = self.backbone.embed(images)
-        seen = tokens[:, 1:].take_along_dim(kept[..., None], dim=1)
-        return self.backbone.transformed(torch.cat([tokens[:, :1], seen], dim=1))
+        seen = at_places(self.backbone.embed(images), behind_class_token(kept))
+        return self.backbone.transformed(seen)
 
     def dense_features(self, x: Tensor) -> Tensor:
         """The encoder's features ``(B, h, w, C)`` of whole images ``(B, 1, S, S)``."""
@@ -119,6 +120,7 @@ def read_masked_autoencoder(path: Path) -> MaskedAutoencoder:
         ) from None
     model = build_masked_autoencoder(backbone, size, seed)
     load_checkpoint(path, model, minimum=1.0)
+    model.info |= {MASKING: info[MASKING]} if MASKING in info else {}
     return model
 
 

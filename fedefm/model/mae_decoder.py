@@ -6,9 +6,10 @@ It is thrown away after pre-training. He et al., CVPR 2022, section 3.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fedefm.data.masking import hidden_patches
+from fedefm.data.masking import at_places, hidden_patches
 from fedefm.model.positions import Positions
 from fedefm.model.vit import EPSILON, Block
 
@@ -52,8 +53,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, kept: Tensor) -> Tensor:
         """Class token and kept patches ``(B, 1 + K, C)`` to pixels ``(B, L, P)`` of all patches."""
         filled = self.mask_token(self.embed(tokens))  # (B, 1 + L, D)
-        patches = in_their_places(filled[:, 1:], kept)
-        tokens = self.positions(torch.cat([filled[:, :1], patches], dim=1))
+        tokens = self.positions(in_their_places(filled, kept))
         for block in self.blocks:
             tokens = block(tokens)
         pixels: Tensor = self.head(self.norm(tokens[:, 1:]))
@@ -78,7 +78,15 @@ class MaskToken(nn.Module):
         return torch.cat([tokens, self.token.expand(tokens.shape[0], missing, -1)], dim=1)
 
 
-def in_their_places(patches: Tensor, kept: Tensor) -> Tensor:
-    """Reorder ``(B, L, D)``, of which the patches ``kept`` ``(B, K)`` come first, by place."""
-    order = torch.cat([kept, hidden_patches(kept, patches.shape[1])], dim=1)
-    return patches.take_along_dim(order.argsort(dim=1)[..., None], dim=1)
+def in_their_places(tokens: Tensor, kept: Tensor) -> Tensor:
+    """Reorder a class token and patches ``(B, 1 + L, D)``, of which ``kept`` ``(B, K)`` come first.
+
+    Afterwards patches lie by place.
+    """
+    order = torch.cat([kept, hidden_patches(kept, tokens.shape[1] - 1)], dim=1)
+    return at_places(tokens, behind_class_token(order.argsort(dim=1)))
+
+
+def behind_class_token(patches: Tensor) -> Tensor:
+    """Where the class token and these patches ``(B, K)`` are among all tokens: ``(B, 1 + K)``."""
+    return F.pad(patches + 1, (1, 0))

@@ -9,10 +9,11 @@ import networkx as nx
 import torch
 
 from fedefm.config import DatasetEntry, RunConfig, SiteConfig, TrainingConfig, read_site
+from fedefm.config.names import ScanMode
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits, training_rows
 from fedefm.data.manifest import Manifest, read_manifest
-from fedefm.data.transforms import Transform, light
+from fedefm.data.transforms import Transform, light, light_views
 from fedefm.data.unlabeled import refuse_labels
 from fedefm.distill.emd import pool_tokens
 from fedefm.errors import ConfigError, PolicyRefused
@@ -73,11 +74,19 @@ class Plan:
 
 def find_manifest(site_file: Path, dataset: str) -> Manifest:
     """What ``dataset`` means at the site of ``site_file``. Raises ConfigError, DataError."""
-    entry = _entry(read_site(site_file), dataset, site_file)
+    entry = _entry(site_file, dataset)
     manifest = read_manifest(site_file.parent / entry.manifest)
     if entry.unlabeled:
         refuse_labels(manifest, f"dataset {dataset!r} of {site_file}")
     return manifest
+
+
+def scan_mode_at(site_file: Path, dataset: str) -> ScanMode | None:
+    """That of all images of ``dataset``, where the site of ``site_file`` says so.
+
+    Raises ConfigError.
+    """
+    return _entry(site_file, dataset).scan_mode
 
 
 def check_promises(site: SiteConfig, run: RunConfig, name: str) -> None:
@@ -130,7 +139,8 @@ def refuse_unprotected(run: RunConfig, site: str, private: bool) -> None:
         )
 
 
-def _entry(site: SiteConfig, dataset: str, site_file: Path) -> DatasetEntry:
+def _entry(site_file: Path, dataset: str) -> DatasetEntry:
+    site = read_site(site_file)
     if dataset not in site.datasets:
         known = ", ".join(sorted(site.datasets)) or "none"
         raise ConfigError(
@@ -141,10 +151,17 @@ def _entry(site: SiteConfig, dataset: str, site_file: Path) -> DatasetEntry:
 
 
 def load_data(
-    site: str, manifest: Manifest, run: RunConfig, progress: Progress | None = None
+    site: str,
+    manifest: Manifest,
+    run: RunConfig,
+    progress: Progress | None = None,
+    scan_mode: ScanMode | None = None,
 ) -> Splits:
-    """Decode a site's images as the run file wants them."""
-    return pretext_of(run, site).load(manifest, run.model, progress)
+    """Decode a site's images as the run file wants them.
+
+    ``scan_mode`` is of all of them, and only matters to training.
+    """
+    return pretext_of(run, site).load(manifest, run.model, progress, scan_mode)
 
 
 def plan_exchanges(run: RunConfig, sites: Sequence[str], graph: nx.Graph | None = None) -> Plan:
@@ -249,7 +266,7 @@ def build_site(
             "process with `fedefm run`, or hand in a StartingPoint"
         )
     refuse_unprotected(run, name, protection is not None and protection.private)
-    guard = protection or unprotected(data, run.training)
+    guard = protection or unprotected(data, run)
     _refuse_other_noise(run, name, guard)
     size = len(data) if guard.size is None else guard.size
     present = data.present if guard.labels is None else _among(guard.labels, data.classes)
@@ -331,14 +348,15 @@ def share_of(run: RunConfig, size: int, site: str) -> float:
     return size / largest
 
 
-def unprotected(data: FrameDataset, training: TrainingConfig) -> Protection:
+def unprotected(data: FrameDataset, run: RunConfig) -> Protection:
     """Plain training: everything is measured, and everything leaves."""
+    training = run.training
     trainer = PlainTrainer(
         data,
         training.batch_size,
         optimization_of(training),
         training.gradient_norm,
-        transform_of(training),
+        transform_of(run),
     )
     return Protection(trainer, plain_mean(len(data)), Unprotected(), measures=True)
 
@@ -382,6 +400,8 @@ def optimization_of(training: TrainingConfig) -> Optimization:
     return momentum_sgd(training.momentum)
 
 
-def transform_of(training: TrainingConfig) -> Transform | None:
-    """How training images are varied."""
-    return light() if training.augment == "light" else None
+def transform_of(run: RunConfig) -> Transform | None:
+    """How training images are varied; those to be painted without noise, which nobody can paint."""
+    if run.training.augment == "none":
+        return None
+    return light() if run.masking is None else light_views()

@@ -21,7 +21,7 @@ from fedefm.train.exchange import SERVER, RoundStats, Steps
 from fedefm.train.pooled import Pooled
 from fedefm.train.pretext import pretext_of, product_of
 from fedefm.train.protection import Unprotected
-from fedefm.train.rounds import Measurement, algorithm_for
+from fedefm.train.rounds import Algorithm, Measurement, algorithm_for
 from fedefm.train.secrecy import Secrecy
 from fedefm.train.server import Server
 from fedefm.train.simulate import Faults, Network, Outcome
@@ -53,6 +53,9 @@ class Federation:
 
     A site that throws in a round is put back to where the round began, named in the log, and takes
     part again in the next one. Raises QuorumLost where fewer than the run file's share took part.
+
+    An ``algorithm`` that is handed in takes the place of the run file's, and must keep to its plan:
+    no more steps at a site, the same sums, and of those who are asked.
     """
 
     def __init__(
@@ -66,11 +69,12 @@ class Federation:
         state_folder: Path | None = None,
         validation: Mapping[str, FrameDataset] | None = None,
         hidden: Mapping[str, Hidden] | None = None,
+        algorithm: Algorithm | None = None,
     ) -> None:
         self.run, self.plan, self.sites, self.server = run, plan, sites, server
         self.finished_rounds = 0
         self.sent_bytes = 0
-        self._algorithm = algorithm_for(run, plan)
+        self._algorithm = algorithm_for(run, plan, algorithm)
         self._scale = product_of(run).scale
         for name, site in sites.items():
             private = not (site.measures or isinstance(site.release, Unprotected))

@@ -24,6 +24,7 @@ def save_foundation(
     metrics: Mapping[str, float | int | None],
     privacy: Spent | None = None,
     start: StartingPoint | None = None,
+    own_algorithm: str | None = None,
 ) -> None:
     """Write ``model.safetensors``, the card inside it, and ``model_card.md``.
 
@@ -31,7 +32,8 @@ def save_foundation(
     training images.
     """
     origin = "scratch" if start is None else f"start {start.name!r}, sha256:{start.sha256}"
-    card = _card(run, model, holdings, metrics, _promised(privacy or {}), origin)
+    promised = _promised(privacy or {})
+    card = _card(run, model, holdings, metrics, promised, origin, own_algorithm)
     facts = {**model.info, "run": run.name, "card": card.model_dump_json()}
     save_checkpoint(folder / MODEL, model, facts)
     (folder / CARD).write_text(card.markdown(), encoding="utf-8")
@@ -44,6 +46,7 @@ def _card(
     metrics: Mapping[str, float | int | None],
     promised: Mapping[str, Mapping[str, Any]],
     origin: str,
+    own_algorithm: str | None,
 ) -> ModelCard:
     federation, product = run.federation, product_of(run)
     update = f" ({federation.update})" if federation.algorithm == "fedefm" else ""
@@ -59,10 +62,11 @@ def _card(
         settings={
             "run": run.name,
             "scenario": federation.scenario,
-            "algorithm": federation.algorithm + update,
+            "algorithm": own_algorithm or federation.algorithm + update,
             "topology": f"{federation.topology}, {federation.schedule}",
             "rounds": str(federation.rounds),
             "trained": _trained(run),
+            **_hidden(run),
             "seed": str(run.seed),
         },
         privacy=guarantee(promised) if promised else "",
@@ -72,6 +76,15 @@ def _card(
 def _trained(run: RunConfig) -> str:
     last = run.model.train_last
     return "all of it" if last is None else f"the last {last} blocks and a trainable head"
+
+
+def _hidden(run: RunConfig) -> dict[str, str]:
+    """What a masked autoencoder did not get to see."""
+    if run.masking is None:
+        return {}
+    by = "by their texture" if run.masking.masking == "texture" else "at random"
+    worse = ", the others made worse half of the time" if run.masking.degrade else ""
+    return {"hidden": f"{run.masking.mask_ratio:.0%} of the patches, {by}{worse}"}
 
 
 def _promised(privacy: Spent) -> dict[str, Mapping[str, Any]]:

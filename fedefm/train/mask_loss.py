@@ -3,6 +3,11 @@
 The two are added half and half, as the paper's downstream code does. Both are computed within one
 image: the usual Dice over a whole batch would couple patients, and a private trainer could not clip
 it.
+
+UltraFedFM marks one kind of lesion by a single logit, with binary cross-entropy and Dice. Of two
+classes ours is just that: their softmax is the sigmoid of the difference of the logits. What
+differs is the weight of a lesion's pixels, ``pos_weight=DEVICE_WEIGHT``, and that a Dice is of one
+image. Its several classes have Dice alone, ours cross-entropy as well.
 """
 
 import torch

@@ -45,8 +45,10 @@ class Yardstick(Scale):
         """``(N,)``: what ``model`` is worth on each image of ``dataset``, from -1 to 1."""
         was_training = model.training
         model.eval()
+        device = next((part.device for part in model.parameters()), torch.device("cpu"))
         batches = map(dataset.batch, torch.arange(len(dataset)).split(BATCH))
-        parts = [self.score(model, batch).cpu() for batch in batches]
+        moved = (batch.each(lambda tensor: tensor.to(device)) for batch in batches)
+        parts = [self.score(model, batch).cpu() for batch in moved]
         model.train(was_training)
         return torch.cat(parts).clamp(-1, 1)
 

@@ -6,20 +6,21 @@ weights and losses trains any pretext whose objective keeps images apart.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
 
 from fedefm.config import MaskingConfig, ModelConfig, RunConfig, TrainingConfig
-from fedefm.config.names import PATCHES, UNLABELED
+from fedefm.config.names import PATCHES, UNLABELED, ScanMode
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits, load_splits
 from fedefm.data.manifest import Manifest
 from fedefm.data.masked import MaskedFrames
 from fedefm.model.encoder import Encoder
 from fedefm.model.foundation import FoundationModel, build_foundation
-from fedefm.model.mae import MaskedAutoencoder, build_masked_autoencoder
+from fedefm.model.mae import MASKING, MaskedAutoencoder, build_masked_autoencoder
 from fedefm.model.segmenter import Segmenter
 from fedefm.model.trained_part import train_only_last
 from fedefm.train.measure import ACCURACY, Scale, Yardstick
@@ -47,9 +48,16 @@ class Pretext(Protocol):
         ...
 
     def load(
-        self, manifest: Manifest, model: ModelConfig, progress: Progress | None = None
+        self,
+        manifest: Manifest,
+        model: ModelConfig,
+        progress: Progress | None = None,
+        scan_mode: ScanMode | None = None,
     ) -> Splits:
-        """A site's images in the batches that ``objective`` takes. Raises DataError."""
+        """A site's images, all of one scan mode if any, in the batches that ``objective`` takes.
+
+        Raises DataError.
+        """
         ...
 
     def objective(self, present: Tensor, training: TrainingConfig) -> Objective:
@@ -88,9 +96,13 @@ class TellingKinds:
         return built
 
     def load(
-        self, manifest: Manifest, model: ModelConfig, progress: Progress | None = None
+        self,
+        manifest: Manifest,
+        model: ModelConfig,
+        progress: Progress | None = None,
+        scan_mode: ScanMode | None = None,
     ) -> Splits:
-        """Images of the kinds ``model.classes``. Raises DataError."""
+        """Images of the kinds ``model.classes``, as they are. Raises DataError."""
         return load_splits(manifest, model.classes, model.image_size, progress=progress)
 
     def objective(self, present: Tensor, training: TrainingConfig) -> Objective:
@@ -112,19 +124,25 @@ class PaintingPatches:
         self._masking, self._patch = masking, patch
 
     def build(self, model: ModelConfig, seed: int) -> MaskedAutoencoder:
-        """Encoder and decoder. Raises ModelError."""
-        return build_masked_autoencoder(model.backbone, model.image_size, seed)
+        """Encoder and decoder, and how patches are hidden among their facts. Raises ModelError."""
+        built = build_masked_autoencoder(model.backbone, model.image_size, seed)
+        built.info[MASKING] = self._masking.model_dump_json()
+        return built
 
     def load(
-        self, manifest: Manifest, model: ModelConfig, progress: Progress | None = None
+        self,
+        manifest: Manifest,
+        model: ModelConfig,
+        progress: Progress | None = None,
+        scan_mode: ScanMode | None = None,
     ) -> Splits:
         """Images as ``frames`` hands them out. Raises DataError."""
         splits = load_splits(manifest, (UNLABELED,), model.image_size, progress=progress)
-        return splits.as_frames(self.frames)
+        return splits.as_frames(partial(self.frames, scan_mode=scan_mode))
 
-    def frames(self, data: FrameDataset) -> MaskedFrames:
-        """With masks, and what is seen of them made worse where the run file says so."""
-        return MaskedFrames(data, self._patch, self._masking)
+    def frames(self, data: FrameDataset, scan_mode: ScanMode | None = None) -> MaskedFrames:
+        """With masks, converted, and what is seen made worse, where the run file says so."""
+        return MaskedFrames(data, self._patch, self._masking, scan_mode)
 
     def objective(self, present: Tensor, training: TrainingConfig) -> Objective:
         """The error on hidden patches; labels do not matter."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from fedefm.config import RunConfig
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.errors import ConfigError
-from fedefm.events import EventLog, Listener, read_events
+from fedefm.events import Event, EventLog, Listener, read_events
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import (
     build_model,
@@ -27,6 +27,7 @@ from fedefm.train.foundation_card import save_foundation
 from fedefm.train.measure import ACCURACY
 from fedefm.train.pretext import pretext_of, product_of
 from fedefm.train.protection import Protect, Protection
+from fedefm.train.rounds import Algorithm
 from fedefm.train.run_files import EVENTS, STATE
 from fedefm.train.run_folder import (
     discard_run_folder,
@@ -58,11 +59,13 @@ def run_in_process(
     progress: Progress | None = None,
     protect: Protect | None = None,
     hide: Hide | None = None,
+    algorithm: Algorithm | None = None,
 ) -> Path:
     """Train, publish, measure; the run folder.
 
     ``protect`` makes each site's protection, without which a private run is refused, and ``hide``
-    each party's secrecy, without which a run with secure sums is. Raises BudgetExhausted where a
+    each party's secrecy, without which a run with secure sums is. An ``algorithm`` takes the place
+    of the run file's, to whose plan it keeps (``Federation``). Raises BudgetExhausted where a
     site has too little left for all rounds; nothing is left behind then. Raises QuorumLost where
     too few sites took part, ConfigError where the disk is full.
     """
@@ -72,6 +75,7 @@ def run_in_process(
         return out
     if resume:
         _refuse_other_start(out, workshop.start)
+        _refuse_other_algorithm(out, workshop.run, algorithm)
     saved = load_state(out / STATE) if resume else None
     before = 0 if saved is None else saved[0]
     with (
@@ -80,30 +84,47 @@ def run_in_process(
         run_log(out, listeners) as log,
     ):
         hidden = _secrecies(workshop, hide, out)
-        federation = _assemble(workshop, log, out / STATE, faults or Faults(), guards, hidden)
+        faults = faults or Faults()
+        federation = _assemble(workshop, log, out / STATE, faults, guards, hidden, algorithm)
         if saved is not None:
             _resume(federation, out, *saved)
         digest = workshop.start.sha256 if workshop.start else None
-        tell_start(log, workshop.run, federation.plan, "process", before, digest)
+        own = algorithm.name if algorithm else None
+        tell_start(log, workshop.run, federation.plan, "process", before, digest, own)
         if not guards and not hidden:  # a private run tells no counts of training images
             log.emit("corpora", holdings=holdings(workshop.data))
         with _told_budget(federation, log):
             federation.train()
             weights = federation.publish()
-        _finish(out, workshop, federation, weights, log)
+        _finish(out, workshop, federation, weights, log, own)
     return out
 
 
 def _refuse_other_start(out: Path, start: StartingPoint | None) -> None:
     """What is not trained is in no saved state, so it must come from the same file again."""
-    events = read_events(out / EVENTS) if (out / EVENTS).exists() else iter(())
-    told = [event for event in events if event["event"] == "run_started"]
-    before = told[-1].get("start_sha256") if told else None
+    before = _begun(out).get("start_sha256")
     if start is not None and before is not None and before != start.sha256:
         raise ConfigError(
             f"the start {start.name!r} is another file than when the run in {out} began (SHA-256 "
             f"{before[:12]}, now {start.sha256[:12]}); put the former one back, or start a new run"
         )
+
+
+def _refuse_other_algorithm(out: Path, run: RunConfig, own: Algorithm | None) -> None:
+    """One that is handed in stands in no run file, so it must be handed in again."""
+    before, now = _begun(out).get("algorithm"), own.name if own else run.federation.algorithm
+    if before is not None and before != now:
+        raise ConfigError(
+            f"the run in {out} began with algorithm {before!r}, and would go on with {now!r}; hand "
+            "in the same one, or start a new run"
+        )
+
+
+def _begun(out: Path) -> Event:
+    """What the run in ``out`` told when it was last begun; nothing if it never was."""
+    events = read_events(out / EVENTS) if (out / EVENTS).exists() else iter(())
+    told = [event for event in events if event["event"] == "run_started"]
+    return told[-1] if told else {}
 
 
 @contextmanager
@@ -176,6 +197,7 @@ def _assemble(
     faults: Faults,
     guards: Mapping[str, Protection],
     hidden: Mapping[str, Hidden],
+    algorithm: Algorithm | None,
 ) -> Federation:
     run, data = workshop.run, {name: site.train for name, site in workshop.data.items()}
     if run.federation.scenario == "centralized":
@@ -200,7 +222,7 @@ def _assemble(
     validation = {n: d for n, d in workshop.validations.items() if n in sites}
     secrecy, curator = _secrecy(hidden, SERVER), workshop.server.curator
     server = build_server(run, plan, workshop.start, secrecy, curator)
-    return Federation(run, plan, sites, server, log, faults, state, validation, hidden)
+    return Federation(run, plan, sites, server, log, faults, state, validation, hidden, algorithm)
 
 
 def _resume(
@@ -221,6 +243,7 @@ def _finish(
     federation: Federation,
     weights: Weights | None,
     log: EventLog,
+    own_algorithm: str | None,
 ) -> None:
     run, plan = workshop.run, federation.plan
     if run.federation.scenario == "centralized":
@@ -240,7 +263,8 @@ def _finish(
             last = federation.finished_rounds - 1
             metrics |= _measured(workshop, federation, weights, log, last)
         held = {} if in_sums else holdings(workshop.data)
-        save_foundation(out, run, model, held, metrics, privacy, workshop.start)
+        start = workshop.start
+        save_foundation(out, run, model, held, metrics, privacy, start, own_algorithm)
         if not in_sums and run.privacy.dp is None:  # else no patient's picture is to be told
             product_of(run).draw(out, model, workshop.tests)
     write_result(
@@ -251,6 +275,7 @@ def _finish(
         encrypted=False,
         simulated=True,
         privacy=privacy,
+        own_algorithm=own_algorithm,
     )
     for site in federation.sites.values():  # last, so that a kill before it leaves an account
         site.release.finish()

@@ -117,6 +117,7 @@ def tell_start(
     where: str,
     resumed_from: int,
     start_sha256: str | None = None,
+    own_algorithm: str | None = None,
 ) -> None:
     """The first event of a run, or of its continuation."""
     federation = run.federation
@@ -128,7 +129,7 @@ def tell_start(
         name=run.name,
         seed=run.seed,
         scenario=federation.scenario,
-        algorithm=federation.algorithm,
+        algorithm=own_algorithm or federation.algorithm,
         update=federation.update if federation.algorithm == "fedefm" else None,
         topology=federation.topology,
         schedule=federation.schedule,
@@ -167,6 +168,7 @@ def write_result(
     encrypted: bool,
     simulated: bool,
     privacy: Mapping[str, Mapping[str, Any] | None] | None = None,
+    own_algorithm: str | None = None,
 ) -> None:
     """``result.json``. What was not protected stands in it as plainly as the accuracy.
 
@@ -179,7 +181,7 @@ def write_result(
     result: dict[str, Any] = {
         "schema": 1,
         "scenario": federation.scenario,
-        "algorithm": federation.algorithm + update,
+        "algorithm": own_algorithm or federation.algorithm + update,
         "topology": federation.topology,
         "rounds": sums.rounds,
         "sites": list(sites),

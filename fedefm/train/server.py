@@ -22,7 +22,8 @@ class Server:
     """``weights`` is the current model, ``average`` its average over rounds.
 
     ``asked`` are the sites that train the model in a round, and ``verdict`` is what the global
-    model was found to be worth, by split, where sites tell sums.
+    model was found to be worth, by split, where sites tell sums. ``kept`` is whatever else an
+    algorithm needs from one round to the next.
     """
 
     sites: tuple[str, ...]
@@ -33,6 +34,7 @@ class Server:
     sum: Sum = plain_sum
     average: Weights | None = None
     curator: Curator | None = None  # of stages, where the run file asks for one
+    kept: Weights | None = None
     handed: str = ""  # digest of the model that was handed out last
     verdict: Mapping[str, Pooled] = field(default_factory=dict)
 
@@ -57,9 +59,12 @@ class Server:
         held = {"weights": dict(self.weights)}
         if self.average is not None:
             held["average"] = {name: value.clone() for name, value in self.average.items()}
+        if self.kept is not None:
+            held["kept"] = dict(self.kept)
         return held
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Go on from ``state()``."""
         self.weights = dict(state["weights"])
         self.average = dict(state["average"]) if "average" in state else None
+        self.kept = dict(state["kept"]) if "kept" in state else None

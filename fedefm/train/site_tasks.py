@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedefm.config import ModelConfig, SiteTask, TrainingConfig
+from fedefm.config.names import ScanMode
 from fedefm.data.batch import Batch
 from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits, load_splits, splits_of
@@ -72,7 +73,11 @@ class Classifying:
         return build_foundation(model.backbone, self._classes, model.image_size, "trainable", seed)
 
     def load(
-        self, manifest: Manifest, model: ModelConfig, progress: Progress | None = None
+        self,
+        manifest: Manifest,
+        model: ModelConfig,
+        progress: Progress | None = None,
+        scan_mode: ScanMode | None = None,
     ) -> Splits:
         """Images of one label each. Raises DataError."""
         size = model.image_size
@@ -100,7 +105,11 @@ class Marking:
         return build_segmenter(model.backbone, len(self._classes), model.image_size, seed)
 
     def load(
-        self, manifest: Manifest, model: ModelConfig, progress: Progress | None = None
+        self,
+        manifest: Manifest,
+        model: ModelConfig,
+        progress: Progress | None = None,
+        scan_mode: ScanMode | None = None,
     ) -> Splits:
         """Images with masks. Raises DataError."""
         return load_splits(manifest, self._classes, model.image_size, True, progress)
@@ -123,7 +132,11 @@ class Telling:
         return build_foundation(model.backbone, (SCORE,), model.image_size, "trainable", seed)
 
     def load(
-        self, manifest: Manifest, model: ModelConfig, progress: Progress | None = None
+        self,
+        manifest: Manifest,
+        model: ModelConfig,
+        progress: Progress | None = None,
+        scan_mode: ScanMode | None = None,
     ) -> Splits:
         """Images with a number each. Raises DataError."""
         size = model.image_size

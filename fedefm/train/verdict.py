@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fedefm.data.dataset import FrameDataset
 from fedefm.events import EventLog
@@ -34,13 +35,14 @@ def measure_global(
     overall, mean = f"global_{yardstick.name}", f"mean_site_{yardstick.name}"
     if not tests:
         return {overall: None, mean: None}
-    by_site = {name: _by_patient(yardstick, model, test) for name, test in tests.items()}
+    found = {name: yardstick.by_image(model, test) for name, test in tests.items()}
+    by_site = {name: _by_patient(found[name], test) for name, test in tests.items()}
     for name, score in by_site.items():
         _tell_site(log, round_index, name, score, len(tests[name]), yardstick)
     together = merged(list(tests.values()))
     if isinstance(model, FoundationModel):
         _tell_confusion(model, together, log, round_index)
-    score = _by_patient(yardstick, model, together)
+    score = _by_patient(torch.cat(list(found.values())), together)
     log.emit(
         "evaluated",
         round=round_index,
@@ -72,7 +74,7 @@ def measure_tasks(
     """
     by_site: dict[str, Interval] = {}
     for name, test in tests.items():
-        by_site[name] = _by_patient(yardsticks[name], models[name], test)
+        by_site[name] = _by_patient(yardsticks[name].by_image(models[name], test), test)
         _tell_site(log, round_index, name, by_site[name], len(test), yardsticks[name])
     if not by_site:
         return {f"global_{SCORE}": None, f"mean_site_{SCORE}": None}
@@ -96,9 +98,9 @@ def pooled_metrics(verdict: Mapping[str, Pooled], scale: Scale) -> Metrics:
     return figures | ({"test_images": test.images} if test.images else {})
 
 
-def _by_patient(yardstick: Yardstick, model: nn.Module, dataset: FrameDataset) -> Interval:
-    score = yardstick.by_image(model, dataset).double().numpy()
-    (interval,) = pooled_intervals(by_patient(score[:, None], dataset.patients.numpy()))
+def _by_patient(found: Tensor, dataset: FrameDataset) -> Interval:
+    scores = found.double().numpy()
+    (interval,) = pooled_intervals(by_patient(scores[:, None], dataset.patients.numpy()))
     return interval
 
 

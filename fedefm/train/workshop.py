@@ -27,6 +27,7 @@ from fedefm.train.assemble import (
     load_data,
     plan_exchanges,
     refuse_unprotected,
+    scan_mode_at,
 )
 from fedefm.train.exchange import SERVER
 from fedefm.train.measure import Measure, measure_nothing, measure_on
@@ -143,7 +144,10 @@ def prepare(
     server = find_server_side(run, sites_folder / SERVER_FILE)
     start = find_start(run, site_files) if run.stagewise is None else server.start
     build_model(run, start)  # and so is a start that does not fit
-    data = {name: load_data(name, m, run, progress) for name, m in manifests.items()}
+    data = {
+        name: load_data(name, m, run, progress, scan_mode_at(site_files[name], run.dataset))
+        for name, m in manifests.items()
+    }
     return Workshop(run, data, site_files, start, server)
 
 

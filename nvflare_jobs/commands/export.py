@@ -32,6 +32,7 @@ def export(
     """Hand a model on: weights, model card, and programs that run without this package.
 
     ONNX files are run on images of several kinds and compared with PyTorch before they are kept.
+    Of a masked autoencoder the encoder is handed on alone, as backbone.pt2 and backbone.onnx.
     All programs take gray images of the model's size, each standardized to zero mean and unit
     deviation, in batches of any number.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from fedefm.config import DpConfig, FinetuneConfig, parse
+from fedefm.config.names import ScanMode
 from fedefm.config.training import OptimizerName
 from fedefm.errors import ConfigError
 from fedefm.finetune.result import as_json as json_of
@@ -16,6 +17,7 @@ from fedefm.report.numbers import epsilon as shown_epsilon
 from fedefm.words import several
 from nvflare_jobs.commands.finetune_progress import finetune_progress
 from nvflare_jobs.commands.model_options import AsJson, Device
+from nvflare_jobs.commands.scan_mode_told import scan_mode_told
 from nvflare_jobs.commands.site_beside import refuse_where_privacy_is_required
 
 if TYPE_CHECKING:
@@ -101,6 +103,13 @@ def finetune(
             "all. With 0, a probe: the backbone stays as it came."
         ),
     ] = None,
+    scan_mode: Annotated[
+        ScanMode | None,
+        typer.Option(help="Of ultrasound, by the probe; with --site its file says it."),
+    ] = None,
+    convert: Annotated[
+        float, typer.Option(help="Share of training images shown in the other scan mode.")
+    ] = 0.0,
     patience: Annotated[
         int | None,
         typer.Option(help="End after so many looks at validation without a better one, of 10."),
@@ -136,6 +145,7 @@ def finetune(
     Privately: fedefm finetune --site local/fedefm_site.yaml --dataset segmentation --epsilon 8
     --from run/model.safetensors --out segmenter
     """
+    _refuse_two_sources(manifest, site, dataset)
     settings = {
         "steps": steps,
         "batch_size": batch_size,
@@ -149,6 +159,8 @@ def finetune(
         "layer_decay": layer_decay,
         "drop_path": drop_path,
         "train_last": train_last,
+        "scan_mode": scan_mode_told(scan_mode, convert, site, dataset),
+        "convert": convert,
     }
     config = parse(settings, FinetuneConfig, "the command line")
     dp = None
@@ -207,12 +219,15 @@ def _start(foundation: Path | None, scratch: bool, backbone: str, image_size: in
     return Start(foundation, backbone, image_size)
 
 
+def _refuse_two_sources(manifest: Path | None, site: Path | None, dataset: str) -> None:
+    if (manifest is None) == (site is None) or bool(dataset) != (site is not None):
+        raise ConfigError("name the images once: either a MANIFEST, or --site with --dataset")
+
+
 def _images(
     manifest: Path | None, site: Path | None, dataset: str, dp: DpConfig | None, steps: int
 ) -> "tuple[Path, Guard | None]":
     """The manifest to train on, and what guards it where the training is private."""
-    if (manifest is None) == (site is None) or bool(dataset) != (site is not None):
-        raise ConfigError("name the images once: either a MANIFEST, or --site with --dataset")
     if site is not None:
         from nvflare_jobs.commands.private_finetune import dataset_at, guard_for  # loads slowly
 

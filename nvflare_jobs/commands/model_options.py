@@ -7,4 +7,4 @@ import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda:0.")]
-AnyModel = Annotated[Path, typer.Argument(help="A foundation model, a segmenter or a classifier.")]
+AnyModel = Annotated[Path, typer.Argument(help="A model of any kind: pre-trained or fine-tuned.")]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fedefm.data.dataset import Progress
 from fedefm.data.manifest import read_manifest
-from fedefm.errors import DataError
+from fedefm.errors import DataError, ModelError
 from fedefm.finetune.card import Scores, headline, named_scores
 from fedefm.finetune.checkpoint import (
     is_classifier,
@@ -28,9 +28,12 @@ from fedefm.finetune.diagnose import Diagnosis
 from fedefm.finetune.diagnosis_scores import DiagnosisScores
 from fedefm.finetune.groups import by_corpus, pooled
 from fedefm.finetune.mask_scores import SegmentationScores
+from fedefm.finetune.painting import judge_of
 from fedefm.finetune.segment import Segmentation
 from fedefm.finetune.task import Judge, Model, image_size_of
 from fedefm.model.checkpoint import read_checkpoint_info
+from fedefm.model.encoder import is_encoder
+from fedefm.model.mae import MaskedAutoencoder, is_masked_autoencoder, read_masked_autoencoder
 from fedefm.words import several
 
 NOTHING_FOUND = (
@@ -75,7 +78,7 @@ def evaluated(
     return Evaluated(overall, by_corpus(judge, said, images, seed), sites if len(sites) > 1 else {})
 
 
-def opened(checkpoint: Path) -> tuple[Model, Judge]:
+def opened(checkpoint: Path) -> tuple[Model | MaskedAutoencoder, Judge]:
     """The model in a checkpoint and who can judge it."""
     info = read_checkpoint_info(checkpoint)
     if is_segmenter(info):
@@ -87,6 +90,14 @@ def opened(checkpoint: Path) -> tuple[Model, Judge]:
     if is_diagnosis(info):
         diagnosis = read_diagnosis(checkpoint)
         return diagnosis, Diagnosis(diagnosis.classes)
+    if is_masked_autoencoder(info):
+        painter = read_masked_autoencoder(checkpoint)
+        return painter, judge_of(painter)
+    if is_encoder(info):
+        raise ModelError(
+            f"checkpoint {checkpoint} holds an encoder, which has no task to be measured in; "
+            "fine-tune it for one"
+        )
     model = read_foundation(checkpoint)
     return model, CorpusRecognition(model.classes)
 

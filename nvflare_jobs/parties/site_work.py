@@ -17,6 +17,7 @@ from fedefm.train.assemble import (
     check_share,
     find_manifest,
     load_data,
+    scan_mode_at,
 )
 from fedefm.train.pretext import pretext_of
 from fedefm.train.rounds import algorithm_for
@@ -192,4 +193,5 @@ def _own_data(name: str, terms: Terms, site_file: Path, guard: "SiteGuard | None
     check_share(terms.run, name, manifest)
     if guard is not None:
         guard.check(manifest)
-    return load_data(name, manifest, terms.run)
+    mode = scan_mode_at(site_file, terms.run.dataset)
+    return load_data(name, manifest, terms.run, scan_mode=mode)

@@ -99,7 +99,7 @@ class RoundsInProcess:
             name: build_site(
                 name,
                 load_data(
-                    find_manifest(sites_folder / name / "fedefm_site.yaml", run.dataset), run
+                    name, find_manifest(sites_folder / name / "fedefm_site.yaml", run.dataset), run
                 ).train,
                 run,
                 plan,

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fedefm.config import RunConfig
 from fedefm.data.manifest import Row, write_manifest
+from nvflare_jobs import cli
 
 HOSPITALS = ("hosp-a", "hosp-b", "hosp-c")
 CLASSES = ("bars", "disk", "square")
@@ -60,6 +61,21 @@ def masked_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(Row(f"{k}.png", 0, f"p{k}", "c", "", f"{k}_mask.png", split))
     write_manifest(folder / "manifest.csv", rows)
     return folder
+
+
+@pytest.fixture
+def fedefm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """``code, out, err = fedefm(...)``: the console script; ``err`` as one line."""
+
+    def command(*words: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fedefm", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, " ".join(printed.err.split())
+
+    return command
 
 
 @pytest.fixture

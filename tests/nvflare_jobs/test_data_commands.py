@@ -165,6 +165,21 @@ def test_check_lists_all_that_is_wrong(run: Run, manifest: Path) -> None:
     assert run("check", manifest, "--json").code == 2
 
 
+def test_check_says_whether_there_are_labels(run: Run, manifest: Path) -> None:
+    with_labels = run("check", manifest, "--unlabeled")
+    assert with_labels.code == 2
+    assert "have a label and" in with_labels.err
+    lines = [line.split(",") for line in manifest.read_text().splitlines()]
+    empty = [lines[0].index("label"), lines[0].index("mask_path")]
+    for line in lines[1:]:
+        for place in empty:
+            line[place] = ""
+    manifest.write_text("\n".join(",".join(line) for line in lines) + "\n")
+    without = run("check", manifest, "--unlabeled")
+    assert without.code == 0
+    assert "no labels and no masks" in without.out
+
+
 BAD_MANIFESTS = {
     "missing": (None, "does not exist"),
     "empty": (b"", "has the columns"),

@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 
 from fedefm.data.manifest import Row, write_manifest
 from fedefm.errors import ConfigError, DataError, FedEFMError, ModelError
+from fedefm.events import read_events
 from fedefm.finetune.checkpoint import read_trained_segmenter
 from fedefm.finetune.mask_scores import score_masks
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import build_foundation
+from fedefm.model.mae import build_masked_autoencoder
 from nvflare_jobs.commands import evaluate, export, finetune, predict
 from nvflare_jobs.commands.scores import NOTHING_FOUND, show
 
@@ -92,6 +94,34 @@ def test_a_model_that_finds_nothing_is_said_to(capsys, where, said):
     scores = score_masks(predicted, truth, np.arange(3), ("catheter",))
     show(scores, "the test split")
     assert (NOTHING_FOUND in capsys.readouterr().out) is said
+
+
+def test_a_share_of_training_images_is_converted_and_the_card_says_so(app, images, tmp_path):
+    order = ["--scratch", "--backbone", "resnet_micro", "--image-size", 32, "--steps", 2]
+    order += ["--classes", "background,catheter", "--scan-mode", "linear", "--convert", 0.5]
+    call(app, "finetune", images / "manifest.csv", *order, "--out", tmp_path / "out")
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "| scan_mode | linear |\n| convert | 0.5 |" in card
+
+
+@pytest.fixture(scope="module")
+def autoencoder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("autoencoder") / "model.safetensors"
+    model = build_masked_autoencoder("vit_micro", 32, seed=1)
+    save_checkpoint(path, model, model.info)
+    return path
+
+
+def test_a_segmenter_on_an_autoencoder_warms_up_and_slows_down(app, images, autoencoder, tmp_path):
+    order = ["--from", autoencoder, "--classes", "background,catheter", "--steps", 40]
+    order += ["--schedule", "cosine", "--warmup-steps", 20, "--learning-rate", 0.01]
+    out = tmp_path / "out"
+    said = call(app, "finetune", images / "manifest.csv", *order, "--batch-size", 2, "--out", out)
+    assert "mean Dice" in said.output
+    steps = [e for e in read_events(out / "events.jsonl") if e["event"] == "finetune_step"]
+    assert [e["rate"] for e in steps] == pytest.approx([0.0005, 0.0055, 0.01, 0.005])
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert read_trained_segmenter(out / "model.safetensors").model.info["backbone"] == "vit_micro"
 
 
 def test_finetune_from_scratch_speaks_json(app, images, tmp_path):
@@ -280,6 +310,11 @@ def test_wrong_orders_are_one_sentence_and_write_nothing(app, images, foundation
             ConfigError,
             "weight_decay is of optimizer 'adamw'",
             ["finetune", manifest, *to_out, "--scratch", "--weight-decay", 0.1],
+        ),
+        (
+            ConfigError,
+            "scan_mode is not set and convert is 0.5",
+            ["finetune", manifest, *to_out, "--scratch", "--convert", 0.5],
         ),
         (
             ConfigError,

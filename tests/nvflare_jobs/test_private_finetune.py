@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from fedefm.data.scan_mode import random_scan_mode
 from fedefm.errors import BudgetExhausted, ConfigError, FedEFMError, ModelError, PolicyRefused
 from fedefm.events import read_events
 from fedefm.model.segmenter import build_segmenter
@@ -86,6 +87,42 @@ def test_the_ledger_and_the_result_agree_and_nothing_measured_leaves(
         "privacy_planned",
         "privacy_spent",
     ]
+
+
+def test_images_are_converted_privately_by_the_mode_that_the_site_says(
+    tmp_path: Path, masked_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Any] = []
+
+    def watched(*told: Any) -> Any:
+        taken.append(told)
+        return random_scan_mode(*told)
+
+    monkeypatch.setattr("fedefm.finetune.training.random_scan_mode", watched)
+    site = write_site(tmp_path, masked_images, entry={"scan_mode": "convex"})
+    tune(site, tmp_path / "out", *PRIVATE, "--convert", 0.5, steps=2)
+    assert taken == [("convex", 0.5)]
+    card = (tmp_path / "out" / "model_card.md").read_text()
+    assert "| scan_mode | convex |" in card
+    assert "Trained with differential privacy" in card
+    (record,) = records(site)
+    assert sum(record.spent.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "'segmentation' has no `scan_mode` in .*owner can add"),
+        (("--scan-mode", "linear"), "--scan-mode is for a MANIFEST"),
+        (("--dataset", "other"), "'other' is not in"),
+    ],
+)
+def test_a_site_says_its_scan_mode_itself(
+    site: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        tune(site, tmp_path / "out", "--convert", 0.5, *words)
+    assert not (tmp_path / "out").exists()
 
 
 def test_labels_are_learned_privately_and_nothing_measured_leaves(

@@ -168,6 +168,29 @@ def test_what_comes_out_is_an_encoder_without_any_head_and_starts_fine_tuning(
         assert torch.equal(segmenter.backbone.state_dict()[name], tensor), name
 
 
+def test_an_encoder_is_handed_on_and_cannot_be_measured_without_a_task(
+    wards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run_in_process(stages(), wards, tmp_path / "run") / "model.safetensors"
+    told = {}
+    orders = {
+        "evaluate": ["evaluate", out, wards / "eye/manifest.csv"],
+        "predict": ["predict", out, wards / "eye", tmp_path / "marked"],
+        "export": ["export", out, tmp_path / "handover"],
+    }
+    for name, order in orders.items():
+        monkeypatch.setattr("sys.argv", ["fedefm", *map(str, order)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told[name] = (ended.value.code, capsys.readouterr().err)
+    assert told["evaluate"][0] == 2
+    assert "fine-tune it for one" in told["evaluate"][1]
+    assert told["predict"][0] == 2
+    assert "it holds an encoder without a task" in told["predict"][1]
+    assert told["export"][0] in (None, 0)
+    assert (tmp_path / "handover/backbone.onnx").is_file()
+
+
 def test_heads_never_leave_a_site(wards: Path, tmp_path: Path) -> None:
     """What the server keeps, and what it was ever sent, is as long as the encoder."""
     out = run_in_process(stages(), wards, tmp_path / "run")
@@ -287,7 +310,7 @@ def test_labels_at_the_server_are_refused(wards: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(wards, tmp_path / "sites"))
     (folder / "fedefm_server.yaml").write_text("datasets: {public: eye/manifest.csv}\n")
     run = stages(stagewise={"curation": {"dataset": "public", "images": 8}})
-    with pytest.raises(DataError, match="is to have no labels, and of the 24 rows"):
+    with pytest.raises(DataError, match="of 24 rows 24 have a label"):
         run_in_process(run, folder, tmp_path / "run")
 
 

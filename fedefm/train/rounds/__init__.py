@@ -1,15 +1,17 @@
 """Federated algorithms: one algorithm, one file, no network and no files inside."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from fedefm.config import RunConfig, StagewiseConfig
-from fedefm.model.weights import Weights
+from fedefm.errors import ConfigError
 from fedefm.train.assemble import Plan, noise_is_shared
 from fedefm.train.exchange import RoundStats, Steps
-from fedefm.train.pooled import Pooled
 from fedefm.train.rounds.aggregated import aggregated_round
+from fedefm.train.rounds.algorithm import Algorithm as Algorithm
+from fedefm.train.rounds.algorithm import Measurement as Measurement
+from fedefm.train.rounds.algorithm import Publication as Publication
 from fedefm.train.rounds.cohort import average_with_cohort
 from fedefm.train.rounds.fedavg import fedavg_server_round, fedavg_site_round
 from fedefm.train.rounds.fedefm import literal_round, mixed_round, swap_round
@@ -21,53 +23,32 @@ from fedefm.train.rounds.metrics import (
     publish_and_take,
     take_metrics,
 )
-from fedefm.train.rounds.publish import (
-    hand_out_server,
-    publish_server,
-    publish_site,
-    receive_site,
-)
+from fedefm.train.rounds.publish import hand_out_server, receive_site
 from fedefm.train.rounds.shared_noise import (
     shared_noise_server_round,
     shared_noise_site_round,
     step_size,
 )
 from fedefm.train.rounds.stagewise import stagewise_server_round, stagewise_site_round
-from fedefm.train.server import Server
 from fedefm.train.site import Site
 
 
-@dataclass(frozen=True)
-class Publication:
-    """How the global model comes about and reaches everybody after the last round."""
+def algorithm_for(run: RunConfig, plan: Plan, own: Algorithm | None = None) -> Algorithm:
+    """The algorithm that a run file asks for, among the sites of ``plan``; or ``own`` in its place.
 
-    site: Callable[[Site], Steps[Weights | None]]
-    server: Callable[[Server], Steps[Weights | None]]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """How the sites tell, as a sum, what they measured in a round that is over."""
-
-    site: Callable[[Site, int, RoundStats | None], Steps[Pooled | None]]
-    server: Callable[[Server, int], Steps[Pooled | None]]
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """What a site does in a round; what the server does, where it has a part; and the end.
-
-    Without ``measurement`` each site tells its own numbers.
+    Whichever it is, where sums are secure, what was measured is told in sums alone. Raises
+    ConfigError for ``own`` in a run whose rounds are made for noise in shares.
     """
+    if noise_is_shared(run) and own is not None:
+        raise ConfigError(
+            f"algorithm {own.name!r} was handed in, and privacy.secagg.noise_shares has rounds of "
+            "its own; leave it out of the run file"
+        )
+    algorithm = _named(run, plan) if own is None else own
+    return algorithm if run.privacy.secagg is None else _measured_in_sums(algorithm)
 
-    site_round: Callable[[Site, int], Steps[RoundStats]]
-    server_round: Callable[[Server, int], Steps[RoundStats]] | None = None
-    publication: Publication | None = Publication(publish_site, publish_server)
-    measurement: Measurement | None = None
 
-
-def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
-    """The algorithm that a run file asks for, among the sites of ``plan``."""
+def _named(run: RunConfig, plan: Plan) -> Algorithm:
     federation, average = run.federation, _average(plan)
     updates: dict[str, Callable[[Site, int], Steps[RoundStats]]] = {
         "swap": partial(swap_round, average=average),
@@ -75,8 +56,7 @@ def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
         "literal": literal_round,
     }
     if run.stagewise is not None:
-        algorithm = _in_stages(run.stagewise)
-        return algorithm if run.privacy.secagg is None else _measured_in_sums(algorithm)
+        return _in_stages(run.stagewise)
     algorithms = {
         "fedefm": Algorithm(updates[federation.update]),
         "gossip": Algorithm(partial(gossip_round, average=average)),
@@ -86,9 +66,7 @@ def algorithm_for(run: RunConfig, plan: Plan) -> Algorithm:
         "none": Algorithm(local_round, publication=None),
     }
     algorithm = algorithms[federation.algorithm]
-    if noise_is_shared(run):
-        algorithm = _with_shared_noise(algorithm, run)
-    return algorithm if run.privacy.secagg is None else _measured_in_sums(algorithm)
+    return _with_shared_noise(algorithm, run) if noise_is_shared(run) else algorithm
 
 
 def _in_stages(stages: StagewiseConfig) -> Algorithm:

@@ -19,6 +19,14 @@ def test_a_site_file_says_what_a_dataset_is_and_what_is_allowed(tmp_path: Path) 
     assert site.policy.require_encryption is True
 
 
+def test_a_dataset_may_say_in_which_scan_mode_all_of_it_is() -> None:
+    entry = {"manifest": "m.csv"}
+    assert parse({"datasets": {"x": entry}}, SiteConfig, "s").datasets["x"].scan_mode is None
+    parse({"datasets": {"x": {**entry, "scan_mode": "convex"}}}, SiteConfig, "site file")
+    with pytest.raises(ConfigError, match=r"scan_mode = 'curved': .*'linear' or 'convex'"):
+        parse({"datasets": {"x": {**entry, "scan_mode": "curved"}}}, SiteConfig, "site file")
+
+
 def test_a_site_file_needs_datasets_and_knows_its_own_keys_only() -> None:
     with pytest.raises(ConfigError) as refused:
         parse({"epsilon_cap": 3, "policy": {"delta": 1.0}}, SiteConfig, "site file")

@@ -68,6 +68,9 @@ def test_a_warm_up_leaves_rounds_to_train_in(warmup: int) -> None:
         ({"layer_decay": 0}, "layer_decay = 0: "),
         ({"layer_decay": 1.1}, "layer_decay = 1.1: "),
         ({"drop_path": 1}, "drop_path = 1: "),
+        ({"convert": 0.5}, "scan_mode is not set and convert is 0.5; set both"),
+        ({"scan_mode": "linear"}, "scan_mode is linear and convert is 0; set both"),
+        ({"scan_mode": "linear", "convert": 2}, "convert = 2: "),
     ],
 )
 def test_settings_of_fine_tuning_that_do_not_go_together_are_refused(

@@ -65,6 +65,9 @@ def test_frames_remember_their_corpus_and_how_large_their_pixels_are(
     assert [origins.names[k] for k in origins.corpora] == ["angio", "angio", "chest", "chest"]
     assert origins.spacing[[0, 1, 3]].isnan().all()
     assert origins.spacing[2].tolist() == pytest.approx([0.25 * height / 12, 0.25 * width / 12])
+    assert origins.shrunk[2].tolist() == pytest.approx([height / 12, width / 12])
+    assert not origins.shrunk.isnan().any()
+    assert torch.equal(origins.at(torch.tensor([2])).shrunk, origins.shrunk[2:3])
 
 
 def test_a_part_of_the_frames_keeps_its_origins(manifest: Manifest) -> None:

@@ -10,7 +10,8 @@ from fedefm.config.masking import MaskingConfig
 from fedefm.data.dataset import FrameDataset, Origins, standardize
 from fedefm.data.masked import MaskedBatch, MaskedFrames
 from fedefm.data.masking import texture
-from fedefm.data.transforms import light
+from fedefm.data.scan_mode import ULTRAFEDFM, random_scan_mode, to_convex
+from fedefm.data.transforms import compose, light
 from fedefm.errors import ConfigError, DataError
 from fedefm.train.assemble import merged
 
@@ -20,7 +21,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def plain_frames(count: int = 12, side: int = 32, seed: int = 0) -> FrameDataset:
-    origins = Origins(("c",), torch.zeros(count).long(), torch.ones(count, 2))
+    origins = Origins(("c",), torch.zeros(count).long(), torch.ones(count, 2), torch.ones(count, 2))
     return FrameDataset(
         torch.randint(0, 256, (count, 1, side, side), generator=rng(seed), dtype=torch.uint8),
         torch.arange(count) % 3,
@@ -90,6 +91,48 @@ def test_without_degrading_the_input_is_the_target():
     torch.testing.assert_close(batch.images, standardize(batch.clean))
 
 
+def scanned(convert, mode="linear", count=12, **settings):
+    masking = MaskingConfig(convert=convert, **settings)
+    return MaskedFrames(plain_frames(count), 8, masking, mode)
+
+
+def test_some_targets_are_in_the_other_scan_mode_each_by_its_own_draw():
+    frames = scanned(0.5, count=60, degrade=False)
+    rows = torch.arange(60)
+    batch = frames.batch(rows, rng=rng())
+    as_they_are = frames.images.float() / 255
+    bent, _ = to_convex(as_they_are, None, ULTRAFEDFM)
+    stayed, moved = ((batch.clean == some).flatten(1).all(1) for some in (as_they_are, bent))
+    assert torch.equal(stayed, ~moved)
+    assert 15 < int(moved.sum()) < 45
+    torch.testing.assert_close(batch.images, standardize(batch.clean))
+
+
+def test_conversion_comes_before_what_varies_images_and_both_before_what_makes_them_worse():
+    frames = scanned(1.0, "convex", count=60)
+    rows = torch.arange(60)
+    batch = frames.batch(rows, light(), rng(4))
+    change = compose(random_scan_mode("convex", 1.0), light())
+    target, _ = change(frames.images.float() / 255, None, rng(4))
+    assert torch.equal(batch.clean, target)
+    worse = (batch.images - standardize(target)).abs().amax(dim=(1, 2, 3)) > 1e-5
+    assert 15 < int(worse.sum()) < 45
+
+
+@pytest.mark.parametrize(("convert", "mode"), [(0.0, "linear"), (1.0, None)])
+def test_nothing_is_converted_or_drawn_without_a_share_and_a_mode(convert, mode):
+    batch, plain = (
+        f.batch(ROWS, light(), rng()) for f in (scanned(convert, mode), scanned(0, None))
+    )
+    for name in ("images", "clean", "kept"):
+        assert torch.equal(getattr(batch, name), getattr(plain, name))
+
+
+def test_for_validation_nothing_is_converted():
+    frames = scanned(1.0)
+    assert torch.equal(frames.batch(ROWS).clean, frames.images[ROWS].float() / 255)
+
+
 @pytest.mark.parametrize(("masking", "plain"), [("texture", True), ("random", False)])
 def test_texture_decides_where_it_is_asked_to(masking, plain):
     frames = masked_frames(12, masking=masking, degrade=False)
@@ -101,8 +144,9 @@ def test_texture_decides_where_it_is_asked_to(masking, plain):
     assert share < 0.2 if plain else abs(share - 0.5) < 0.06
 
 
-def test_one_frame_does_not_change_another():
-    frames = masked_frames()
+@pytest.mark.parametrize("convert", [0.0, 0.5])
+def test_one_frame_does_not_change_another(convert):
+    frames = scanned(convert)
     before = frames.batch(ROWS, light(), rng())
     frames.images[7] = 255 - frames.images[7]
     after = frames.batch(ROWS, light(), rng())
@@ -118,12 +162,12 @@ def test_a_transform_without_a_generator_is_refused():
 
 
 def test_parts_and_unions_are_masked_in_the_same_way():
-    frames = masked_frames(mask_ratio=0.5)
+    frames = scanned(0.5, mask_ratio=0.5)
     part = frames.subset(ROWS)
     together = merged([part, frames])
     for some in (part, together):
         assert isinstance(some, MaskedFrames)
-        assert (some.patch, some.masking) == (8, frames.masking)
+        assert (some.patch, some.masking, some.scan_mode) == (8, frames.masking, "linear")
         assert isinstance(some.batch(torch.tensor([0])), MaskedBatch)
     assert part.origins is not None
     assert torch.equal(part.images, frames.images[ROWS])
@@ -151,7 +195,15 @@ def test_frames_that_cannot_be_cut_into_patches_are_refused(side, use):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"mask_ratio": 0}, {"mask_ratio": 1}, {"masking": "none"}, {"ratio": 0.5}]
+    "settings",
+    [
+        {"mask_ratio": 0},
+        {"mask_ratio": 1},
+        {"masking": "none"},
+        {"ratio": 0.5},
+        {"convert": 1.5},
+        {"convert": -0.1},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):

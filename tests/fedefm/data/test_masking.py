@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from fedefm.data.masking import (
+    at_places,
     hidden_patches,
     keep_any,
     keep_plain,
@@ -65,6 +66,17 @@ def test_hidden_and_kept_patches_are_all_there_are(counts, seed):
     assert (hidden.diff(dim=1) > 0).all()
     turned = hidden_patches(kept.flip(1), patches)  # in whatever order the kept ones come
     assert torch.equal(hidden, turned)
+
+
+@given(st.integers(0, 4), st.integers(1, 9), st.integers(0, 9), st.integers(0, 2**20))
+def test_tokens_at_places_are_those_that_pytorch_takes_along_the_dimension(images, n, k, seed):
+    tokens = torch.randn(images, n, 3, generator=rng(seed), requires_grad=True)
+    places = torch.randint(n, (images, k), generator=rng(seed))
+    ours, theirs = at_places(tokens, places), tokens.take_along_dim(places[..., None], dim=1)
+    assert torch.equal(ours, theirs)
+    upstream = torch.randn(ours.shape, generator=rng(seed + 1))
+    one, other = (torch.autograd.grad(found, tokens, upstream)[0] for found in (ours, theirs))
+    torch.testing.assert_close(one, other)
 
 
 def test_kept_patches_are_plain():

@@ -15,6 +15,7 @@ from fedefm.finetune.evaluate import (
 from fedefm.finetune.mask_scores import score_masks
 from fedefm.finetune.result import as_json
 from fedefm.finetune.segment import Segmentation
+from tests.fedefm.finetune.scans import Scan, draw
 
 
 class BrightestColumn(nn.Module):
@@ -145,3 +146,30 @@ def test_distances_are_in_pixels_and_in_millimeters_where_a_pixel_is_known():
     assert scores.hd95_mm["wire"].value == pytest.approx(0.25 * scores.hd95_px["wire"].value)
     unknown = score_masks(short, truth, np.array([3, 4]), ("wire",))
     assert np.isnan(unknown.tip_mm["wire"].value)
+
+
+@pytest.mark.parametrize("devices", [("pubic_symphysis", "fetal_head"), ("fetal_head", "vessel")])
+def test_the_angle_of_progression_is_a_score_where_both_of_its_structures_are_classes(devices):
+    values = np.array([0, 1, 2] if "pubic_symphysis" in devices else [0, 0, 1])
+    pixel = (1.0, 0.5)
+    truth, found = (values[draw(Scan(angle=angle), pixel)][None] for angle in (100, 120))
+    scores = score_masks(found, truth, np.zeros(1, int), devices, shape=np.array([pixel]))
+    if "pubic_symphysis" in devices:
+        assert scores.angle.error.value == pytest.approx(20, abs=1)
+        square = score_masks(found, truth, np.zeros(1, int), devices).angle.error.value
+        assert abs(square - 20) > 2
+    else:
+        assert scores.angle is None
+
+
+def test_structures_are_found_by_name_whatever_their_values():
+    truth, found = (draw(Scan(angle=angle))[None] for angle in (100, 120))
+    scores = [
+        score_masks(np.array(values)[found], np.array(values)[truth], np.zeros(1, int), devices)
+        for values, devices in (
+            ((0, 1, 2), ("pubic_symphysis", "fetal_head")),
+            ((0, 3, 1), ("fetal_head", "bladder", "pubic_symphysis")),
+        )
+    ]
+    assert scores[0].angle == scores[1].angle
+    assert scores[0].angle.missed == 0

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from fedefm.finetune.evaluate import FoundationScores
 from fedefm.finetune.export import export
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.model.foundation import build_foundation
+from fedefm.model.mae import build_masked_autoencoder, read_masked_autoencoder
 from fedefm.model.segmenter import build_segmenter
 from tests.full_disk import files_at_most
 
@@ -91,6 +93,27 @@ def test_onnx_is_written_for_model_and_backbone_with_its_difference(tmp_path):
     facts = {p.key: p.value for p in onnx.load(tmp_path / "out" / "model.onnx").metadata_props}
     assert facts["classes"] == ", ".join(CLASSES)
     assert "standardized" in facts["input"]
+
+
+def test_of_a_masked_autoencoder_the_encoder_is_handed_on(tmp_path):
+    model = build_masked_autoencoder("vit_micro", 32, seed=1)
+    save_checkpoint(tmp_path / "m.safetensors", model, model.info)
+    written = export(tmp_path / "m.safetensors", tmp_path / "out", onnx=True)
+    wanted = ["backbone.onnx", "backbone.pt2", "model.safetensors", "model_card.md"]
+    assert list(written) == wanted
+    assert 0 <= written["backbone.onnx"] <= 1e-4
+    assert "masked autoencoder" in (tmp_path / "out" / "model_card.md").read_text()
+    encoder = read_masked_autoencoder(tmp_path / "out" / "model.safetensors").eval()
+    program = torch.export.load(tmp_path / "out" / "backbone.pt2").module()
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "backbone.onnx")
+    for batch in (1, 3):
+        images = torch.randn(batch, 1, 32, 32)
+        with torch.inference_mode():
+            features = encoder.dense_features(images)
+        assert features.shape == (batch, 4, 4, 96)
+        torch.testing.assert_close(program(images), features, rtol=1e-4, atol=1e-4)
+        (given,) = session.run(None, {"images": images.numpy()})
+        torch.testing.assert_close(torch.from_numpy(given), features, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_handed_on_tells_no_paths_of_the_house(tmp_path):

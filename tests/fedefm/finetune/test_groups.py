@@ -11,12 +11,13 @@ CLASSES = ("a", "b", "c")
 def frames(labels, corpora, patients=None):
     names = tuple(sorted(set(corpora)))
     codes = torch.tensor([names.index(name) for name in corpora])
+    shrunk = 1.0 + torch.arange(2 * len(labels)).view(-1, 2)
     return FrameDataset(
         torch.zeros(len(labels), 1, 4, 4, dtype=torch.uint8),
         torch.tensor(labels),
         torch.arange(len(labels)) if patients is None else torch.tensor(patients),
         CLASSES,
-        origins=Origins(names, codes, torch.full((len(labels), 2), float("nan"))),
+        origins=Origins(names, codes, shrunk, shrunk * float("nan")),
     )
 
 
@@ -44,5 +45,7 @@ def test_the_images_of_all_sites_are_judged_together_and_patients_stay_apart():
     assert said.tolist() == [0, 1, 2, 0, 0]
     assert images.patients.tolist() == [0, 1, 2, 2, 3]
     assert [images.origins.names[k] for k in images.origins.corpora] == ["x", "y", "y", "z", "z"]
+    assert images.origins.shrunk[:, 0].tolist() == [1, 3, 1, 3, 5]
+    assert images.origins.spacing.isnan().all()
     scores = CorpusRecognition(CLASSES).score(said, images)
     assert (scores.images, scores.patients, scores.accuracy.value) == (5, 4, 0.8)

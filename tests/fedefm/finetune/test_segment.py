@@ -3,13 +3,14 @@ import torch
 
 from fedefm.config import FinetuneConfig
 from fedefm.data.dataset import FrameDataset
+from fedefm.data.scan_mode import ULTRAFEDFM, random_scan_mode, to_convex
 from fedefm.errors import ConfigError
 from fedefm.events import EventLog
 from fedefm.finetune.augment import fluoroscopy_views
 from fedefm.finetune.evaluate import evaluate_segmenter
 from fedefm.finetune.segment import Segmentation
 from fedefm.finetune.start import Start
-from fedefm.finetune.training import finetune, poly_rate
+from fedefm.finetune.training import finetune, poly_rate, views_for
 from fedefm.model.segmenter import build_segmenter
 from fedefm.model.weights import weights_of
 
@@ -91,6 +92,41 @@ def test_augmentation_moves_image_and_mask_together(lines):
     bright = moved[:, 0][masks == 1].mean()
     dark = moved[:, 0][masks == 2].mean()
     assert bright - dark > 0.4
+
+
+def converting(share):
+    return FinetuneConfig(steps=2, batch_size=4, scan_mode="linear", convert=share)
+
+
+def test_image_and_mask_are_converted_together_and_varied_afterwards(lines):
+    images, masks = lines.images[:16].float() / 255, lines.masks[:16]
+    views = views_for(converting(0.5), TASK, small())
+    seen, marked = views(images, masks, torch.Generator().manual_seed(3))
+    rng = torch.Generator().manual_seed(3)
+    bent = random_scan_mode("linear", 0.5)(images, masks, rng)
+    assert not torch.equal(bent[1], masks)
+    again, expected = fluoroscopy_views()(*bent, rng)
+    assert torch.equal(seen, again)
+    assert torch.equal(marked, expected)
+
+
+def test_whole_frames_are_converted_before_tiles_are_cut(lines):
+    task, tile = (
+        Segmentation(lines.classes, frame_size=32),
+        build_segmenter("resnet_micro", 3, 16, 1),
+    )
+    images, masks = lines.images[:8].float() / 255, lines.masks[:8]
+    rng = [torch.Generator().manual_seed(3) for _ in range(2)]
+    seen, _ = views_for(converting(1.0), task, tile)(images, masks, rng[0])
+    torch.rand(8, generator=rng[1])  # who is converted
+    bent, marked = to_convex(images, masks, ULTRAFEDFM)
+    assert torch.equal(seen, task.augmentation(16)(bent, marked, rng[1])[0])
+
+
+def test_without_a_scan_mode_views_are_those_of_the_task(lines):
+    images, rng = lines.images[:4].float() / 255, torch.Generator().manual_seed
+    plain = views_for(settings(2), TASK, small())(images, None, rng(1))[0]
+    assert torch.equal(plain, fluoroscopy_views()(images, None, rng(1))[0])
 
 
 def test_patience_ends_training_where_nothing_becomes_better(lines, monkeypatch):

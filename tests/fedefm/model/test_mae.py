@@ -70,11 +70,13 @@ def test_the_order_in_which_patches_are_kept_does_not_matter():
 
 
 def test_patches_go_back_to_where_they_were():
-    patches = torch.randn(5, GRID**2, 3)
+    tokens = torch.randn(5, 1 + GRID**2, 3)  # that of the class before those of patches
     kept = kept_of(5, 0.6)
     order = torch.cat([kept, hidden_patches(kept, GRID**2)], dim=1)
-    shuffled = torch.stack([patch[places] for patch, places in zip(patches, order, strict=True)])
-    assert torch.equal(in_their_places(shuffled, kept), patches)
+    shuffled = torch.stack(
+        [torch.cat([one[:1], one[1:][places]]) for one, places in zip(tokens, order, strict=True)]
+    )
+    assert torch.equal(in_their_places(shuffled, kept), tokens)
 
 
 def test_the_blocks_see_only_the_class_token_and_kept_patches():

@@ -67,7 +67,7 @@ def counted_sites(world, run):
     for k, name in enumerate(world.names):
         images = world.images_of(k)
         count = counts[name] = Counting()
-        plain = unprotected(images, run.training)
+        plain = unprotected(images, run)
         guard = Protection(count, count.mean, plain.release, measures=True)
         site = sites[name] = build_site(name, images, run, plan, guard)
         tell_hosting(site, count)

@@ -43,6 +43,21 @@ def test_cross_entropy_is_the_weighted_mean_over_pixels():
     torch.testing.assert_close(cross_entropy(logits, masks), weighted.mean(dim=(1, 2)))
 
 
+@given(st.integers(0, 50))
+def test_of_two_classes_it_is_binary_cross_entropy_and_dice_of_one_logit(seed):
+    logits, masks = example(seed, classes=2)
+    one, truth = logits[:, 1] - logits[:, 0], masks.float()
+    binary = functional.binary_cross_entropy_with_logits(
+        one, truth, pos_weight=torch.tensor(DEVICE_WEIGHT), reduction="none"
+    ).mean(dim=(1, 2))
+    chance = one.sigmoid()
+    both, sizes = (chance * truth).sum(dim=(1, 2)), (chance + truth).sum(dim=(1, 2))
+    dice = 1 - (2 * both + 1) / (sizes + 1)
+    torch.testing.assert_close(cross_entropy(logits, masks), binary)
+    torch.testing.assert_close(dice_loss(logits, masks), dice)
+    torch.testing.assert_close(segmentation_loss(logits, masks), (binary + dice) / 2)
+
+
 def test_dice_loss_is_that_of_a_loop_over_images_and_devices():
     logits, masks = example(2)
     probabilities = logits.softmax(dim=1)

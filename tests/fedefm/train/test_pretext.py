@@ -9,7 +9,7 @@ from fedefm.config import RunConfig
 from fedefm.config.names import PATCHES, UNLABELED
 from fedefm.errors import ConfigError
 from fedefm.events import EventLog
-from fedefm.train.assemble import build_model, build_server, build_site
+from fedefm.train.assemble import build_model, build_server, build_site, transform_of
 from fedefm.train.federation import Federation
 from fedefm.train.pretext import EXPLAINED, PaintingPatches
 
@@ -53,6 +53,17 @@ def test_sites_learn_to_paint_hidden_patches(world, way):
     assert not any("accuracy" in event for event in told)
 
 
+def test_what_is_to_be_painted_gets_no_noise(world):
+    gray, rng = torch.full((3, 1, 16, 16), 0.5), torch.Generator().manual_seed(0)
+    painter = masked(world, federation=WAYS["fedavg"])
+    for run, deviates in ((painter, False), (world.settings(), True)):
+        vary = transform_of(run)
+        assert vary is not None
+        assert (float(vary(gray, None, rng)[0].std()) > 0.01) is deviates
+    still = masked(world, federation=WAYS["fedavg"], training={"augment": "none"})
+    assert transform_of(still) is None
+
+
 def test_positions_stay_fixed_and_are_not_sent(world):
     run = masked(world, federation=WAYS["fedavg"])
     played = federation(world, run)
@@ -89,6 +100,13 @@ def test_labels_of_images_are_neither_needed_nor_looked_at(world):
         ({"model": {**VIT, "classes": ["a"]}}, "has no use for model.classes; leave it out"),
         ({"model": {**VIT, "train_last": 1}}, "has no use for model.train_last; leave it out"),
         ({"masking": {"mask_ratio": 1.0}}, "mask_ratio"),
+        (
+            {
+                "masking": {"convert": 0.5},
+                "federation": {"scenario": "centralized", "algorithm": "none"},
+            },
+            "'centralized' mixes the images of all sites; leave it out",
+        ),
     ],
 )
 def test_what_cannot_be_masked_is_refused_in_the_run_file(world, sections, told):

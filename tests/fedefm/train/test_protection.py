@@ -60,7 +60,7 @@ class Promise:
 def guarded(world, name, run, label=0, entry="e1", **changes):
     """A site's images and a protection whose trainer is a plain one that tells its loss."""
     images = world.images_of(label)
-    plain = unprotected(images, run.training)
+    plain = unprotected(images, run)
     guard = Protection(plain.trainer, even, Promise(entry), False, tuple(world.classes), 5)
     return images, replace(guard, **changes)
 

@@ -101,6 +101,26 @@ def test_gray_explains_nothing_and_the_target_itself_all():
     assert (explained(Painter(-right), batch) < -2.9).all()
 
 
+def test_constant_patches_are_nothing_to_explain():
+    """Else a painter of gray would seem to know the black around a sector."""
+    batch = batch_of()
+    black = batch.clean.clone()
+    black[..., : SIZE // 2] = 0
+    batch = replace(batch, clean=black)
+    gray = torch.zeros(5, PATCHES, PATCH**2)
+    torch.testing.assert_close(explained(Painter(gray), batch), torch.zeros(5))
+    patches = cut(black, PATCH)
+    right = (patches - patches.mean(2, keepdim=True)) / (
+        patches.std(2, keepdim=True, correction=0) + 1e-9
+    )
+    half = torch.where(patches.std(2, keepdim=True) > 0, right / 2, 100.0)
+    torch.testing.assert_close(
+        explained(Painter(half), batch), torch.full((5,), 0.75), atol=1e-3, rtol=0
+    )
+    batch = replace(batch, clean=torch.full_like(black, 0.3))
+    assert explained(Painter(gray + 100), batch).tolist() == [0] * 5
+
+
 def test_a_constant_image_is_no_loss_where_gray_is_painted():
     batch = replace(batch_of(), clean=torch.full((5, 1, SIZE, SIZE), 0.3))
     losses = reconstruction(Painter(torch.zeros(5, PATCHES, PATCH**2)), batch)
