@@ -82,9 +82,9 @@ def meaning(told: Transfer, pairs: Sequence[Pair], outcomes: Outcomes) -> str:
     return (
         f"“{second}” scores higher than “{first}” in {sum(gain > 0 for gain in gains)} of the "
         f"{len(gains)} domains, and by {fmean(gains):+.3f} in the mean over them. "
-        f"{_sureness(whole, domains)} Over the {whole.pairs} pairs of domain and seed p is "
-        f"{p_told(whole)}; pairs of one domain are alike, so it is too small rather than too "
-        f"large. Over the means of the {domains.pairs} domains p is {p_told(domains)}."
+        f"{_sureness(whole, domains)} p over the {whole.pairs} pairs of domain and seed: "
+        f"{p_told(whole)} (pairs of one domain are alike, so that it is rather too small); over "
+        f"the means of the {domains.pairs} domains: {p_told(domains)}."
     )
 
 

@@ -31,17 +31,17 @@ MASKING, STAGES = "masking alone", "after the stages"
 class Settings:
     """How long everything is trained, and how fast."""
 
-    masking_rounds: int = 150  # of 10 steps
+    masking_rounds: int = 200  # of 10 steps
     masking_batch: int = 32
     masking_rate: float = 1e-3
-    stage_rounds: int = 10
+    stage_rounds: int = 12
     stage_steps: int = 5
     stage_rate: float = 1e-3
     curation: Mapping[str, Any] = field(
         default_factory=lambda: {"images": 64, "steps": 20, "learning_rate": 0.01}
     )
-    steps: Mapping[str, int] = field(default_factory=lambda: {PROBE: 100, WHOLE: 100})
-    rates: Mapping[str, float] = field(default_factory=lambda: {PROBE: 0.01, WHOLE: 1e-3})
+    steps: Mapping[str, int] = field(default_factory=lambda: {PROBE: 200, WHOLE: 100})
+    rates: Mapping[str, float] = field(default_factory=lambda: {PROBE: 0.03, WHOLE: 1e-3})
 
 
 @dataclass(frozen=True)
