@@ -176,7 +176,7 @@ def test_an_encoder_is_handed_on_and_cannot_be_measured_without_a_task(
     orders = {
         "evaluate": ["evaluate", out, wards / "eye/manifest.csv"],
         "predict": ["predict", out, wards / "eye", tmp_path / "marked"],
-        "export": ["export", out, tmp_path / "handover"],
+        "export": ["export", out, tmp_path / "handover", "--onnx", "--no-program"],
     }
     for name, order in orders.items():
         monkeypatch.setattr("sys.argv", ["fedefm", *map(str, order)])
