@@ -335,7 +335,7 @@ def test_the_benchmark_of_meduniverse(run: Script, load: Any, tmp_path: Path) ->
     tiny = dataclasses.replace(
         script.QUICK,
         seeds=(0,),
-        variants=((0.5, True),),
+        variants=((1.0, True),),
         domains=("fetal-head", "skin"),
         settings=dataclasses.replace(
             script.QUICK.settings,

@@ -31,11 +31,11 @@ MASKING, STAGES = "masking alone", "after the stages"
 class Settings:
     """How long everything is trained, and how fast."""
 
-    masking_rounds: int = 200  # of 10 steps
+    masking_rounds: int = 150  # of 10 steps
     masking_batch: int = 32
     masking_rate: float = 1e-3
-    stage_rounds: int = 12
-    stage_steps: int = 5
+    stage_rounds: int = 20
+    stage_steps: int = 6
     stage_rate: float = 1e-3
     curation: Mapping[str, Any] = field(
         default_factory=lambda: {"images": 64, "steps": 20, "learning_rate": 0.01}
