@@ -152,13 +152,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/meduniverse"), help="kept runs")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    if not options.data.is_dir():
-        print(f"nothing is measured: no sample sets are in {options.data}; name them by --data")
-        return
     scope = QUICK if options.quick else FULL
     scope = replace(scope, seeds=tuple(options.seeds)) if options.seeds else scope
     named = ("quick" if options.quick else "full") + ("-explore" if options.explore else "")
     work = options.work / named
+    if not (options.data.is_dir() or (work / "pictures.pt").exists()):
+        print(f"nothing is measured: no sample sets are in {options.data}; name them by --data")
+        return
     work.mkdir(parents=True, exist_ok=True)
     bench = Bench(options.data, work, scope.settings, scope.main, options.explore)
     with ProcessPoolExecutor(options.workers) as pool:
