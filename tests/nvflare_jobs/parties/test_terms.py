@@ -6,6 +6,7 @@ import networkx as nx
 import pytest
 
 from fedefm import __version__
+from fedefm.config import RunConfig
 from fedefm.errors import ConfigError
 from fedefm.versions import release
 from nvflare_jobs.jobs.pretrain import PretrainRecipe
@@ -47,6 +48,21 @@ def test_refuse_a_start_that_the_server_would_need_too(tiny_run) -> None:
     model = tiny_run.model.model_copy(update={"start": "public"})
     with pytest.raises(ConfigError, match="'public' is not possible in a job yet"):
         terms_for(tiny_run.model_copy(update={"model": model}), SITES)
+
+
+def test_a_start_that_the_server_alone_hands_out_is_possible_in_a_job(tiny_run) -> None:
+    kind = {"kind": "classification", "classes": ["bars", "disk"]}
+    told = {
+        **tiny_run.model_dump(),
+        "model": {"backbone": "resnet_micro", "image_size": 16, "start": "public"},
+        "federation": {"scenario": "client_server", "algorithm": "stagewise", "rounds": 2},
+        "stagewise": {
+            "stages": [{"sites": SITES, "rounds": 2}],
+            "tasks": dict.fromkeys(SITES, kind),
+        },
+    }
+    terms = terms_for(RunConfig.model_validate(told), SITES)
+    assert read_terms(terms.model_dump_json()).run.model.start == "public"
 
 
 def test_refuse_a_site_name_that_flare_cannot_have(tiny_run) -> None:
