@@ -312,6 +312,6 @@ def test_a_folder_of_nothing_but_links_is_refused(segmenter, tmp_path):
     outside.mkdir(), source.mkdir()
     Image.fromarray(bar(30, 30)).save(outside / "a.png")
     (source / "a.png").symlink_to(outside / "a.png")
-    with pytest.raises(DataError, match="no images in .*; 1 image is a link"):
+    with pytest.raises(DataError, match=r"no images in .*; 1 image is a link"):
         predict(segmenter, source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
