@@ -22,9 +22,9 @@ def without_outward(found: Iterable[Found], source: Path) -> tuple[list[Found], 
     """The frames whose files lie in ``source``, and what leads out: links, or images with masks."""
     inside: list[Found] = []
     out = dict.fromkeys(_outward_links(source))
-    leads_out = cache(partial(_leads_out, source))  # a file may have many frames
+    outward = cache(partial(leads_out, source))  # a file may have many frames
     for item in found:
-        if not any(map(leads_out, (item.image, *_mask_files(item)))):
+        if not any(map(outward, (item.image, *_mask_files(item)))):
             inside.append(item)
         elif not any(path in out for path in (item.image, *item.image.parents)):
             out[item.image] = None
@@ -47,14 +47,17 @@ def _outward_links(source: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in (*folders, *sorted(files)):
             path = Path(folder, name)
-            link = path.is_symlink() and not name.startswith(".") and _leads_out(source, path)
+            link = path.is_symlink() and not name.startswith(".") and leads_out(source, path)
             if link and (path.is_dir() or is_image_file(path)):
                 links.append(path)
     return links
 
 
-def _leads_out(source: Path, path: Path) -> bool:
-    """Masks may lie beside the source: in ``masks`` beside ``images``."""
+def leads_out(source: Path, path: Path) -> bool:
+    """Whether ``path``, in ``source``, is a link to what lies elsewhere, or below one.
+
+    Masks may lie beside the source: in ``masks`` beside ``images``.
+    """
     home = source if source.is_dir() else source.parent
     home = home if path.is_relative_to(home) else home.parent
     real, real_home = os.path.realpath(path), os.path.realpath(home)

@@ -10,7 +10,7 @@ from fedefm.finetune.checkpoint import TrainedSegmenter
 from fedefm.predict.highdicom_seg import Algorithm, refuse_without_highdicom
 from fedefm.predict.latency import Latency, Stopwatch
 from fedefm.predict.outputs import Outputs
-from fedefm.predict.sources import Clip, Progress, find_clips, read_clips
+from fedefm.predict.sources import Clip, Progress, find_clips, outward_links, read_clips
 
 BATCH = 8
 
@@ -20,7 +20,8 @@ class PredictionSummary:
     """What ``predict`` wrote, what it could not, and how long it took.
 
     ``marked`` counts the images with a device. Paths are relative to ``folder``. ``unreadable`` has
-    a reason for each file that was left out, by its name, or by its number if it is DICOM.
+    a reason for each file that was left out, by its name, or by its number if it is DICOM, and one
+    for all ``links`` that lead elsewhere.
     ``notes`` say which SEG could not be made.
     """
 
@@ -53,7 +54,7 @@ def predict(
     """
     refuse_full(target)
     clips = find_clips(source)
-    clock, unreadable, images, marked = Stopwatch(segmenter, BATCH), dict[str, str](), 0, 0
+    clock, unreadable, images, marked = Stopwatch(segmenter, BATCH), outward_links(source), 0, 0
     with fresh_folder(target) as folder:
         with Outputs(folder, segmenter.classes, *_seg_maker(clips, algorithm)) as outputs:
             frames = read_clips(clips, clock.read, unreadable, progress)

@@ -14,10 +14,12 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+from fedefm.data.links import leads_out
 from fedefm.data.manifest import read_manifest
 from fedefm.data.plain_folders import with_masks
 from fedefm.data.readers import Gray, count_frames
 from fedefm.errors import DataError
+from fedefm.words import several
 
 Progress = Callable[[int, int], None]  # files done, files in all
 Reader = Callable[[Path, int], Gray]
@@ -73,10 +75,25 @@ def find_clips(source: Path) -> list[Clip]:
     if not source.is_dir():
         what = "is no file or folder of images" if source.exists() else "does not exist"
         raise DataError(f"{source} {what}; name a folder of images, an image or a manifest")
-    files = list(with_masks(source))
+    files = [path for path in with_masks(source) if not leads_out(source, path)]
     if not files:
-        raise DataError(f"there are no images in {source}")
+        told = [f"there are no images in {source}", *outward_links(source).values()]
+        raise DataError("; ".join(told))
     return _of_files(source, files)
+
+
+def outward_links(source: Path) -> dict[str, str]:
+    """``{"links": reason}`` where images of a folder are links to what lies elsewhere.
+
+    Links have names of whoever made them, and these are not told.
+    """
+    if source.suffix.lower() == ".csv" or not source.is_dir():
+        return {}
+    count = sum(leads_out(source, path) for path in with_masks(source))
+    if not count:
+        return {}
+    which = "1 image is a link" if count == 1 else f"{several(count, 'image')} are links"
+    return {"links": f"{which} to what lies outside of the folder; copy there what is to be taken"}
 
 
 def read_clips(

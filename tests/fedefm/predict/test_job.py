@@ -292,3 +292,26 @@ def test_decoding_one_frame_and_batches_are_timed_apart(segmenter, folder, tmp_p
     assert latency.decode_ms_median > 0
     assert latency.batch_frames_per_s > 0
     assert "95th percentile" in latency.sentence()
+
+
+def test_links_out_of_the_folder_are_left_out_and_not_named(segmenter, folder, tmp_path):
+    outside = tmp_path / "other"
+    outside.mkdir()
+    Image.fromarray(bar(30, 30)).save(outside / "secret.png")
+    (folder / "miller_anna.png").symlink_to(outside / "secret.png")
+    (folder / "again.png").symlink_to(folder / "a.png")  # within: as good as a copy
+    summary = predict(segmenter, folder, tmp_path / "out")
+    assert [line["image"] for line in read_index(tmp_path / "out")][:2] == ["a.png", "again.png"]
+    assert list(summary.unreadable) == ["links"]
+    assert summary.unreadable["links"].startswith("1 image is a link to what lies outside")
+    assert "miller" not in str(summary)
+
+
+def test_a_folder_of_nothing_but_links_is_refused(segmenter, tmp_path):
+    outside, source = tmp_path / "other", tmp_path / "in"
+    outside.mkdir(), source.mkdir()
+    Image.fromarray(bar(30, 30)).save(outside / "a.png")
+    (source / "a.png").symlink_to(outside / "a.png")
+    with pytest.raises(DataError, match=r"no images in .*; 1 image is a link"):
+        predict(segmenter, source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
