@@ -61,7 +61,7 @@ def _larger(count: int, parts: int, way: _Way) -> str:
         return f"link each site with {parts} others or more (federation.topology)"
     if way == "server":  # which asks all sites, unless it is told to ask some, or one stage
         return (
-            "leave out federation.participation, or set it higher; or name more sites in each of "
+            "leave out federation.participation, or set it higher, or name more sites in each of "
             "stagewise.stages"
         )
     return f"set federation.schedule to 'grid' and federation.cohort to {parts} or more"

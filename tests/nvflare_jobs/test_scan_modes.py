@@ -68,7 +68,8 @@ def test_each_site_trains_on_its_images_in_the_other_mode_and_is_judged_by_them_
     protect = ByLedger() if privacy else None
     run_in_process(run, probes, tmp_path / "run", protect=protect)
     files = {site: probes / site / "fedefm_site.yaml" for site in MODES}
-    own = {s: load_data(find_manifest(files[s], "pretraining"), run).train.images for s in MODES}
+    held = {s: load_data(s, find_manifest(f, "pretraining"), run) for s, f in files.items()}
+    own = {site: splits.train.images for site, splits in held.items()}
     trained = set()
     for frames, training, batch in batches:
         images = frames.images[batch.rows].float() / 255
