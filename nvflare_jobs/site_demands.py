@@ -18,7 +18,8 @@ def unmet_demands(
     ``site_files`` are those within reach: all of them in one process, the own one at a site.
     """
     policies = {site: read_site(file).policy for site, file in site_files.items()}
-    return [*_too_small(policies, settings, planned), *_too_trusting(policies, settings)]
+    told = (*_too_small(policies, settings, planned), *_too_trusting(policies, settings))
+    return list(dict.fromkeys(told))  # sums of several kinds may have one way out
 
 
 def _too_small(
