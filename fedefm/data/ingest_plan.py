@@ -22,6 +22,7 @@ from fedefm.data.frame_choice import FrameChoice
 from fedefm.data.ingest_frames import Task, suffix
 from fedefm.data.ingest_report import Line
 from fedefm.data.ingest_source import Source
+from fedefm.data.layouts import masks_without_image
 from fedefm.data.links import OUTWARD
 from fedefm.data.person_words import names_person
 from fedefm.data.plain_folders import DICOM_ENDINGS, image_files, is_without_image
@@ -30,6 +31,10 @@ from fedefm.errors import DataError
 
 LONGEST_NAME = 60  # letters of a folder, of up to four bytes each; file systems take 255 bytes
 TASK_FRAMES = 32  # of a task: a second or two, so that Ctrl-C is soon heard
+OF_NOTHING = (
+    "it lies in a folder for masks, and no image that is taken has its name; rename the folder to "
+    "take it as an image"
+)
 OTHERS = (*SHARED, ".gif", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")  # that never are DICOM
 
 
@@ -95,10 +100,11 @@ def refuse_persons(files: Sequence[SourceFile], typed: str | None, numbers: File
 
 
 def left_aside(source: Path, seen: Source, numbers: FileNumbers) -> list[Line]:
-    """Image files that the layout does not take, DICOM without an image, links that lead out."""
+    """Image files that the layout does not take, with the reason for each."""
     known = {path for item in seen.found for path in (item.image, item.mask)}
     empty = [path for path in image_files(source) if path not in known and is_without_image(path)]
     reasons = dict.fromkeys(seen.passed_over, f"it is not of the layout {seen.layout!r}")
+    reasons |= dict.fromkeys(masks_without_image(source, seen.layout, seen.found), OF_NOTHING)
     reasons |= dict.fromkeys(empty, "it is DICOM without an image, such as a report or a plan")
     reasons |= dict.fromkeys(seen.outward, OUTWARD)
     return [Line(numbers.of(path), "", "left out", reason) for path, reason in reasons.items()]

@@ -9,6 +9,7 @@ from pydicom.data import get_testdata_file
 
 from fedefm.data.check import check_manifest
 from fedefm.data.choices import Files
+from fedefm.data.file_numbers import LISTING_NAME
 from fedefm.data.found import Found
 from fedefm.data.ingest import ingest
 from fedefm.data.layouts import LAYOUTS, Layout
@@ -248,6 +249,34 @@ def test_companions_and_files_that_are_no_images_are_not_lost(tmp_path: Path) ->
     assert ingest(chase, tmp_path / "one").passed_over == 0
     plain = draw(tmp_path / "plain", "images/a.png", "Masks/a.png", "Masks/of no image.png")
     assert ingest(plain, tmp_path / "two").passed_over == 0
+
+
+@pytest.mark.parametrize("home", ["", "P1/"])
+def test_masks_in_a_folder_beside_their_images_are_taken(tmp_path: Path, home: str) -> None:
+    folder = draw(tmp_path / "set", f"{home}a.png", f"{home}masks/a.png", f"{home}masks/lost.png")
+    made = ingest(folder, tmp_path / "out")
+    (row,) = made.rows
+    assert row.mask_path
+    (line,) = made.report
+    assert line.outcome == "left out"
+    assert "no image that is taken has its name" in line.reason
+    assert "masks/lost.png" in (tmp_path / "out" / LISTING_NAME).read_text()
+
+
+def test_a_mask_of_another_size_in_such_a_folder_is_noticed(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "set", "a.png", "masks/a.png")
+    Image.new("L", (3, 3)).save(folder / "masks" / "a.png")
+    with pytest.raises(DataError, match="the mask has 3 x 3 pixels and the image 4 x 4"):
+        ingest(folder, tmp_path / "out")
+
+
+def test_masks_of_nothing_are_not_lost_images(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "set", "a.png", "labels/deep/b.png")
+    made = ingest(folder, tmp_path / "out")
+    assert (len(made.rows), len(made.report), made.passed_over) == (1, 1, 0)
+    (folder / "a.png").unlink()
+    with pytest.raises(DataError, match="but folders for masks; rename those"):
+        ingest(folder, tmp_path / "none")
 
 
 def test_patients_that_are_blocks_of_one_person_are_told(tmp_path: Path, shared_data: Path) -> None:
