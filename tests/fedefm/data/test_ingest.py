@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -11,6 +12,7 @@ from fedefm.data.check import check_manifest
 from fedefm.data.choices import Files
 from fedefm.data.file_numbers import LISTING_NAME
 from fedefm.data.found import Found
+from fedefm.data.frame_choice import FrameChoice
 from fedefm.data.ingest import ingest
 from fedefm.data.layouts import LAYOUTS, Layout
 from fedefm.data.manifest import read_manifest
@@ -268,6 +270,30 @@ def test_a_mask_of_another_size_in_such_a_folder_is_noticed(tmp_path: Path) -> N
     Image.new("L", (3, 3)).save(folder / "masks" / "a.png")
     with pytest.raises(DataError, match="the mask has 3 x 3 pixels and the image 4 x 4"):
         ingest(folder, tmp_path / "out")
+
+
+def hippocampus(root: Path, slices: int, affine: float = 1) -> Path:
+    """Task 4 as it is known without its dataset.json: volumes of 8 x 8 x ``slices``."""
+    for number in (1, 3):
+        for part in ("imagesTr", "labelsTr"):
+            path = root / "Task04_Hippocampus" / part / f"hippocampus_00{number}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            voxels = np.arange(64 * slices, dtype=np.uint8).reshape(8, 8, slices) % 3
+            nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4) * affine), path)
+    return root
+
+
+def test_slices_that_a_layout_leaves_are_listed_by_volume(tmp_path: Path) -> None:
+    source = hippocampus(tmp_path / "msd", 9)
+    made = ingest(source, tmp_path / "out", choice=FrameChoice(most=5))
+    assert (made.layout, len(made.rows)) == ("msd-task04-hippocampus", 2)
+    assert [(line.outcome, line.frames) for line in made.report] == [("left out", "0-3 5-8")] * 2
+    assert [line.frame_count for line in made.report] == [8, 8]
+    assert "'msd-task04-hippocampus' does not take them" in made.report[0].reason
+    assert "--max-frames 5 changed nothing" in made.notes[0]
+    every = ingest(source, tmp_path / "all", layout="msd", choice=FrameChoice(most=5))
+    assert (len(every.rows), every.notes) == (10, ())
+    assert {line.reason for line in every.report} == {"5 of its 9 frames were chosen"}
 
 
 def test_masks_of_nothing_are_not_lost_images(tmp_path: Path) -> None:
