@@ -28,6 +28,7 @@ from fedefm.data.person_words import names_person
 from fedefm.data.plain_folders import DICOM_ENDINGS, image_files, is_without_image
 from fedefm.data.pseudonyms import pseudonym
 from fedefm.data.readers import count_frames
+from fedefm.data.volume_spacing import volume_spacing
 from fedefm.errors import DataError
 
 LONGEST_NAME = 60  # letters of a folder, of up to four bytes each; file systems take 255 bytes
@@ -137,7 +138,7 @@ def tasks_of(
     tasks: list[Task] = []
     for file in files:
         number = numbers.of(file.path)
-        spacing = file.facts.spacing if file.facts else None
+        spacing = file.facts.spacing if file.facts else volume_spacing(file.path)
         frames = [
             replace(
                 item,
