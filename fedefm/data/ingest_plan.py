@@ -24,6 +24,7 @@ from fedefm.data.ingest_report import Line, span
 from fedefm.data.ingest_source import Source
 from fedefm.data.layouts import masks_without_image
 from fedefm.data.links import OUTWARD
+from fedefm.data.not_files import not_files
 from fedefm.data.person_words import names_person
 from fedefm.data.plain_folders import DICOM_ENDINGS, image_files, is_without_image
 from fedefm.data.pseudonyms import pseudonym
@@ -103,12 +104,13 @@ def refuse_persons(files: Sequence[SourceFile], typed: str | None, numbers: File
 
 
 def left_aside(source: Path, seen: Source, numbers: FileNumbers) -> list[Line]:
-    """Image files that the layout does not take, with the reason for each."""
+    """What is not taken, with the reason for each: its layout, its kind, or where it leads."""
     known = {path for item in seen.found for path in (item.image, item.mask)}
     empty = [path for path in image_files(source) if path not in known and is_without_image(path)]
     reasons = dict.fromkeys(seen.passed_over, f"it is not of the layout {seen.layout!r}")
     reasons |= dict.fromkeys(masks_without_image(source, seen.layout, seen.found), OF_NOTHING)
     reasons |= dict.fromkeys(empty, "it is DICOM without an image, such as a report or a plan")
+    reasons |= not_files(source)
     reasons |= dict.fromkeys(seen.outward, OUTWARD)
     return [Line(numbers.of(path), "", "left out", reason) for path, reason in reasons.items()]
 
