@@ -1,4 +1,4 @@
-"""Numbers as people write them: one patient, two patients, rows 2-9 and 12."""
+"""Numbers as people write them: one patient, two patients, rows 2-9 and 12; and names."""
 
 from collections.abc import Sequence
 
@@ -21,3 +21,12 @@ def spans(numbers: Sequence[int], most: int = 6) -> str:
     if left:
         return f"{', '.join(said)} and {left:,} more"
     return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+
+
+def printable(text: str) -> str:
+    """A name as tables and terminals can have it: what would not be shown becomes codes."""
+    letters = (
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+    return "".join(letters)

@@ -9,7 +9,7 @@ def fault_of(name: str) -> str:
     if is_formula(name):
         return "starts with =, +, - or @, which a spreadsheet would run as a formula"
     if has_control(name):
-        return "holds a line break or another control character"
+        return "holds a line break, another control character, or one that turns or hides text"
     if any("\ud800" <= letter <= "\udfff" for letter in name):
         return "is not UTF-8"
     return ""

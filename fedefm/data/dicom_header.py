@@ -4,6 +4,7 @@
 and a comparison.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -153,6 +154,13 @@ def _plane(header: Dataset, group: Dataset) -> float | None:
     return _position(plane)
 
 
+def side_of_square(sides: Sequence[float]) -> float | None:
+    """The side of a pixel from both of its sides; None where it is no square, or no size at all."""
+    if len(sides) != 2 or not 0 < sides[0] < math.inf:
+        return None
+    return sides[0] if abs(sides[0] - sides[1]) < 1e-3 * sides[0] else None
+
+
 def _spacing(header: Dataset) -> float | None:
     """The side of a pixel, where pixels are squares; of a projection at the detector."""
     shared = list(header.get("SharedFunctionalGroupsSequence") or [])[:1]
@@ -162,9 +170,8 @@ def _spacing(header: Dataset) -> float | None:
     ]
     for holder in holders:
         for name in ("PixelSpacing", "ImagerPixelSpacing"):
-            sides = _numbers(holder, name)
-            if len(sides) == 2 and sides[0] > 0 and abs(sides[0] - sides[1]) < 1e-3 * sides[0]:
-                return sides[0]
+            if side := side_of_square(_numbers(holder, name)):
+                return side
     return None
 
 

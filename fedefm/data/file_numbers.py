@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from fedefm.words import printable
+
 LISTING_NAME = ".sources.csv"
 
 
@@ -31,7 +33,7 @@ class FileNumbers:
 
     def name(self, path: Path) -> str:
         """How a message names a file."""
-        return self._below(path) if self.shown else f"file {self.of(path)}"
+        return printable(self._below(path)) if self.shown else f"file {self.of(path)}"
 
     def name_of(self, number: int) -> str:
         """The same, by the file's number."""

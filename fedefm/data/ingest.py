@@ -23,7 +23,9 @@ from fedefm.data.ingest_plan import (
     SourceFile,
     digest_of,
     files_in_order,
+    frames_aside,
     left_aside,
+    most_without_effect,
     refuse_persons,
     taken,
     tasks_of,
@@ -56,7 +58,7 @@ class Ingested:
     skipped: tuple[str, ...]  # the same, as sentences
     without_patient: int  # frames that do not say whose they are
     passed_over: int  # image files below the source that the layout does not take
-    notes: tuple[str, ...]  # what to know of the patients before trusting figures on them
+    notes: tuple[str, ...]  # what to know of patients, labels and choices before using it
 
 
 def ingest(
@@ -108,9 +110,10 @@ def ingest(
     _refuse_inside(source, folder)
     numbers = FileNumbers(source, show_paths)
     seen = find_source(source, layout, corpus, patient_pattern, numbers)
-    kept, lines = taken(files_in_order(seen.found), choice, allow_burned_in, numbers)
+    in_order = files_in_order(seen.found)
+    kept, lines = taken(in_order, choice, allow_burned_in, numbers)
     refuse_persons(kept, corpus, numbers)
-    lines += left_aside(source, seen, numbers)
+    lines += [*frames_aside(in_order, seen.layout, numbers), *left_aside(source, seen, numbers)]
     if not kept:
         raise DataError(_nothing_left(source, lines, numbers))
     secret = key or _earlier_key(folder, resume) or new_key()
@@ -139,7 +142,7 @@ def ingest(
         skipped=tuple(sentences(faults, numbers)),
         without_patient=_without_patient(kept, faults, numbers),
         passed_over=len(seen.passed_over),
-        notes=tuple(_notes(seen, layout)),
+        notes=(*_notes(seen, layout), *_of_choice(in_order, choice)),
     )
 
 
@@ -160,6 +163,15 @@ def _notes(seen: Source, layout: str) -> Iterable[str]:
         yield (
             f"the names of {several(labels, 'folder')} became labels, which models and reports "
             "show; if they stand for people, use --patient-pattern '^([^/]+)/'"
+        )
+
+
+def _of_choice(files: Sequence[SourceFile], choice: FrameChoice) -> Iterable[str]:
+    if most_without_effect(files, choice):
+        most = max(len(file.frames) for file in files)
+        yield (
+            f"--max-frames {choice.most} changed nothing: the layout takes at most "
+            f"{several(most, 'frame')} of a file"
         )
 
 

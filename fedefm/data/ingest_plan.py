@@ -20,16 +20,25 @@ from fedefm.data.file_text import SHARED
 from fedefm.data.found import Found
 from fedefm.data.frame_choice import FrameChoice
 from fedefm.data.ingest_frames import Task, suffix
-from fedefm.data.ingest_report import Line
+from fedefm.data.ingest_report import Line, span
 from fedefm.data.ingest_source import Source
+from fedefm.data.layouts import masks_without_image
 from fedefm.data.links import OUTWARD
+from fedefm.data.not_files import not_files
 from fedefm.data.person_words import names_person
 from fedefm.data.plain_folders import DICOM_ENDINGS, image_files, is_without_image
 from fedefm.data.pseudonyms import pseudonym
+from fedefm.data.readers import count_frames
+from fedefm.data.volume_spacing import volume_spacing
 from fedefm.errors import DataError
 
 LONGEST_NAME = 60  # letters of a folder, of up to four bytes each; file systems take 255 bytes
 TASK_FRAMES = 32  # of a task: a second or two, so that Ctrl-C is soon heard
+OF_NOTHING = (
+    "it lies in a folder for masks, and no image that is taken has its name; rename the folder to "
+    "take it as an image"
+)
+STACKS = (".nii", ".nii.gz", ".mhd", ".mha", ".npy", ".tif", ".tiff", ".gif")  # of many frames
 OTHERS = (*SHARED, ".gif", ".bmp", ".tif", ".tiff", ".nii", ".nii.gz")  # that never are DICOM
 
 
@@ -95,13 +104,33 @@ def refuse_persons(files: Sequence[SourceFile], typed: str | None, numbers: File
 
 
 def left_aside(source: Path, seen: Source, numbers: FileNumbers) -> list[Line]:
-    """Image files that the layout does not take, DICOM without an image, links that lead out."""
+    """What is not taken, with the reason for each: its layout, its kind, or where it leads."""
     known = {path for item in seen.found for path in (item.image, item.mask)}
     empty = [path for path in image_files(source) if path not in known and is_without_image(path)]
     reasons = dict.fromkeys(seen.passed_over, f"it is not of the layout {seen.layout!r}")
+    reasons |= dict.fromkeys(masks_without_image(source, seen.layout, seen.found), OF_NOTHING)
     reasons |= dict.fromkeys(empty, "it is DICOM without an image, such as a report or a plan")
+    reasons |= not_files(source)
     reasons |= dict.fromkeys(seen.outward, OUTWARD)
     return [Line(numbers.of(path), "", "left out", reason) for path, reason in reasons.items()]
+
+
+def frames_aside(files: Iterable[SourceFile], layout: str, numbers: FileNumbers) -> Iterable[Line]:
+    """A line for each file of which the layout does not take all frames, as of some volumes."""
+    reason = f"the layout {layout!r} does not take them; fedefm data layouts says what it takes"
+    for file in files:
+        found = {item.frame for item in file.frames}
+        aside = [frame for frame in range(_count(file)) if frame not in found]
+        if aside:
+            yield Line(numbers.of(file.path), span(aside), "left out", reason)
+
+
+def most_without_effect(files: Iterable[SourceFile], choice: FrameChoice) -> bool:
+    """Whether a largest number of frames was asked for that no file has more of."""
+    every = replace(choice, most=None)
+    return choice.most is not None and not any(
+        len(_chosen(file, choice)) < len(_chosen(file, every)) for file in files
+    )
 
 
 def tasks_of(
@@ -111,7 +140,7 @@ def tasks_of(
     tasks: list[Task] = []
     for file in files:
         number = numbers.of(file.path)
-        spacing = file.facts.spacing if file.facts else None
+        spacing = file.facts.spacing if file.facts else volume_spacing(file.path)
         frames = [
             replace(
                 item,
@@ -142,6 +171,16 @@ def _facts(path: Path) -> Facts | None:
         return facts_of(path) if _is_dicom(path) else None
     except Exception:  # decoding the image will tell
         return None
+
+
+def _count(file: SourceFile) -> int:
+    """How many frames a file has; 0 where that cannot be said, which decoding will tell."""
+    if file.facts:
+        return file.facts.frames
+    try:
+        return count_frames(file.path) if suffix(file.path) in STACKS else 0
+    except DataError:
+        return 0
 
 
 def _is_dicom(path: Path) -> bool:

@@ -18,12 +18,18 @@ REPORT_NAME = "ingest_report.csv"
 
 @dataclass(frozen=True)
 class Line:
-    """``frames`` are counted from 0, as ``0-95`` or ``7``; empty stands for the whole file."""
+    """``frames`` are counted from 0, as ``0-6 8-12`` or ``7``; empty stands for the whole file."""
 
     file: int
     frames: str
     outcome: Literal["left out", "taken"]
     reason: str
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames it names; 0 where it stands for the whole file."""
+        ends = [run.split("-") for run in self.frames.split()]
+        return sum(int(run[-1]) - int(run[0]) + 1 for run in ends)
 
 
 def fault_lines(file: int, faults: Sequence[tuple[int, str]], whole: bool) -> list[Line]:
@@ -32,8 +38,19 @@ def fault_lines(file: int, faults: Sequence[tuple[int, str]], whole: bool) -> li
     for reason, group in groupby(sorted(faults), key=lambda fault: fault[1]):
         frames = [frame for frame, _ in group]
         everything = whole and len(frames) == len(faults)
-        lines.append(Line(file, "" if everything else _span(frames), "left out", reason))
+        lines.append(Line(file, "" if everything else span(frames), "left out", reason))
     return lines
+
+
+def span(frames: Iterable[int]) -> str:
+    """Ascending frames, runs drawn together: ``0-6 8-12``."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][-1] + 1:
+            runs[-1][1:] = [frame]
+        else:
+            runs.append([frame])
+    return " ".join("-".join(map(str, run)) for run in runs)
 
 
 def write_report(path: Path, lines: Iterable[Line]) -> None:
@@ -55,8 +72,3 @@ def _sentence(name: str, line: Line) -> str:
     frames = f", {noun} {line.frames}" if line.frames else ""
     stop = ":" if line.reason.startswith(("it", "the ")) else ""
     return f"{name}{frames}{stop} {line.reason}"
-
-
-def _span(frames: Sequence[int]) -> str:
-    consecutive = frames[-1] - frames[0] == len(frames) - 1 and len(frames) > 1
-    return f"{frames[0]}-{frames[-1]}" if consecutive else " ".join(map(str, frames))

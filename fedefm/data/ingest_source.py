@@ -7,7 +7,7 @@ from pathlib import Path
 from fedefm.data.corpus_name import fault_of
 from fedefm.data.file_numbers import FileNumbers
 from fedefm.data.found import Found, by_pattern
-from fedefm.data.layouts import LAYOUTS, find_layout, passed_over
+from fedefm.data.layouts import LAYOUTS, find_layout, masks_without_image, passed_over
 from fedefm.data.links import without_outward
 from fedefm.errors import DataError, all_problems
 
@@ -62,12 +62,20 @@ def _frames(source: Path, layout: str) -> tuple[str, list[Found], list[Path], li
         found = LAYOUTS[name].find(source)
         inside, outward = without_outward(found, source)
         others = [path for path in passed_over(source, name, found) if path not in outward]
+        lost = masks_without_image(source, name, found)
     except OSError as error:
         raise DataError(f"source {source} cannot be read: {error.strerror}") from None
     if not inside:
-        links = " but links to what lies outside of it; copy that there" if outward else ""
-        raise DataError(f"source {source} holds no images in the layout {name!r}{links}")
+        instead = _but(outward, lost)
+        raise DataError(f"source {source} holds no images in the layout {name!r}{instead}")
     return name, inside, others, outward
+
+
+def _but(outward: Sequence[Path], lost: Sequence[Path]) -> str:
+    """What a source without images holds instead, and what to do about it."""
+    if outward:
+        return " but links to what lies outside of it; copy that there"
+    return " but folders for masks; rename those to take what is in them as images" if lost else ""
 
 
 def _refuse_names(found: Sequence[Found], numbers: FileNumbers) -> None:

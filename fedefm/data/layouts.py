@@ -10,12 +10,12 @@ from pathlib import Path
 
 from fedefm.data.found import Found
 from fedefm.data.plain_folders import (
-    MASK_FOLDERS,
     classes,
     has_classes,
     image_files,
     images,
     is_without_image,
+    masks_of_nothing,
 )
 from fedefm.data.public_sets import (
     arcade,
@@ -50,13 +50,21 @@ def find_layout(source: Path) -> str:
 def passed_over(source: Path, layout: str, found: Sequence[Found]) -> list[Path]:
     """Image files below ``source`` that a layout neither takes nor knows as companions."""
     used = {path for item in found for path in (item.image, item.mask)}
+    aside = used | {*masks_without_image(source, layout, found)}
     return [
         path
         for path in image_files(source)
-        if path not in used
+        if path not in aside
         and not _is_companion(path, LAYOUTS[layout])
         and not is_without_image(path)
     ]
+
+
+def masks_without_image(source: Path, layout: str, found: Sequence[Found]) -> list[Path]:
+    """What lies in folders for masks and belongs to nothing found, where names tell masks."""
+    if layout not in PLAIN:
+        return []
+    return masks_of_nothing(source, {path for item in found for path in (item.image, item.mask)})
 
 
 def _is_companion(path: Path, layout: Layout) -> bool:
@@ -102,7 +110,7 @@ PUBLIC: dict[str, Layout] = {
     "tn3k": tn3k.LAYOUT,
 }
 
-MASKS = tuple(f"{folder}/*" for folder in MASK_FOLDERS)
+PLAIN = ("classes", "images")
 
 LAYOUTS: dict[str, Layout] = PUBLIC | {
     "collection": Layout(
@@ -115,8 +123,7 @@ LAYOUTS: dict[str, Layout] = PUBLIC | {
     "classes": Layout(
         has_classes,
         classes,
-        MASKS,
-        About(
+        about=About(
             "<class>/... or <split>/<class>/...: the folder's name is the label",
             "",
             "your own",
@@ -126,8 +133,7 @@ LAYOUTS: dict[str, Layout] = PUBLIC | {
     "images": Layout(
         lambda source: True,
         images,
-        MASKS,
-        About(
+        about=About(
             "any folder of images, or one file; train, val and test at its top set the split",
             "",
             "your own",

@@ -43,6 +43,7 @@ class Header:
     voxels: Path  # the file that holds them
     start: int  # where they begin in it
     packed: bool  # by zlib
+    spacing: tuple[float, ...] = ()  # millimeters that a pixel is wide and high, if it says so
 
 
 class MetaImageStack:
@@ -87,6 +88,7 @@ def read_header(path: Path) -> Header:
         voxels,
         end if name == HERE else _whole_number(entries.get("HeaderSize", "0")),
         _is_true(entries, "CompressedData"),
+        _spacing(entries.get("ElementSpacing", "")),
     )
 
 
@@ -111,6 +113,13 @@ def _shape(text: str) -> tuple[int, int, int]:
         raise Unfit("has no DimSize of two or three whole numbers above 0")
     width, height, slices = (*sides, 1)[:3]
     return slices, *within_limits(height, width)
+
+
+def _spacing(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(side) for side in text.split()[:2])
+    except ValueError:  # the image can be used all the same
+        return ()
 
 
 def _whole_number(text: str) -> int:

@@ -1,9 +1,11 @@
 """Folders without a convention of their own: images anywhere, or one folder a class.
 
-Masks are found by the usual names; a leading folder ``train``, ``val`` or ``test`` sets the split.
+Masks are found by the usual names, and nothing in a folder for masks ever is an image; a leading
+folder ``train``, ``val`` or ``test`` sets the split.
 DICOM images are called by their modality, since folders of exports are called after people.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from fedefm.data.found import Found
 from fedefm.data.readers import count_frames, is_image_file
 from fedefm.errors import DataError
 
-MASK_FOLDERS = ("masks", "labels", "mask", "label", "masks_png", "1st_manual")
+MASK_FOLDERS = ("masks", "labels", "mask", "label", "masks_png", "1st_manual", "labelstr")
 MASK_ENDINGS = ("_mask", "_gt", "_seg", "_label", "_segmentation")
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation"} | {
@@ -65,7 +67,7 @@ def with_masks(source: Path) -> dict[Path, Path | None]:
     return {
         path: mask
         for path, mask in masks.items()
-        if path not in taken and not _in_mask_folder(path, base)
+        if path not in taken and not in_mask_folder(path, base)
     }
 
 
@@ -74,6 +76,7 @@ class Listing:
 
     def __init__(self) -> None:
         self._names: dict[Path, frozenset[str]] = {}
+        self._mask_folders: dict[Path, list[Path]] = {}
 
     def of(self, folder: Path) -> frozenset[str]:
         """Nothing, where there is no such folder or it cannot be read."""
@@ -83,6 +86,15 @@ class Listing:
             except OSError:
                 self._names[folder] = frozenset()
         return self._names[folder]
+
+    def mask_folders(self, home: Path) -> list[Path]:
+        """The folders for masks in ``home``, which may be ``Masks`` as well as ``masks``."""
+        if home not in self._mask_folders:
+            places = {name: name.lower() for name in self.of(home)}
+            known = sorted(name for name in places if places[name] in MASK_FOLDERS)
+            known.sort(key=lambda name: MASK_FOLDERS.index(places[name]))
+            self._mask_folders[home] = [home / name for name in known]
+        return self._mask_folders[home]
 
 
 def image_files(source: Path) -> list[Path]:
@@ -101,13 +113,17 @@ def is_without_image(path: Path) -> bool:
 
 
 def mask_beside(path: Path, base: Path, listing: Listing) -> Path | None:
-    """The mask of an image by the usual names: in a sister folder, or beside it with an ending."""
+    """The mask of an image by the usual names: beside it with an ending, or in a folder for masks.
+
+    Such a folder lies beside the image, or beside the folder of the image.
+    """
     stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
     places = [(path.parent, ending) for ending in MASK_ENDINGS]
+    homes = [path.parent]
     if path.parent != base or path.parent.name.lower() == "images":
-        places += [
-            (path.parent.parent / name, end) for name in MASK_FOLDERS for end in ("", "_mask")
-        ]
+        homes.append(path.parent.parent)
+    for home in homes:
+        places += [(folder, end) for folder in listing.mask_folders(home) for end in ("", "_mask")]
     for folder, ending in places:
         names = listing.of(folder)
         for suffix in (".png", path.suffix, ".gif", ".tif", ".npy", ".nii.gz", ".bmp"):
@@ -117,15 +133,22 @@ def mask_beside(path: Path, base: Path, listing: Listing) -> Path | None:
     return None
 
 
+def in_mask_folder(path: Path, base: Path) -> bool:
+    """Whether a file below ``base`` lies in a folder for masks, however deep."""
+    folders = path.relative_to(base).parts[:-1]
+    return any(folder.lower() in MASK_FOLDERS for folder in folders)
+
+
+def masks_of_nothing(source: Path, known: Collection[Path | None]) -> list[Path]:
+    """What lies in a folder for masks and is none of the ``known`` images and masks."""
+    base = source if source.is_dir() else source.parent
+    return [
+        path for path in image_files(source) if path not in known and in_mask_folder(path, base)
+    ]
+
+
 def _hidden(path: Path, base: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(base).parts)
-
-
-def _in_mask_folder(path: Path, base: Path) -> bool:
-    """Whether a file lies in a folder for masks that has one for images beside it."""
-    folder = path.parent
-    is_mask_folder = folder != base and folder.name.lower() in MASK_FOLDERS
-    return is_mask_folder and (folder.parent / "images").is_dir()
 
 
 def _person_kind_frames(path: Path) -> tuple[str, str, range] | None:

@@ -19,7 +19,7 @@ from fedefm.data.manifest import read_manifest
 from fedefm.data.plain_folders import with_masks
 from fedefm.data.readers import Gray, count_frames
 from fedefm.errors import DataError
-from fedefm.words import several
+from fedefm.words import printable, several
 
 Progress = Callable[[int, int], None]  # files done, files in all
 Reader = Callable[[Path, int], Gray]
@@ -157,7 +157,7 @@ def _of_files(folder: Path, files: list[Path]) -> list[Clip]:
     clips, numbers = [], iter(range(1, len(files) + 1))
     for group in groups.values():
         if group[0] not in headers:
-            name = _as_text(group[0].relative_to(folder))
+            name = printable(group[0].relative_to(folder).as_posix())
             clips.append(Clip(name, (SourceFile(group[0], name),), is_dicom=False))
             continue
         ordered = sorted(group, key=lambda path: (_instance(headers[path]), path))
@@ -207,12 +207,3 @@ def _reason(error: DataError, clip: Clip, file: SourceFile) -> str:
     if not clip.is_dicom or file.told == clip.name:  # a manifest's name is neutral
         return sentence
     return sentence.replace(str(file.path), file.told).replace(file.path.name, "it")
-
-
-def _as_text(path: Path) -> str:
-    """A path as tables and terminals can have it: line breaks and odd bytes as codes."""
-    letters = (
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in path.as_posix()
-    )
-    return "".join(letters)

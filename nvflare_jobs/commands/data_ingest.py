@@ -150,9 +150,13 @@ def _tell(made: "Ingested") -> None:
         print(f"left out: {reason}")
     if made.passed_over:
         print(f"passed over: {made.passed_over} image files that are not of this layout")
-    others = Counter((line.outcome, line.reason) for line in made.report if line not in made.faults)
-    for (outcome, reason), files in others.items():
-        print(f"{outcome}: {several(files, 'file')}: {reason}")
+    others = [line for line in made.report if line not in made.faults]
+    files = Counter((line.outcome, line.reason, bool(line.frames)) for line in others)
+    for (outcome, reason, some), count in files.items():
+        alike = (line for line in others if (line.outcome, line.reason) == (outcome, reason))
+        frames = sum(line.frame_count for line in alike)
+        part = f"{several(frames, 'frame')} of " if some else ""
+        print(f"{outcome}: {part}{several(count, 'file')}: {reason}")
     for note in made.notes:
         print(f"note: {note}")
     print(f"layout {made.layout}: {counts(made.rows)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -295,6 +296,17 @@ def test_ingest_says_what_it_left_out_in_numbers(run: Run, tmp_path: Path) -> No
         run("ingest", tmp_path / "set", tmp_path / "c", "--skip-unreadable", "--json").out
     )["report"]
     assert [(line["file"], line["outcome"]) for line in report] == [(2, "left out")]
+
+
+def test_ingest_sums_up_the_slices_that_a_layout_leaves(run: Run, tmp_path: Path) -> None:
+    for number, slices in ((1, 5), (2, 9)):
+        for part in ("imagesTr", "labelsTr"):
+            path = tmp_path / "in" / "Task04_Hippocampus" / part / f"hippocampus_00{number}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            voxels = np.ones((8, 8, slices), np.uint8)
+            nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    made = run("ingest", tmp_path / "in", tmp_path / "out")
+    assert "left out: 12 frames of 2 files: the layout" in made.out
 
 
 def test_ingest_takes_frames_by_rate_above_zero(run: Run, tmp_path: Path) -> None:

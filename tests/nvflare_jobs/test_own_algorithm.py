@@ -274,7 +274,7 @@ def test_it_gets_into_run_files_as_the_page_says(
     insert(rounds / "__init__.py", "from fedefm.train.rounds.fedavgm import fedavgm\n", "from ")
     insert(rounds / "__init__.py", '"fedavgm": fedavgm(0.9),\n        ', '"none": Algorithm(')
     insert(config, '"fedavgm", ', '"none"] = "fedefm"')
-    insert(config, '"fedavgm", ', '"fedavg",),')
+    insert(config, '"fedavgm", ', '"stagewise"),')
 
     run = make_run(**FEDAVG).model_dump(mode="json") | {"privacy": SECAGG}
     run["federation"]["algorithm"] = "fedavgm"

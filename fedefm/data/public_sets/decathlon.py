@@ -67,7 +67,8 @@ HIPPOCAMPUS = Layout(
     hippocampus,
     COMPANIONS,
     About(
-        "Medical Segmentation Decathlon, task 4 without its dataset.json: a central slice each",
+        "Medical Segmentation Decathlon, task 4 without its dataset.json: a central slice each, "
+        "where --layout msd takes all",
         "http://medicaldecathlon.com",
         "CC BY-SA 4.0",
         "1 = anterior, 2 = posterior part of the hippocampus",

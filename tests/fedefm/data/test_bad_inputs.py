@@ -230,6 +230,14 @@ def test_odd_names_are_only_names(run: Run, home: Path, tmp_path: Path, name: st
     assert run("check", home / "out" / "manifest.csv").code == 2
 
 
+def test_files_are_called_by_what_can_be_shown(run: Run, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a\u202e\x1b[2J\ngnp.png").write_bytes(b"broken")
+    result = run("ingest", tmp_path / "in", home / "out", "--show-paths")
+    assert_refused(result, home)
+    assert r"a\u202e\x1b[2J\ngnp.png" in result.err
+
+
 FORMULAS = ["=cmd|' /C calc'!A0", "+1+cmd", "-2+3+cmd", "@SUM(1)", " =1+1"]
 
 
@@ -252,7 +260,7 @@ def test_formulas_do_not_get_into_tables(run: Run, home: Path, tmp_path: Path, n
         assert not [cell for cell in cells if cell.strip()[:1] in tuple("=+@")], table
 
 
-CONTROLS = ["a\nb", "\x1b[31mred", "bell\x07", "\x85"]
+CONTROLS = ["a\nb", "\x1b[31mred", "bell\x07", "\x85", "\u202egnp", "\u2066", "\ufeff"]
 
 
 @pytest.mark.parametrize("name", CONTROLS)
@@ -263,6 +271,13 @@ def test_terminals_are_told_nothing_by_names(
     source.mkdir()
     Image.fromarray(bad.pixels()).save(source / "a.png")
     result = run("ingest", source, home / "out")
+    assert_refused(result, home)
+    assert "control character" in result.err
+    (source / "a.png").unlink()
+    for label in (name, "other"):
+        (source / label).mkdir()
+        Image.fromarray(bad.pixels()).save(source / label / "a.png")
+    result = run("ingest", source, home / "out", "--layout", "classes", "--corpus", "c")
     assert_refused(result, home)
     assert "control character" in result.err
     manifest = manifest_of(

@@ -22,6 +22,11 @@ from fedefm.errors import DataError
         ("\uff20SUM(1)", "as a formula"),
         ("", "without a name"),
         ("a\x1b[2J", "control character"),
+        ("\u202egnp", "turns or hides text"),
+        ("a\u2066b", "turns or hides text"),
+        ("cat\u200b", "turns or hides text"),
+        ("a\u2028b", "a line break"),
+        ("a\U000e0041", "turns or hides text"),
     ],
 )
 def test_what_is_no_name_is_refused_before_the_source_is_looked_at(
@@ -34,7 +39,7 @@ def test_what_is_no_name_is_refused_before_the_source_is_looked_at(
 
 
 @pytest.mark.parametrize(
-    "name", ["Größe 図", "angio 2024", "CT-1", "v1.2", "-7", "Ångström", "a=b"]
+    "name", ["Größe 図", "angio 2024", "CT-1", "v1.2", "-7", "Ångström", "a=b", "می\u200cخواهم"]
 )
 def test_names_of_any_language_are_taken(name: str) -> None:
     refuse_corpus(name)

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -9,7 +10,9 @@ from pydicom.data import get_testdata_file
 
 from fedefm.data.check import check_manifest
 from fedefm.data.choices import Files
+from fedefm.data.file_numbers import LISTING_NAME
 from fedefm.data.found import Found
+from fedefm.data.frame_choice import FrameChoice
 from fedefm.data.ingest import ingest
 from fedefm.data.layouts import LAYOUTS, Layout
 from fedefm.data.manifest import read_manifest
@@ -248,6 +251,58 @@ def test_companions_and_files_that_are_no_images_are_not_lost(tmp_path: Path) ->
     assert ingest(chase, tmp_path / "one").passed_over == 0
     plain = draw(tmp_path / "plain", "images/a.png", "Masks/a.png", "Masks/of no image.png")
     assert ingest(plain, tmp_path / "two").passed_over == 0
+
+
+@pytest.mark.parametrize("home", ["", "P1/"])
+def test_masks_in_a_folder_beside_their_images_are_taken(tmp_path: Path, home: str) -> None:
+    folder = draw(tmp_path / "set", f"{home}a.png", f"{home}masks/a.png", f"{home}masks/lost.png")
+    made = ingest(folder, tmp_path / "out")
+    (row,) = made.rows
+    assert row.mask_path
+    (line,) = made.report
+    assert line.outcome == "left out"
+    assert "no image that is taken has its name" in line.reason
+    assert "masks/lost.png" in (tmp_path / "out" / LISTING_NAME).read_text()
+
+
+def test_a_mask_of_another_size_in_such_a_folder_is_noticed(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "set", "a.png", "masks/a.png")
+    Image.new("L", (3, 3)).save(folder / "masks" / "a.png")
+    with pytest.raises(DataError, match="the mask has 3 x 3 pixels and the image 4 x 4"):
+        ingest(folder, tmp_path / "out")
+
+
+def hippocampus(root: Path, slices: int, affine: float = 1) -> Path:
+    """Task 4 as it is known without its dataset.json: volumes of 8 x 8 x ``slices``."""
+    for number in (1, 3):
+        for part in ("imagesTr", "labelsTr"):
+            path = root / "Task04_Hippocampus" / part / f"hippocampus_00{number}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            voxels = np.arange(64 * slices, dtype=np.uint8).reshape(8, 8, slices) % 3
+            nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4) * affine), path)
+    return root
+
+
+def test_slices_that_a_layout_leaves_are_listed_by_volume(tmp_path: Path) -> None:
+    source = hippocampus(tmp_path / "msd", 9)
+    made = ingest(source, tmp_path / "out", choice=FrameChoice(most=5))
+    assert (made.layout, len(made.rows)) == ("msd-task04-hippocampus", 2)
+    assert [(line.outcome, line.frames) for line in made.report] == [("left out", "0-3 5-8")] * 2
+    assert [line.frame_count for line in made.report] == [8, 8]
+    assert "'msd-task04-hippocampus' does not take them" in made.report[0].reason
+    assert "--max-frames 5 changed nothing" in made.notes[0]
+    every = ingest(source, tmp_path / "all", layout="msd", choice=FrameChoice(most=5))
+    assert (len(every.rows), every.notes) == (10, ())
+    assert {line.reason for line in every.report} == {"5 of its 9 frames were chosen"}
+
+
+def test_masks_of_nothing_are_not_lost_images(tmp_path: Path) -> None:
+    folder = draw(tmp_path / "set", "a.png", "labels/deep/b.png")
+    made = ingest(folder, tmp_path / "out")
+    assert (len(made.rows), len(made.report), made.passed_over) == (1, 1, 0)
+    (folder / "a.png").unlink()
+    with pytest.raises(DataError, match="but folders for masks; rename those"):
+        ingest(folder, tmp_path / "none")
 
 
 def test_patients_that_are_blocks_of_one_person_are_told(tmp_path: Path, shared_data: Path) -> None:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -7,13 +8,24 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from fedefm.data.found import by_pattern
-from fedefm.data.plain_folders import Listing, classes, has_classes, images, mask_beside
+from fedefm.data.plain_folders import (
+    Listing,
+    classes,
+    has_classes,
+    images,
+    mask_beside,
+    masks_of_nothing,
+)
 from fedefm.errors import DataError
 
 
 def draw(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".nii.gz"):
+            volume = nibabel.Nifti1Image(np.zeros((4, 4, 1), np.uint8), np.eye(4))
+            nibabel.save(volume, folder / name)
+            continue
         Image.new("L", (4, 4)).save(folder / name)
     return folder
 
@@ -47,6 +59,10 @@ def test_all_frames_of_a_stack_are_found(tmp_path: Path) -> None:
         ("images/a.jpg", "masks/a.png"),
         ("images/a.png", "labels/a.png"),
         ("train/images/a.png", "train/masks/a_mask.png"),
+        ("a.png", "masks/a.png"),
+        ("a.png", "Masks/a_mask.png"),
+        ("P1/a.png", "P1/masks/a.png"),
+        ("imagesTr/a.nii.gz", "labelsTr/a.nii.gz"),
         ("1.2.840.1.png", "1.2.840.1_mask.png"),
     ],
 )
@@ -63,6 +79,20 @@ def test_masks_without_an_image_are_not_images(tmp_path: Path) -> None:
     draw(tmp_path, "images/a.png", "masks/a.png", "masks/lost.png")
     assert [item.image.name for item in images(tmp_path)] == ["a.png"]
     assert mask_beside(tmp_path / "masks" / "lost.png", tmp_path, Listing()) is None
+
+
+@pytest.mark.parametrize(
+    "lost", ["masks/lost.png", "P1/masks/lost.png", "labels/P1/lost.png", "Mask/lost.png"]
+)
+def test_what_lies_in_a_folder_for_masks_is_never_an_image(tmp_path: Path, lost: str) -> None:
+    draw(tmp_path, "a.png", "P1/a.png", lost)
+    assert {item.image.name for item in images(tmp_path)} == {"a.png"}
+    assert masks_of_nothing(tmp_path, {tmp_path / "a.png"}) == [tmp_path / lost]
+
+
+def test_a_folder_of_masks_that_is_named_itself_holds_images(tmp_path: Path) -> None:
+    draw(tmp_path, "masks/a.png", "masks/P1/b.png")
+    assert [item.image.name for item in images(tmp_path / "masks")] == ["b.png", "a.png"]
 
 
 def test_folders_are_classes(tmp_path: Path) -> None:
