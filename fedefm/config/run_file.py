@@ -71,11 +71,13 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> "RunConfig":
-        warmup, rounds = self.training.warmup_rounds, self.federation.rounds
+        warmup, rounds, whose = self.training.warmup_rounds, self.federation.rounds, ""
+        if self.stagewise is not None:  # the rate begins anew in each stage
+            rounds, whose = min(stage.rounds for stage in self.stagewise.stages), " of a stage"
         if warmup >= rounds:
             raise ValueError(
-                f"training.warmup_rounds {warmup} leave none of the {rounds} rounds to train at "
-                "the whole rate; set fewer, or more federation.rounds"
+                f"training.warmup_rounds {warmup} leave none of the {rounds} rounds{whose} to "
+                "train at the whole rate; set fewer, or more rounds"
             )
         return self
 
@@ -186,6 +188,17 @@ def _of_stages(run: RunConfig, stagewise: StagewiseConfig) -> Iterator[str]:
     for name, idle in (("classes", ()), ("train_last", None)):
         if getattr(run.model, name) != idle:
             yield f"has no use for model.{name}; leave it out"
+    if run.training.average_decay != TrainingConfig().average_decay:
+        yield (
+            "goes on from the last encoder and has no average over rounds; leave out "
+            "training.average_decay"
+        )
+    if stagewise.curation is not None and run.privacy.secagg is not None and run.privacy.dp is None:
+        yield (
+            "has curation, for which sites give features of images that the server chooses: what "
+            "these say of one site, no check of secure sums covers; set privacy.dp, or leave "
+            "curation out"
+        )
 
 
 def _of_shares(run: RunConfig) -> Iterator[str]:

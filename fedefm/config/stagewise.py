@@ -73,6 +73,12 @@ class StagewiseConfig(Section):
         """The last round of each stage."""
         return tuple(end - 1 for end in accumulate(stage.rounds for stage in self.stages))
 
+    def within(self, round_index: int) -> tuple[int, int]:
+        """How many rounds the stage of a round has, and which of them it is, from 0."""
+        place = sum(round_index > last for last in self.last_rounds)
+        rounds = self.stages[place].rounds
+        return rounds, round_index - (self.last_rounds[place] + 1 - rounds)
+
 
 def _of_range(task: SiteTask) -> Iterator[str]:
     if task.classes:

@@ -146,6 +146,7 @@ def _learning(record: RunRecord) -> Context:
         "own_split": split if any(site in scores for site in record.sites) else "held-out",
         "has_global": GLOBAL in scores,
         "in_sums": record.tells_sums,
+        "staged": record.setting("stagewise") is not None,
         "swapped": record.started.get("update") == "swap",
         "references": references,
         "score_figure": (

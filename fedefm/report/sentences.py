@@ -200,7 +200,7 @@ def time_meaning(record: RunRecord) -> str:
 def together(record: RunRecord) -> str:
     """On how much all sites trained, where they told that as a sum; else empty."""
     sizes = [event for event in record.of("metrics") if known(event.get("trained_on"))]
-    if not sizes:
+    if not sizes or record.setting("stagewise") is not None:  # else of the last stage alone
         return ""
     last = sizes[-1]
     return (

@@ -15,7 +15,7 @@ def asked_by_stage(stages: Sequence[Stage], sites: Sequence[str], together: int 
     """
     problems = [*_strangers(stages, sites), *_too_small(stages, together)]
     if problems:
-        raise ConfigError(all_problems("the stages of the run file", problems))
+        raise ConfigError(all_problems("the plan of stages", problems))
     groups = [frozenset(stage.sites) for stage in stages for _ in range(stage.rounds)]
 
     def asked(round_index: int) -> frozenset[str]:

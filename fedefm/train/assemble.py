@@ -277,7 +277,7 @@ def build_site(
         dataset=data,
         schedule=plan.schedule,
         mixing=plan.mixing[name],
-        settings=SiteSettings(run.seed, run.training, run.federation, run.distill),
+        settings=SiteSettings(run.seed, run.training, run.federation, run.distill, run.stagewise),
         mean=guard.mean,
         release=guard.release,
         measures=guard.measures,

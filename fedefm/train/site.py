@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from fedefm.config import DistillConfig, FederationConfig, TrainingConfig
+from fedefm.config import DistillConfig, FederationConfig, StagewiseConfig, TrainingConfig
 from fedefm.data.dataset import FrameDataset
 from fedefm.distill.loss import expert_weights
 from fedefm.model.encoder import unit_features
@@ -42,6 +42,7 @@ class SiteSettings:
     training: TrainingConfig
     federation: FederationConfig
     distill: DistillConfig
+    stages: StagewiseConfig | None = None
 
 
 @dataclass
@@ -233,9 +234,11 @@ class Site:
         return -(-federation.local_epochs * len(self.dataset) // batch_size)
 
     def learning_rate(self, round_index: int) -> float:
-        """The rate of this round."""
-        rounds = self.settings.federation.rounds
-        return learning_rate(self.settings.training, rounds, round_index)
+        """The rate of this round; each stage, where there are any, begins anew."""
+        rounds, place = self.settings.federation.rounds, round_index
+        if self.settings.stages is not None:
+            rounds, place = self.settings.stages.within(round_index)
+        return learning_rate(self.settings.training, rounds, place)
 
     # Everything that a later process needs to go on, and a failed round to be undone.
 

@@ -242,7 +242,7 @@ def test_private_sites_spend_only_in_their_own_stage(wards: Path, tmp_path: Path
 
 def test_secure_sums_give_the_same_encoder(wards: Path, tmp_path: Path) -> None:
     both = [{"sites": list(KINDS), "rounds": 2}, {"sites": list(KINDS), "rounds": 1}]
-    staged = {"stages": both, "curation": {"dataset": "public", "images": 8, "steps": 3}}
+    staged = {"stages": both}
     length = {"rounds": 3}
     plain = stages(stagewise=staged, federation=length)
     hidden = stages(stagewise=staged, federation=length, privacy={"secagg": {"largest_site": 40}})
@@ -253,6 +253,27 @@ def test_secure_sums_give_the_same_encoder(wards: Path, tmp_path: Path) -> None:
     score = result_of(tmp_path / "secure")["metrics"]["global_score"]
     assert score == pytest.approx(result_of(tmp_path / "plain")["metrics"]["global_score"], abs=0.1)
     events = read_events(tmp_path / "secure/events.jsonl")
+    assert not [event for event in events if event["event"] == "rejected"]
+
+
+@pytest.mark.slow
+def test_private_sites_give_features_in_secure_sums(wards: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(wards, tmp_path / "sites"))
+    shutil.copytree(wards.parent / "public", tmp_path / "public")
+    run = stages(
+        stagewise={
+            "stages": [{"sites": list(KINDS), "rounds": 1}],
+            "curation": {"dataset": "public", "images": 8, "steps": 3},
+        },
+        federation={"rounds": 1, "local_steps": 1},
+        privacy={"dp": {"epsilon": 8.0, "patients_per_step": 4}, "secagg": {"largest_site": 40}},
+    )
+    hide = BySecureSums(None)
+    run_in_process(run, folder, tmp_path / "run", protect=ByLedger(), hide=hide)
+    told = result_of(tmp_path / "run")
+    assert all(spent["epsilon"] <= 8 for spent in told["privacy"].values())
+    assert all(turns == [0] for turns in told["participation"].values())
+    events = read_events(tmp_path / "run/events.jsonl")
     assert not [event for event in events if event["event"] == "rejected"]
 
 

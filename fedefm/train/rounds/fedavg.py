@@ -14,6 +14,7 @@ part.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -21,10 +22,11 @@ from torch import Tensor
 from fedefm.errors import ProtocolError
 from fedefm.model.weights import flatten, unflatten
 from fedefm.train.exchange import SERVER, Cohort, Exchange, Occasion, RoundStats, Steps
-from fedefm.train.message import digest
+from fedefm.train.message import Tensors, digest
 from fedefm.train.server import Server
 from fedefm.train.site import Site
 
+NOTHING: Tensors = MappingProxyType({})
 Beside = Callable[[], Tensor]  # numbers of a trained site that go into the mean beside its weights
 
 
@@ -61,9 +63,12 @@ def fedavg_server_round(server: Server, round_index: int) -> Steps[RoundStats]:
 
 
 def train_and_give(
-    site: Site, round_index: int, beside: Beside = nothing_beside
+    site: Site, round_index: int, beside: Beside = nothing_beside, seen: Tensors = NOTHING
 ) -> Steps[tuple[RoundStats, int]]:
     """A site's part of a round, and the step of what follows it.
+
+    What else of the server's ``seen`` goes into the part must be the same at all sites, as the
+    model must: a sum over others does not open.
 
     Raises ProtocolError where the model did not come. Training on with an older one would let a
     server that hands out nothing, or not to all, choose on which models the parts are trained.
@@ -72,7 +77,7 @@ def train_and_give(
     if SERVER not in inbox:
         raise ProtocolError("the server's model did not come, and nothing is trained on an old one")
     site.load_shared(dict(inbox[SERVER]))
-    site.handed = digest(inbox[SERVER])
+    site.handed = digest({**inbox[SERVER], **seen})
     stats = site.train_locally(round_index)
     numbers = torch.cat([flatten(site.shared_weights()), beside()])
     part = torch.cat([numbers * site.share, torch.tensor([site.share])])
@@ -86,12 +91,17 @@ def train_and_give(
     return told, given.next_step
 
 
-def hand_out_and_take(server: Server, round_index: int, beside: int = 0) -> Steps[Opened]:
-    """The server's part: its model becomes the mean; there are so many numbers ``beside`` it."""
+def hand_out_and_take(
+    server: Server, round_index: int, beside: int = 0, shown: Tensors = NOTHING
+) -> Steps[Opened]:
+    """The server's part: its model becomes the mean; there are so many numbers ``beside`` it.
+
+    ``shown`` is what the sites have seen of the server besides its model.
+    """
     asked = server.asked(round_index)
     handed_out = dict.fromkeys(sorted(asked), server.weights)
     yield Exchange("model", handed_out, frozenset(), server.shapes)
-    server.handed = digest(server.weights)
+    server.handed = digest({**server.weights, **shown})
     numbers = flatten(server.weights).numel()
     occasion = Occasion(round_index, "sum", numbers + beside + 1)
     total = yield from server.sum(occasion, {}, Cohort(SERVER, asked, agreed=server.handed))

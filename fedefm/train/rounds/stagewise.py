@@ -20,7 +20,14 @@ from fedefm.errors import ProtocolError
 from fedefm.model.weights import Weights
 from fedefm.train.curation import IMAGES, Curator, image_shapes
 from fedefm.train.exchange import SERVER, Exchange, RoundStats, Steps
-from fedefm.train.rounds.fedavg import Beside, hand_out_and_take, nothing_beside, train_and_give
+from fedefm.train.message import Tensors, digest
+from fedefm.train.rounds.fedavg import (
+    NOTHING,
+    Beside,
+    hand_out_and_take,
+    nothing_beside,
+    train_and_give,
+)
 from fedefm.train.server import Server
 from fedefm.train.site import Site
 
@@ -30,19 +37,25 @@ LATEST_STEP = 12  # no round has more; who was in no sum waits so long for what 
 def stagewise_site_round(
     stages: StagewiseConfig, site: Site, round_index: int
 ) -> Steps[RoundStats]:
-    """Train in the rounds of the own stage; take the encoder at the end of every stage."""
+    """Train in the rounds of the own stage; take the encoder at the end of every stage.
+
+    Raises ProtocolError where something of the server's did not come: the round is undone then.
+    """
     ends = round_index in stages.last_rounds
     stats, step = RoundStats(), LATEST_STEP
     if site.name in site.asked(round_index):
+        seen: Tensors = NOTHING
         beside: Beside = nothing_beside
         if ends and stages.curation is not None:
-            images = yield from _take_images(site, stages.curation)
-            beside = partial(_features, site, images)
-        stats, step = yield from train_and_give(site, round_index, beside)
+            seen = yield from _take_images(site, stages.curation)
+            beside = partial(_features, site, seen[IMAGES])
+        stats, step = yield from train_and_give(site, round_index, beside, seen)
     if ends:
         inbox = yield Exchange("encoder", {}, frozenset({SERVER}), site.shapes, step)
-        if SERVER in inbox:
-            site.load_shared(dict(inbox[SERVER]))
+        if SERVER not in inbox:
+            raise ProtocolError("the encoder at the end of the stage did not come")
+        site.load_shared(dict(inbox[SERVER]))
+        site.handed = digest(inbox[SERVER])  # which is measured next, and must be the same at all
     return stats
 
 
@@ -52,10 +65,10 @@ def stagewise_server_round(
     """Hand the encoder to the stage's sites, and go a part of the way to what they made of it."""
     before, ends = server.weights, round_index in stages.last_rounds
     curator, asked = server.curator if ends else None, server.asked(round_index)
+    shown = NOTHING if curator is None else {IMAGES: curator.images}
     if curator is not None:
-        images = {site: {IMAGES: curator.images} for site in sorted(asked)}
-        yield Exchange("images", images, frozenset(), server.shapes)
-    opened = yield from hand_out_and_take(server, round_index, _numbers(curator))
+        yield Exchange("images", dict.fromkeys(sorted(asked), shown), frozenset(), server.shapes)
+    opened = yield from hand_out_and_take(server, round_index, _numbers(curator), shown)
     server.load(part_of_the_way(before, server.weights, stages.eta))
     if curator is not None and opened.beside is not None:
         features = opened.beside.reshape(len(curator.frames), -1)
@@ -63,6 +76,7 @@ def stagewise_server_round(
     if ends:
         handed_out = dict.fromkeys(server.sites, server.weights)
         yield Exchange("encoder", handed_out, frozenset(), server.shapes, opened.next_step)
+        server.handed = digest(server.weights)
     return opened.stats
 
 
@@ -75,12 +89,12 @@ def _features(site: Site, images: Tensor) -> Tensor:
     return site.features(images).flatten()
 
 
-def _take_images(site: Site, settings: CurationConfig) -> Steps[Tensor]:
+def _take_images(site: Site, settings: CurationConfig) -> Steps[Tensors]:
     shapes = image_shapes(settings, site.dataset.images.shape[-1])
     inbox = yield Exchange("images", {}, frozenset({SERVER}), shapes)
     if SERVER not in inbox:
         raise ProtocolError("the server's images did not come, and features of none were wanted")
-    return inbox[SERVER][IMAGES]
+    return inbox[SERVER]
 
 
 def _numbers(curator: Curator | None) -> int:

@@ -15,6 +15,7 @@ def test_rounds_are_those_of_the_stages_one_after_the_other():
     stages = parse(SOUND, StagewiseConfig, "stages")
     assert stages.rounds == 5
     assert stages.last_rounds == (1, 4)
+    assert [stages.within(k) for k in range(5)] == [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2)]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,15 @@ def test_stages_that_cannot_be_are_refused(change, told):
         ({"federation": {**FEDERATION, "algorithm": "fedavg"}}, "leave it out, or set"),
         ({"federation": {**FEDERATION, "wire": "bfloat16"}}, "set wire to 'float32'"),
         ({"masking": {}}, "in a run of its own"),
+        ({"training": {"average_decay": 0.9}}, "leave out training.average_decay"),
+        ({"training": {"schedule": "cosine", "warmup_rounds": 2}}, "none of the 2 rounds of a"),
+        (
+            {
+                "stagewise": {**SOUND, "curation": {"dataset": "public"}},
+                "privacy": {"secagg": {}},
+            },
+            "no check of secure sums covers",
+        ),
         ({"model": {"classes": ["a"]}}, "no use for model.classes"),
         ({"model": {"train_last": 1}}, "no use for model.train_last"),
         ({"stagewise": None}, "set stagewise.stages and stagewise.tasks"),

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from fedefm.events import EventLog
 from fedefm.model.encoder import build_encoder
 from fedefm.train.assemble import build_server, build_site
-from fedefm.train.curation import Curator
+from fedefm.train.curation import IMAGES, Curator
+from fedefm.train.exchange import SERVER
 from fedefm.train.federation import Federation
-from fedefm.train.rounds.stagewise import part_of_the_way
+from fedefm.train.message import digest
+from fedefm.train.rounds.stagewise import part_of_the_way, stagewise_site_round
 from fedefm.train.simulate import Faults
 
 PAIRS = [{"sites": ["north", "east"], "rounds": 2}, {"sites": ["south", "west"], "rounds": 1}]
@@ -143,11 +145,40 @@ def test_a_lost_message_costs_one_site_one_round_and_nobody_else_anything(world,
         torch.testing.assert_close(broken.sites[name].shared_weights(), encoder, rtol=0, atol=0)
     turns = {e["site"]: e["status"] for e in told if e["event"] == "round" and e["round"] == 1}
     assert turns["west"] == "resting"
-    if site == "north":
-        assert turns["east"] == "ok"
-        missed = phase != "encoder"
-        (closed,) = (e for e in told if e["event"] == "round_finished" and e["round"] == 1)
-        assert ("north" in closed["missing"]) == missed
+    assert turns["east"] == "ok"
+    concerned = site == "north" or phase == "encoder"  # south has no part in the rest
+    assert (turns[site] == "failed") == concerned
+    (closed,) = (e for e in told if e["event"] == "round_finished" and e["round"] == 1)
+    assert ("north" in closed["missing"]) == (site == "north")
+
+
+def test_a_sum_opens_only_over_sites_that_saw_the_same_images_and_the_same_model(world):
+    """Else a server could show one site other images, and read what only it makes of them."""
+    agreed = {}
+    for shown in (torch.zeros(6, 1, 16, 16), torch.ones(6, 1, 16, 16)):
+        played = federation(world, staged(world, curation=CURATION))
+        site = played.sites["north"]
+        steps = stagewise_site_round(played.run.stagewise, site, 1)
+        assert next(steps).phase == "images"
+        assert steps.send({SERVER: {IMAGES: shown}}).phase == "model"
+        steps.send({SERVER: dict(played.server.weights)})
+        agreed[site.handed] = shown
+    assert len(agreed) == 2
+
+
+def test_after_a_stage_its_encoder_is_what_measurements_agree_on(world):
+    played = federation(world, staged(world))
+    played.play_round(0), played.play_round(1)
+    wanted = digest(played.server.weights)
+    assert played.server.handed == wanted
+    assert {site.handed for site in played.sites.values()} == {wanted}
+
+
+def test_the_rate_begins_anew_in_each_stage(world):
+    long = [{**stage, "rounds": 5} for stage in PAIRS]
+    site = federation(world, staged(world, stages=long)).sites["north"]
+    rates = [site.learning_rate(k) / 0.05 for k in range(10)]
+    assert rates == pytest.approx([1, 1, 1, 0.3, 0.3] * 2)  # it drops after 0.6 of the rounds
 
 
 def test_a_site_with_one_class_of_images_is_built_for_all_its_task_s(world):
