@@ -25,10 +25,10 @@ from fedefm.errors import DataError, all_problems
 
 SPLITS = ("train", "validation", "test")
 FIRST_ROW = 2  # the header is row 1
-# Control characters, and those that turn text around, break lines or hide (Unicode TR 36).
+# Control characters, and those that turn text around or hide (Unicode TR 36).
 # Joiners (U+200C and U+200D) are none: Persian and the scripts of India need them.
 CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e"
     "\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 LARGEST_BYTES = 512 * 1024 * 1024  # some four million rows; more is not a manifest

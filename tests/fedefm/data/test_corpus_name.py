@@ -25,7 +25,6 @@ from fedefm.errors import DataError
         ("\u202egnp", "turns or hides text"),
         ("a\u2066b", "turns or hides text"),
         ("cat\u200b", "turns or hides text"),
-        ("a\u2028b", "a line break"),
         ("a\U000e0041", "turns or hides text"),
     ],
 )

@@ -8,6 +8,7 @@ from fedefm.data.manifest import (
     COLUMNS,
     Manifest,
     Row,
+    has_control,
     is_formula,
     path_verdicts,
     read_manifest,
@@ -17,7 +18,9 @@ from fedefm.errors import DataError
 
 HEADER = ",".join(COLUMNS)
 letters = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))
-cell = st.text(letters).filter(lambda text: text == text.strip() and not is_formula(text))
+cell = st.text(letters).filter(
+    lambda text: text == text.strip() and not is_formula(text) and not has_control(text)
+)
 
 
 @pytest.fixture
