@@ -22,9 +22,8 @@ def volume_spacing(path: Path) -> float | None:
     try:
         if name.endswith((".nii", ".nii.gz")):
             return _of_nifti(path)
-        return (
-            side_of_square(read_header(path).spacing) if name.endswith((".mhd", ".mha")) else None
-        )
+        if name.endswith((".mhd", ".mha")):
+            return side_of_square(read_header(path).spacing)
     except Exception:  # reading the image will tell
         return None
     return None
