@@ -3,7 +3,8 @@
 One row is one value, in four columns:
 
 - ``round``: counted from 0, as in ``events.jsonl``;
-- ``site``: the site, or ``global`` for the shared model and ``all`` for the round as a whole;
+- ``site``: the site, or ``global`` for the shared model, ``all`` for the round as a whole and
+  ``stage 2`` for the sites of a stage together, where no site's own is told;
 - ``kind``: ``loss``, ``learning_rate``; ``seconds``, ``train_seconds``, ``exchange_seconds``;
   ``sent_bytes``, ``received_bytes``; ``accuracy/SPLIT`` or ``explained/SPLIT`` (shares, at most
   1); ``similarity/EXPERT`` (1 - EMD of the expert that was trained at EXPERT); ``participants``
@@ -21,6 +22,7 @@ from pathlib import Path
 from fedefm.errors import DataError
 from fedefm.events import Event
 from fedefm.report.measures import MEASURES
+from fedefm.report.stages import of_stages
 
 COLUMNS = ("round", "site", "kind", "value")
 _OF_A_SITE = (
@@ -93,6 +95,8 @@ def rows_of(event: Event) -> Iterator[Row]:
         for name in ("loss", "similarity", "trained_on"):
             if isinstance(event.get(name), int | float):
                 yield number, site, name, event[name]
+    elif kind == "stage":
+        yield from _scores(event, of_stages(event["stages"]))
     elif kind == "similarity":
         yield number, event["student"], f"similarity/{event['expert']}", event["value"]
     elif kind == "round_finished":

@@ -32,6 +32,7 @@ _NEEDED = {
     "rejected": ("round", "site"),
     "evaluated": ("round", "site"),
     "metrics": ("round", "model", "split"),
+    "stage": ("round", "stages"),
     "corpora": ("holdings",),
     "confusion": ("classes", "counts"),
     "privacy_planned": ("site", "epsilon"),
@@ -195,7 +196,7 @@ def _replayed(told: Iterable[Event]) -> list[Event]:
 def _scored(told: Iterable[Event], measure: str) -> Iterator[Event]:
     """With the run's measure as ``score``, whichever it is."""
     for event in told:
-        measured = event["event"] in ("evaluated", "metrics")
+        measured = event["event"] in ("evaluated", "metrics", "stage")
         yield {**event, "score": event.get(measure)} if measured else event
 
 

@@ -1,20 +1,28 @@
 """What every task was worth after every stage: whether late stages forget what early ones taught.
 
 A task's head stays at its site. Until the site's own stage is over its head has learned nothing,
-and what is measured then says nothing of the encoder.
+and what is measured then says nothing of the encoder. Where sites tell sums, the tasks of those who
+train together are told as one.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
+from fedefm.report.numbers import listed
 from fedefm.report.record import RunRecord
 
+Key = tuple[str, int]  # who, and after which round from 1
 Cell = tuple[float | None, bool, bool]  # score, of a head that has learned, of the task's own stage
 
 
 @dataclass(frozen=True)
 class StagedTask:
-    """One site's task; ``cells`` by stage. ``kept`` is the change since its own stage."""
+    """One site's task, or those of a stage's sites together; ``cells`` by stage.
+
+    ``kept`` is the change since the own stage.
+    """
 
     site: str
     kind: str
@@ -30,10 +38,11 @@ class StagedTask:
 
 @dataclass(frozen=True)
 class Stages:
-    """All tasks of a run, and how each stage is called."""
+    """All tasks of a run, and how each stage is called; ``in_sums`` those of sites together."""
 
     names: tuple[str, ...]
     tasks: tuple[StagedTask, ...]
+    in_sums: bool = False
 
     def meaning(self) -> str:
         """What became of the tasks of earlier stages, in a sentence."""
@@ -50,27 +59,59 @@ class Stages:
 
 
 def stages_of(record: RunRecord) -> Stages | None:
-    """The stages of ``record``; None for a run without them, or where sites told sums alone."""
+    """The stages of ``record``; None for a run without them, or where they were not told apart."""
     told = record.setting("stagewise")
-    if not isinstance(told, dict) or record.tells_sums:
+    if not isinstance(told, dict):
         return None
-    stages, tasks = told["stages"], told["tasks"]
-    ends = list(accumulate(int(stage["rounds"]) for stage in stages))
+    rows = _of_sums(record, told) if record.tells_sums else _of_sites(record, told)
+    if not rows:
+        return None
+    rows.sort(key=lambda row: [own for _, _, own in row.cells].index(True))
+    names = tuple(of_stages([k]) for k in range(1, len(told["stages"]) + 1))
+    return Stages(names, tuple(rows), in_sums=record.tells_sums)
+
+
+def of_stages(numbers: Sequence[int]) -> str:
+    """How stages of these numbers, counted from 1, are called, and who trains in them."""
+    return f"stage{'s' if len(numbers) > 1 else ''} {listed(map(str, numbers))}"
+
+
+def _of_sites(record: RunRecord, told: Mapping[str, Any]) -> list[StagedTask]:
     measured = {
         (event["site"], event["round"]): event["score"]
         for event in record.of("evaluated")
         if event.get("split") == "validation"
     }
     rows = []
-    for site, task in tasks.items():
-        own = [site in stage["sites"] for stage in stages]
-        learned = list(accumulate(own, max))
-        scores = [measured.get((site, end)) for end in ends]
-        cells = tuple(zip(scores, learned, own, strict=True))
-        rows.append(StagedTask(site, str(task["kind"]), cells))
-    first = {row.site: [own for _, _, own in row.cells].index(True) for row in rows}
-    rows.sort(key=lambda row: first[row.site])
-    return Stages(tuple(f"stage {k}" for k in range(1, len(stages) + 1)), tuple(rows))
+    for site, task in told["tasks"].items():
+        own = [k for k, stage in enumerate(told["stages"], start=1) if site in stage["sites"]]
+        rows.append(_row(site, str(task["kind"]), own, told["stages"], measured))
+    return rows
+
+
+def _of_sums(record: RunRecord, told: Mapping[str, Any]) -> list[StagedTask]:
+    measured, own_stages = dict[Key, float | None](), dict[str, list[int]]()
+    for event in record.of("stage"):
+        who = of_stages(event["stages"])
+        measured[who, event["round"]], own_stages[who] = event["score"], event["stages"]
+    rows = []
+    for who, own in own_stages.items():
+        kinds = [str(told["tasks"][site]["kind"]) for site in told["stages"][own[0] - 1]["sites"]]
+        rows.append(_row(who, listed(dict.fromkeys(kinds)), own, told["stages"], measured))
+    return rows
+
+
+def _row(
+    who: str,
+    kind: str,
+    own_stages: Sequence[int],
+    stages: Sequence[Mapping[str, Any]],
+    measured: Mapping[Key, float | None],
+) -> StagedTask:
+    own = [number in own_stages for number in range(1, len(stages) + 1)]
+    ends = accumulate(int(stage["rounds"]) for stage in stages)
+    scores = [measured.get((who, end)) for end in ends]
+    return StagedTask(who, kind, tuple(zip(scores, accumulate(own, max), own, strict=True)))
 
 
 def _points(change: float) -> str:

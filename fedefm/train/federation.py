@@ -18,7 +18,7 @@ from fedefm.events import EventLog
 from fedefm.model.weights import Weights, load_weights
 from fedefm.train.assemble import Plan, refuse_unprotected
 from fedefm.train.exchange import SERVER, RoundStats, Steps
-from fedefm.train.pooled import Pooled
+from fedefm.train.pooled import Measured
 from fedefm.train.pretext import pretext_of, product_of
 from fedefm.train.protection import Unprotected
 from fedefm.train.rounds import Algorithm, Measurement, algorithm_for
@@ -30,7 +30,7 @@ from fedefm.train.state import PartyState, save_state
 from fedefm.train.telling import (
     check_quorum,
     close_round,
-    tell_pooled,
+    tell_measured,
     tell_rejected,
     tell_score,
     tell_site,
@@ -226,7 +226,7 @@ class Federation:
         self, measurement: Measurement, round_index: int, stats: Mapping[str, RoundStats | None]
     ) -> None:
         """What the sites measured in this round, told as a sum."""
-        parties: dict[str, Steps[Pooled | None]] = {
+        parties: dict[str, Steps[Measured | None]] = {
             name: measurement.site(site, round_index, stats[name])
             for name, site in self.sites.items()
         }
@@ -241,8 +241,7 @@ class Federation:
         sent = sum(outcome.sent_bytes for outcome in outcomes.values())
         self.sent_bytes += sent
         if server.result is not None:
-            scale = self._scale
-            tell_pooled(self._log, round_index, "validation", server.result, scale, "own", sent)
+            tell_measured(self._log, round_index, server.result, self._scale, sent)
 
     def _evaluate(self, round_index: int) -> None:
         """Each site's model on its own validation images, and the mean model on all of them."""

@@ -6,8 +6,8 @@ over all is what that site measured.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from fedefm.train.measure import Scale
 UNIT = 1e-4
 MOST = 20.0  # a larger loss is told as this, so that it fits into the sum of many sites
 ROUND_NUMBERS = 7
-PUBLISHED_SPLITS = ("validation", "test")
+PUBLISHED_SPLITS: tuple[str, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,18 @@ class Pooled:
 
 
 NOBODY = Pooled(sites=0, points=0, images=0)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """After a round: what those told together who were ``asked`` in it.
+
+    At the end of a stage also what the sites of each told together, by the stages that are theirs,
+    counted from 1.
+    """
+
+    asked: Pooled
+    by_stages: Mapping[tuple[int, ...], Pooled] = field(default_factory=dict)
 
 
 def round_part(stats: RoundStats, points: int, images: int, size: int) -> Tensor:
@@ -68,13 +80,13 @@ def pooled_round(total: Tensor, sites: int) -> Pooled:
     )
 
 
-def pooled_splits(total: Tensor, sites: int) -> dict[str, Pooled]:
-    """Read the sum over sites of points and images, one split after the other."""
+def pooled_splits(total: Tensor, sites: int, splits: Sequence[str]) -> dict[str, Pooled]:
+    """Read the sum over sites of points and images, one of ``splits`` after the other."""
     counts: Sequence[float] = total.tolist()
     pairs = zip(counts[::2], counts[1::2], strict=True)
     return {
         split: Pooled(sites, int(points), int(images))
-        for split, (points, images) in zip(PUBLISHED_SPLITS, pairs, strict=True)
+        for split, (points, images) in zip(splits, pairs, strict=True)
     }
 
 

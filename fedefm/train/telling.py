@@ -8,7 +8,7 @@ from fedefm.errors import QuorumLost
 from fedefm.events import EventLog
 from fedefm.train.exchange import RoundStats
 from fedefm.train.measure import Scale
-from fedefm.train.pooled import Pooled
+from fedefm.train.pooled import Measured, Pooled
 from fedefm.train.simulate import Outcome
 
 
@@ -142,6 +142,23 @@ def tell_pooled(
         sent_bytes=sent_bytes,
         **{scale.name: pooled.score(scale)},
     )
+
+
+def tell_measured(
+    log: EventLog, round_index: int, measured: Measured, scale: Scale, sent_bytes: int
+) -> None:
+    """What the sites asked in a round told together, and at a stage's end those of each stage."""
+    tell_pooled(log, round_index, "validation", measured.asked, scale, "own", sent_bytes)
+    for stages, pooled in measured.by_stages.items():
+        log.emit(
+            "stage",
+            round=round_index,
+            stages=list(stages),
+            split="validation",
+            sites=pooled.sites,
+            images=pooled.images,
+            **{scale.name: pooled.score(scale)},
+        )
 
 
 def tell_verdict(

@@ -30,7 +30,7 @@ from fedefm.train.state import finished_rounds, load_state, save_state
 from fedefm.train.telling import (
     check_quorum,
     close_round,
-    tell_pooled,
+    tell_measured,
     tell_rejected,
     tell_verdict,
 )
@@ -152,8 +152,7 @@ class Conductor:
         tell_troubles(log, round_index, answers, server)
         if server.result is not None:
             sent = server.sent_bytes + sent_by(answers)
-            scale = self._scale
-            tell_pooled(log, round_index, "validation", server.result, scale, "own", sent)
+            tell_measured(log, round_index, server.result, self._scale, sent)
 
     def _publish(self, log: EventLog) -> dict[str, float | int | None]:
         """The last exchange, and the figures of the global model."""

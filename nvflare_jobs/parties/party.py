@@ -43,7 +43,7 @@ class Party:
         self._mail = ThreadPoolExecutor(SENDERS, thread_name_prefix="fedefm-mail")
         self._silent: frozenset[str] = frozenset()
         self._begun = 0.0  # when the protocol that is played had its step 0
-        self._gives_and_takes = False  # in the protocol that is played
+        self._waits_longest = False  # in the protocol that is played
         self.refused: list[str] = []
 
     def guard(self, release: Release) -> None:
@@ -74,6 +74,7 @@ class Party:
         """
         self._mailbox.open_round(round_index)
         self._silent = frozenset(silent)
+        self._begun, self._waits_longest = time.monotonic(), True  # step 0 may be others' alone
         outcome: Outcome[Result] = Outcome()
         inbox: Inbox | None = None
         try:
@@ -114,15 +115,16 @@ class Party:
         """When waiting in this exchange ends, at the latest k + 1 deadlines after step 0 began.
 
         That much time is for parties that give and take in several sums at once: whoever waits for
-        a silent one is late at all others, and they at theirs. In one sum alone nobody is late but
-        its receiver: it waits one deadline for the members, and they wait two for it.
+        a silent one is late at all others, and they at theirs, and for those who wait for what
+        comes of steps in which they have no part. In one sum alone nobody is late but its receiver:
+        it waits one deadline for the members, and they wait two for it.
         """
         now = time.monotonic()
         if exchange.step == 0:
             self._begun = now
-            self._gives_and_takes = bool(exchange.outgoing and exchange.expect)
+            self._waits_longest = bool(exchange.outgoing and exchange.expect)
         latest = self._begun + (exchange.step + 1) * self._deadline_s
-        if self._gives_and_takes:
+        if self._waits_longest:
             return latest
         deadlines = 1 + exchange.step % 2  # receivers speak in odd steps
         return min(latest, now + deadlines * self._deadline_s)

@@ -20,6 +20,7 @@ from fedefm.errors import ConfigError, DataError, PolicyRefused
 from fedefm.events import read_events
 from fedefm.finetune.start import Start
 from fedefm.model.encoder import read_encoder
+from fedefm.report.metrics_csv import rows_of
 from fedefm.report.run_report import write_report
 from fedefm.train.run import run_in_process
 from fedefm.train.state import load_state
@@ -79,6 +80,34 @@ def wards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_site(folder.parent / "public", "bar", 12, masks=False)
     (folder / "fedefm_server.yaml").write_text("datasets: {public: ../public/manifest.csv}\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def six_wards(wards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two more, so that stages of three can be told apart in secure sums."""
+    folder = Path(shutil.copytree(wards, tmp_path_factory.mktemp("six") / "sites"))
+    for name, like in {"nose": "eye", "knee": "head"}.items():
+        shutil.copytree(folder / like, folder / name)
+        table = folder / name / "manifest.csv"
+        table.write_text(table.read_text().replace(f"{like}-", f"{name}-"))
+    return folder
+
+
+def in_sums() -> RunConfig:
+    """Stages of three sites each, in secure sums."""
+    early, late = ["eye", "skin", "nose"], ["head", "chest", "knee"]
+    kinds = {**KINDS, "nose": "shape", "knee": "width"}
+    staged = {
+        "stages": [{"sites": early, "rounds": 2}, {"sites": late, "rounds": 2}],
+        "tasks": {site: TASKS[task] for site, task in kinds.items()},
+    }
+    return stages(stagewise=staged, privacy={"secagg": {"largest_site": 40}})
+
+
+def stage_sums(folder: Path) -> list[Any]:
+    events = read_events(folder / "events.jsonl")
+    wanted = ("round", "stages", "sites", "images", "score")
+    return [tuple(e[k] for k in wanted) for e in events if e["event"] == "stage"]
 
 
 def stages(**changes: Any) -> RunConfig:
@@ -256,6 +285,22 @@ def test_secure_sums_give_the_same_encoder(wards: Path, tmp_path: Path) -> None:
     assert not [event for event in events if event["event"] == "rejected"]
 
 
+def test_secure_sums_tell_the_tasks_of_each_stage_after_each_stage_and_no_site_s_own(
+    six_wards: Path, tmp_path: Path
+) -> None:
+    out = run_in_process(in_sums(), six_wards, tmp_path / "run", hide=BySecureSums(None))
+    found = stage_sums(out)
+    assert [told[:3] for told in found] == [(1, [1], 3), (1, [2], 3), (3, [1], 3), (3, [2], 3)]
+    events = list(read_events(out / "events.jsonl"))
+    assert not [event for event in events if event["event"] in ("evaluated", "rejected")]
+    page = write_report(out).read_text()
+    assert "Every task after every stage" in page
+    assert "classification and segmentation" in page
+    assert "No site's own is told" in page
+    rows = [row for event in events for row in rows_of(event)]
+    assert (3, "stage 1", "score/validation", found[2][4]) in rows
+
+
 @pytest.mark.slow
 def test_private_sites_give_features_in_secure_sums(wards: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(wards, tmp_path / "sites"))
@@ -287,9 +332,23 @@ def test_the_simulator_makes_the_same_encoder(wards: Path, tmp_path: Path) -> No
     assert {n: t.tolist() for n, t in load_file(one).items()} == {
         n: t.tolist() for n, t in load_file(other).items()
     }
-    first, second = (scores(tmp_path / n, "test") for n in ("process", "simulator"))
-    assert first == second
-    assert scores(tmp_path / "simulator", "validation").keys() >= {(1, s) for s in KINDS}
+    for split in ("validation", "test"):
+        first, second = (scores(tmp_path / n, split) for n in ("process", "simulator"))
+        second.pop((3, "global"), None)  # a mean over tasks, which one process puts into its result
+        first.pop((3, "global"), None)
+        assert first == second
+    assert {site for _, site in first} == set(KINDS)
+    events = read_events(tmp_path / "simulator/events.jsonl")
+    assert {event["status"] for event in events if event["event"] == "round"} == {"ok", "resting"}
+
+
+@pytest.mark.flare
+def test_stages_tell_the_same_sums_in_the_simulator(six_wards: Path, tmp_path: Path) -> None:
+    run_in_process(in_sums(), six_wards, tmp_path / "process", hide=BySecureSums(None))
+    run_in_simulator(in_sums(), six_wards, tmp_path / "simulator")
+    one, other = (stage_sums(tmp_path / name) for name in ("process", "simulator"))
+    assert len(one) == 4
+    assert one == other
 
 
 Change = Callable[[Path], None]

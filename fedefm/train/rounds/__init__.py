@@ -8,6 +8,7 @@ from fedefm.config import RunConfig, StagewiseConfig
 from fedefm.errors import ConfigError
 from fedefm.train.assemble import Plan, noise_is_shared
 from fedefm.train.exchange import RoundStats, Steps
+from fedefm.train.pooled import PUBLISHED_SPLITS
 from fedefm.train.rounds.aggregated import aggregated_round
 from fedefm.train.rounds.algorithm import Algorithm as Algorithm
 from fedefm.train.rounds.algorithm import Measurement as Measurement
@@ -29,7 +30,17 @@ from fedefm.train.rounds.shared_noise import (
     shared_noise_site_round,
     step_size,
 )
-from fedefm.train.rounds.stagewise import stagewise_server_round, stagewise_site_round
+from fedefm.train.rounds.stage_metrics import (
+    give_after_stage,
+    published_splits,
+    take_after_stage,
+)
+from fedefm.train.rounds.stagewise import (
+    LAST_STEP,
+    LAST_STEP_IF_SECURE,
+    stagewise_server_round,
+    stagewise_site_round,
+)
 from fedefm.train.site import Site
 
 
@@ -45,7 +56,7 @@ def algorithm_for(run: RunConfig, plan: Plan, own: Algorithm | None = None) -> A
             "its own; leave it out of the run file"
         )
     algorithm = _named(run, plan) if own is None else own
-    return algorithm if run.privacy.secagg is None else _measured_in_sums(algorithm)
+    return algorithm if run.privacy.secagg is None else _measured_in_sums(algorithm, run.stagewise)
 
 
 def _named(run: RunConfig, plan: Plan) -> Algorithm:
@@ -56,7 +67,8 @@ def _named(run: RunConfig, plan: Plan) -> Algorithm:
         "literal": literal_round,
     }
     if run.stagewise is not None:
-        return _in_stages(run.stagewise)
+        last_step = LAST_STEP if run.privacy.secagg is None else LAST_STEP_IF_SECURE
+        return _in_stages(run.stagewise, last_step)
     algorithms = {
         "fedefm": Algorithm(updates[federation.update]),
         "gossip": Algorithm(partial(gossip_round, average=average)),
@@ -69,8 +81,9 @@ def _named(run: RunConfig, plan: Plan) -> Algorithm:
     return _with_shared_noise(algorithm, run) if noise_is_shared(run) else algorithm
 
 
-def _in_stages(stages: StagewiseConfig) -> Algorithm:
-    site, server = partial(stagewise_site_round, stages), partial(stagewise_server_round, stages)
+def _in_stages(stages: StagewiseConfig, last_step: int) -> Algorithm:
+    site = partial(stagewise_site_round, stages, last_step=last_step)
+    server = partial(stagewise_server_round, stages)
     return Algorithm(site, server, Publication(receive_site, hand_out_server))
 
 
@@ -79,12 +92,16 @@ def _with_shared_noise(fedavg: Algorithm, run: RunConfig) -> Algorithm:
     return replace(fedavg, site_round=shared_noise_site_round, server_round=server)
 
 
-def _measured_in_sums(algorithm: Algorithm) -> Algorithm:
-    published = algorithm.publication
+def _measured_in_sums(algorithm: Algorithm, stages: StagewiseConfig | None) -> Algorithm:
+    published, measurement = algorithm.publication, Measurement(give_metrics, take_metrics)
+    if stages is not None:
+        give, take = partial(give_after_stage, stages), partial(take_after_stage, stages)
+        measurement = Measurement(give, take)
     if published is not None:
-        site = partial(publish_and_give, published.site)
-        published = Publication(site, partial(publish_and_take, published.server))
-    measurement = Measurement(give_metrics, take_metrics)
+        splits = PUBLISHED_SPLITS if stages is None else published_splits(stages)
+        site = partial(publish_and_give, published.site, splits=splits)
+        server = partial(publish_and_take, published.server, splits=splits)
+        published = Publication(site, server)
     return replace(algorithm, publication=published, measurement=measurement)
 
 

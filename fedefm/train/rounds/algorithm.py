@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fedefm.model.weights import Weights
 from fedefm.train.exchange import RoundStats, Steps
-from fedefm.train.pooled import Pooled
+from fedefm.train.pooled import Measured
 from fedefm.train.rounds.publish import publish_server, publish_site
 from fedefm.train.server import Server
 from fedefm.train.site import Site
@@ -23,8 +23,8 @@ class Publication:
 class Measurement:
     """How the sites tell, as a sum, what they measured in a round that is over."""
 
-    site: Callable[[Site, int, RoundStats | None], Steps[Pooled | None]]
-    server: Callable[[Server, int], Steps[Pooled | None]]
+    site: Callable[[Site, int, RoundStats | None], Steps[None]]
+    server: Callable[[Server, int], Steps[Measured]]
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 After a round, of the sites that were asked in it: loss and agreement of that round, and how each
 site's own model does on its own validation images. After the last exchange: how the global model
-does on everybody's validation and test images.
+does on everybody's validation and test images (``splits``).
 
 Who has nothing to tell, as its round failed or the model did not come, gives no part: parts of
 zeros would hide nobody. Where a server hands models out, all must have had the same one, since a
 model that is of no use at all other sites would make the sum that of one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -19,6 +19,7 @@ from fedefm.train.message import digest
 from fedefm.train.pooled import (
     PUBLISHED_SPLITS,
     ROUND_NUMBERS,
+    Measured,
     Pooled,
     pooled_round,
     pooled_splits,
@@ -28,33 +29,50 @@ from fedefm.train.server import Server
 from fedefm.train.site import Site
 
 
-def give_metrics(site: Site, round_index: int, stats: RoundStats | None) -> Steps[Pooled | None]:
+def give_metrics(site: Site, round_index: int, stats: RoundStats | None) -> Steps[None]:
     """The site's part after a round; none where ``stats`` are None, as it failed."""
-    asked = site.asked(round_index)
-    if stats is None or site.name not in asked:
-        return None
-    points, images = site.measure(site.model, "validation")
-    part = round_part(stats, points, images, site.size)
-    cohort = _together(asked, site.handed)
-    yield from site.sum(_occasion(round_index, ROUND_NUMBERS), {cohort: part}, None)
-    return None
+    yield from give_among(site.asked(round_index), site, round_index, stats)
 
 
-def take_metrics(server: Server, round_index: int) -> Steps[Pooled | None]:
+def take_metrics(server: Server, round_index: int) -> Steps[Measured]:
     """The sum of the parts that came."""
-    cohort = _together(server.asked(round_index), server.handed)
+    pooled = yield from take_among(server.asked(round_index), server, round_index)
+    return Measured(pooled)
+
+
+def give_among(
+    sites: frozenset[str], site: Site, round_index: int, stats: RoundStats | None
+) -> Steps[None]:
+    """The part of ``site`` in the sum over ``sites``; none where it is not of them, or failed.
+
+    Who was not asked in the round has trained on nothing.
+    """
+    if stats is None or site.name not in sites:
+        return
+    points, images = site.measure(site.model, "validation")
+    trained_on = site.size if site.name in site.asked(round_index) else 0
+    part = round_part(stats, points, images, trained_on)
+    cohort = _together(sites, site.handed)
+    yield from site.sum(_occasion(round_index, ROUND_NUMBERS), {cohort: part}, None)
+
+
+def take_among(sites: frozenset[str], server: Server, round_index: int) -> Steps[Pooled]:
+    """The sum over ``sites``."""
+    cohort = _together(sites, server.handed)
     total = yield from server.sum(_occasion(round_index, ROUND_NUMBERS), {}, cohort)
     return pooled_round(total.vector, len(total.members))
 
 
 def publish_and_give(
-    publish: Callable[[Site], Steps[Weights | None]], site: Site
+    publish: Callable[[Site], Steps[Weights | None]],
+    site: Site,
+    splits: Sequence[str] = PUBLISHED_SPLITS,
 ) -> Steps[Weights | None]:
     """``publish``, and the site's part in how good the global model is; none if it has none."""
     weights = yield from publish(site)
     if weights is None:
         return None
-    counts = [n for split in PUBLISHED_SPLITS for n in site.measure_with(weights, split)]
+    counts = [n for split in splits for n in site.measure_with(weights, split)]
     occasion = _occasion(site.settings.federation.rounds, len(counts))
     part = torch.tensor(counts, dtype=torch.float32)
     yield from site.sum(occasion, {_together(site.everyone, digest(weights)): part}, None)
@@ -62,14 +80,16 @@ def publish_and_give(
 
 
 def publish_and_take(
-    publish: Callable[[Server], Steps[Weights | None]], server: Server
+    publish: Callable[[Server], Steps[Weights | None]],
+    server: Server,
+    splits: Sequence[str] = PUBLISHED_SPLITS,
 ) -> Steps[Weights | None]:
     """``publish``, and the server's ``verdict`` by split."""
     weights = yield from publish(server)
-    occasion = _occasion(server.rounds, 2 * len(PUBLISHED_SPLITS))
+    occasion = _occasion(server.rounds, 2 * len(splits))
     cohort = _together(frozenset(server.sites), digest(server.weights))
     total = yield from server.sum(occasion, {}, cohort)
-    server.verdict = pooled_splits(total.vector, len(total.members))
+    server.verdict = pooled_splits(total.vector, len(total.members), splits)
     return weights
 
 

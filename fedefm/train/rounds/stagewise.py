@@ -31,18 +31,21 @@ from fedefm.train.rounds.fedavg import (
 from fedefm.train.server import Server
 from fedefm.train.site import Site
 
-LATEST_STEP = 12  # no round has more; who was in no sum waits so long for what follows it
+# Of a stage's last round, whose encoder those wait for who were in no sum. The server hands out
+# images, a model and the encoder, and a sum has one exchange, or nine where it is secure.
+LAST_STEP, LAST_STEP_IF_SECURE = 3, 11
 
 
 def stagewise_site_round(
-    stages: StagewiseConfig, site: Site, round_index: int
+    stages: StagewiseConfig, site: Site, round_index: int, last_step: int = LAST_STEP
 ) -> Steps[RoundStats]:
     """Train in the rounds of the own stage; take the encoder at the end of every stage.
 
+    ``last_step`` is the latest in which it can come.
     Raises ProtocolError where something of the server's did not come: the round is undone then.
     """
     ends = round_index in stages.last_rounds
-    stats, step = RoundStats(), LATEST_STEP
+    stats, step = RoundStats(), last_step
     if site.name in site.asked(round_index):
         seen: Tensors = NOTHING
         beside: Beside = nothing_beside

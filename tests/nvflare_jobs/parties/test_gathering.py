@@ -7,11 +7,13 @@ import pytest
 
 from fedefm.config import RunConfig
 from fedefm.errors import ProtocolError
+from fedefm.train.rounds.stagewise import LAST_STEP, LAST_STEP_IF_SECURE
 from nvflare_jobs.parties.deadlines import deadlines_of
 from nvflare_jobs.parties.gathering import Gathering
 from nvflare_jobs.parties.terms import terms_for
 
 SITES = frozenset("abc")
+SECURE = {"secagg": {}}
 
 
 def gathering(*at_once: str, **later_s: float) -> Gathering:
@@ -94,3 +96,23 @@ def test_a_round_has_time_for_all_its_exchanges(make_run, federation, plain, sec
         found = _deadlines(RunConfig.model_validate(hidden))
         assert (found.round, found.publish, found.lateness) == secure
         assert found.metrics == 9
+
+
+@pytest.mark.parametrize(("privacy", "last"), [({}, LAST_STEP), (SECURE, LAST_STEP_IF_SECURE)])
+def test_sites_of_other_stages_wait_for_the_encoder_as_long_as_a_round_may_last(
+    make_run, privacy, last
+) -> None:
+    sites = [f"hosp-{n}" for n in "abcdef"]
+    task = {"kind": "classification", "classes": ["one", "other"]}
+    told = {
+        **make_run().model_dump(),
+        "model": {"backbone": "resnet_micro", "image_size": 16},
+        "federation": {"scenario": "client_server", "algorithm": "stagewise", "rounds": 2},
+        "privacy": privacy,
+        "stagewise": {
+            "stages": [{"sites": half, "rounds": 1} for half in (sites[:3], sites[3:])],
+            "tasks": dict.fromkeys(sites, task),
+        },
+    }
+    run = RunConfig.model_validate(told)
+    assert deadlines_of(run, terms_for(run, sites).plan()).round == last + 1

@@ -167,6 +167,23 @@ def test_a_later_step_waits_so_many_deadlines_longer(step: int, heard: set[str])
     assert time.monotonic() - started < 1.5
 
 
+@pytest.mark.parametrize("former", [False, True])
+def test_who_has_no_part_in_the_first_steps_waits_for_what_comes_of_them(former: bool) -> None:
+    """As sites of other stages do, to which the encoder comes after their whole stage's sum."""
+    one = party(deadline_s=0.2)
+    if former:  # long ago
+        one.play(ask("early"), 0)
+    threading.Timer(0.5, lambda: [one.receive(from_(s, 1, "encoder")) for s in "ab"]).start()
+
+    def late():
+        return set((yield Exchange("encoder", {}, frozenset("ab"), SHAPES, step=4)))
+
+    assert one.play(late(), 1).result == {"a", "b"}
+    started = time.monotonic()
+    assert one.play(late(), 2).result == set()
+    assert 0.9 < time.monotonic() - started < 3
+
+
 def test_a_step_whose_time_is_over_takes_what_is_there() -> None:
     one = party(deadline_s=0.2)
     for sender in "ab":
