@@ -71,6 +71,17 @@ def stages_of(record: RunRecord) -> Stages | None:
     return Stages(names, tuple(rows), in_sums=record.tells_sums)
 
 
+def first_rounds(record: RunRecord) -> dict[str, int]:
+    """In which round, from 1, each site begins to train, where stages say so."""
+    told = record.setting("stagewise")
+    found: dict[str, int] = {}
+    begins = 1
+    for stage in told["stages"] if isinstance(told, dict) else ():
+        found = {**dict.fromkeys(stage["sites"], begins), **found}
+        begins += int(stage["rounds"])
+    return found
+
+
 def of_stages(numbers: Sequence[int]) -> str:
     """How stages of these numbers, counted from 1, are called, and who trains in them."""
     return f"stage{'s' if len(numbers) > 1 else ''} {listed(map(str, numbers))}"

@@ -18,6 +18,7 @@ from fedefm.report.numbers import (
     ranges,
 )
 from fedefm.report.record import GLOBAL, POOLED, Holdings, RunRecord, Series, by_round
+from fedefm.report.stages import first_rounds
 
 SPLITS = ("train", "validation", "test")
 Table = list[list[str]]
@@ -33,7 +34,8 @@ def score_series(record: RunRecord) -> tuple[str, Series]:
     """
     events = [event for event in record.of("evaluated") if "model" not in event]
     events += [{**e, "site": POOLED} for e in record.of("metrics") if e["model"] == "own"]
-    events = [event for event in events if known(event.get("score"))]
+    begun = first_rounds(record)  # before it a site's head has learned nothing
+    events = [e for e in events if known(e.get("score")) and e["round"] >= begun.get(e["site"], 0)]
     rounds: dict[str, set[int]] = {}
     for event in events:
         rounds.setdefault(event["split"], set()).add(event["round"])

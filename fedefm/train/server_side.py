@@ -58,7 +58,10 @@ def _curator(
     name, size = curation.dataset, run.model.image_size
     if name not in own.datasets:
         known = ", ".join(sorted(own.datasets)) or "none"
-        raise ConfigError(f"dataset {name!r} is not in {server_file}, which knows {known}")
+        raise ConfigError(
+            f"dataset {name!r} is not in {server_file}, which knows {known}; its owner can add it "
+            f"there: `datasets: {{{name}: FOLDER/manifest.csv}}`"
+        )
     manifest = read_manifest(server_file.parent / own.datasets[name])
     refuse_labels(manifest, f"dataset {name!r} of the server")
     if len(manifest.rows) < curation.images:

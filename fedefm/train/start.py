@@ -40,7 +40,8 @@ class StartingPoint:
         theirs, ours = self.facts.get("backbone"), model.info["backbone"]
         if theirs is not None and theirs != ours:
             raise ModelError(
-                f"the start {self.name!r} is of backbone {theirs!r} and model.backbone is {ours!r}"
+                f"the start {self.name!r} is of backbone {theirs!r}, and model.backbone is "
+                f"{ours!r}: set it to {theirs!r}, or name another start"
             )
         own = {
             n.removeprefix(_BACKBONE): t for n, t in self.tensors.items() if n.startswith(_BACKBONE)
@@ -103,4 +104,6 @@ def _sha256(path: Path) -> str:
                 digest.update(block)
             return digest.hexdigest()
     except OSError as error:
-        raise ModelError(f"start {path} cannot be read: {error.strerror}") from None
+        raise ModelError(
+            f"start {path} cannot be read: {error.strerror}; mend the path under starts"
+        ) from None
