@@ -22,12 +22,15 @@ from fedefm.finetune.start import Start
 from fedefm.model.encoder import read_encoder
 from fedefm.report.metrics_csv import rows_of
 from fedefm.report.run_report import write_report
+from fedefm.train.header import Header
 from fedefm.train.run import run_in_process
+from fedefm.train.simulate import Faults
 from fedefm.train.state import load_state
 from nvflare_jobs import cli
 from nvflare_jobs.protect import ByLedger
 from nvflare_jobs.secure import BySecureSums
 from nvflare_jobs.simulator import run_in_simulator
+from privacy.secagg.plan import PHASES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = 32
@@ -299,6 +302,23 @@ def test_secure_sums_tell_the_tasks_of_each_stage_after_each_stage_and_no_site_s
     assert "No site's own is told" in page
     rows = [row for event in events for row in rows_of(event)]
     assert (3, "stage 1", "score/validation", found[2][4]) in rows
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_who_is_lost_in_one_stage_s_sum_leaves_the_other_stage_s_whole(
+    six_wards: Path, tmp_path: Path, phase: str
+) -> None:
+    """Of three, all have to help to open a sum: two would not hide one from a colluder."""
+
+    def lose(header: Header) -> bool:
+        lost = (f"metrics/{phase}", 1)
+        return "chest" in (header.sender, header.receiver) and (header.phase, header.round) == lost
+
+    hide, faults = BySecureSums(None), Faults(lose=lose)
+    out = run_in_process(in_sums(), six_wards, tmp_path / "run", faults=faults, hide=hide)
+    found = stage_sums(out)
+    assert [told[:2] for told in found] == [(1, [1]), (1, [2]), (3, [1]), (3, [2])]
+    assert [told[2] for told in found] == [3, 0, 3, 3]
 
 
 @pytest.mark.slow

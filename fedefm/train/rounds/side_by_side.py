@@ -37,11 +37,12 @@ def side_by_side(protocols: Sequence[Steps[Result]]) -> Steps[list[Result]]:
 
 
 def _merged(exchanges: Sequence[Exchange]) -> Exchange:
-    first = exchanges[0]
+    first, *others = sorted(exchanges, key=lambda one: not one.expect)  # whose shapes matter first
     receivers = [name for one in exchanges for name in one.outgoing]
     senders = [name for one in exchanges for name in one.expect]
-    for one in exchanges:
-        if (one.phase, one.step, one.shapes) != (first.phase, first.step, first.shapes):
+    for one in others:
+        alike = (one.phase, one.step) == (first.phase, first.step)
+        if not alike or (one.expect and one.shapes != first.shapes):
             raise ValueError(f"{one.phase!r} and {first.phase!r} cannot go side by side")
     if len(set(receivers)) < len(receivers) or len(set(senders)) < len(senders):
         raise ValueError(f"two protocols need the same party in {first.phase!r}")

@@ -72,6 +72,18 @@ def test_unlike_phases_are_refused():
         driven(side_by_side([asking("a", 1, []), other()]), lambda _: {})
 
 
+def test_who_only_speaks_may_have_other_shapes_and_who_listens_may_not():
+    def speaking(expect):
+        yield Exchange("step 0", {"b": {}}, frozenset(expect), {"y": torch.Size([2])})
+
+    for pair in ([speaking(""), asking("a", 1, [])], [asking("a", 1, []), speaking("")]):
+        _, (exchange,) = driven(side_by_side(pair), lambda _: {})
+        assert exchange.shapes == SHAPES
+        assert exchange.outgoing.keys() == {"a", "b"}
+    with pytest.raises(ValueError, match="cannot go side by side"):
+        driven(side_by_side([asking("a", 1, []), speaking("c")]), lambda _: {})
+
+
 def test_an_error_ends_all_of_them():
     ended = []
 
