@@ -16,14 +16,8 @@ from safetensors.torch import load_file
 from fedefm.data.manifest import Manifest
 from fedefm.data.site_folders import write_sites
 
-DP = {"epsilon": 8.0, "patients_per_step": 16}
-SECAGG = {"largest_site": 64}
-PROTECTIONS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "private": {"dp": DP},
-    "secure sums": {"secagg": SECAGG},
-    "both": {"dp": DP, "secagg": SECAGG},
-}
+PROTECTIONS = ("plain", "private", "secure sums", "both")
+PATIENTS_A_STEP = 64  # of all private sites together
 PLACES = ("process", "simulator")
 
 
@@ -33,11 +27,19 @@ class Short:
 
     rounds: int = 10
     local_steps: int = 5
-    protections: tuple[str, ...] = tuple(PROTECTIONS)
-    sites: int = 4
+    protections: tuple[str, ...] = PROTECTIONS
+    site_counts: tuple[int, ...] = (4, 16)
 
 
-def run_file(short: Short, protection: str) -> dict[str, Any]:
+def privacy(protection: str, sites: int) -> dict[str, Any]:
+    """That section of a run file; a site of many has few patients."""
+    dp = {"epsilon": 8.0, "patients_per_step": PATIENTS_A_STEP // sites}
+    parts = {"private": ["dp"], "secure sums": ["secagg"], "both": ["dp", "secagg"]}
+    told = {"dp": dp, "secagg": {"largest_site": 64}}
+    return {part: told[part] for part in parts.get(protection, [])}
+
+
+def run_file(short: Short, protection: str, sites: int) -> dict[str, Any]:
     """The settings, but for the privacy the same for all."""
     return {
         "name": "ultrafedfm-short",
@@ -58,22 +60,27 @@ def run_file(short: Short, protection: str) -> dict[str, Any]:
             "rounds": short.rounds,
             "local_steps": short.local_steps,
         },
-        "privacy": PROTECTIONS[protection],
+        "privacy": privacy(protection, sites),
     }
 
 
 def run(
-    protection: str, where: str, short: Short, manifests: Mapping[str, Manifest], work: Path
+    protection: str,
+    where: str,
+    count: int,
+    short: Short,
+    manifests: Mapping[str, Manifest],
+    work: Path,
 ) -> dict[str, Any]:
-    """``fedefm run`` at fresh sites. A finished run comes from ``work``."""
-    folder = work / f"{protection.replace(' ', '-')}-{where}"
+    """``fedefm run`` at ``count`` fresh sites. A finished run comes from ``work``."""
+    folder = work / f"{protection.replace(' ', '-')}-{count}-{where}"
     facts = folder / "facts.json"
     if facts.exists():
         return dict(json.loads(facts.read_text()))
     attempt = sum(path.is_dir() for path in folder.glob("*/"))  # of an interrupted one is left
     sites, out = folder / f"sites-{attempt}", folder / f"run-{attempt}"
-    write_sites(divide(manifests, short.sites, seed=1), list(manifests.values()), sites)
-    (folder / "run.yaml").write_text(yaml.safe_dump(run_file(short, protection)))
+    write_sites(divide(manifests, count, seed=1), list(manifests.values()), sites)
+    (folder / "run.yaml").write_text(yaml.safe_dump(run_file(short, protection, count)))
     seconds = _finished(folder / "run.yaml", sites, where, out)
     result = json.loads((out / "result.json").read_text())
     metrics = result["metrics"]
