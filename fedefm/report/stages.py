@@ -66,7 +66,8 @@ def stages_of(record: RunRecord) -> Stages | None:
     rows = _of_sums(record, told) if record.tells_sums else _of_sites(record, told)
     if not rows:
         return None
-    rows.sort(key=lambda row: [own for _, _, own in row.cells].index(True))
+    # as sites first appear in the record, so that they have one color in all figures
+    rows.sort(key=lambda row: ([own for _, _, own in row.cells].index(True), row.site))
     names = tuple(of_stages([k]) for k in range(1, len(told["stages"]) + 1))
     return Stages(names, tuple(rows), in_sums=record.tells_sums)
 
