@@ -41,16 +41,26 @@ def dump(config: Section) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-class _EachNameOnce(yaml.SafeLoader):
-    """YAML lets the last of two equal names win, and the first one's settings would be lost."""
+class _NothingLost(yaml.SafeLoader):
+    """YAML lets the last of two equal names win, and the first one's settings would be lost.
+
+    A name with nothing behind it reads as null. A section of which all lines are commented out
+    would be switched off, privacy among them.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, value in node.value:
             name = str(key.value)
             if name in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"{name!r} stands there twice", problem_mark=key.start_mark
+                )
+            if isinstance(value, yaml.ScalarNode) and not value.value and not value.style:
+                raise yaml.MarkedYAMLError(
+                    problem=f"nothing stands behind {name!r}; take the name out, or write "
+                    "null for nothing, {} for the defaults of a section",
+                    problem_mark=key.start_mark,
                 )
             seen.add(name)
         return super().construct_mapping(node, deep)
@@ -59,7 +69,7 @@ class _EachNameOnce(yaml.SafeLoader):
 def read(path: Path, model: type[FileModel], what: str) -> FileModel:
     """The file at ``path`` as ``model``. Raises ConfigError with every mistake of the file."""
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _EachNameOnce)
+        data = yaml.load(path.read_text(encoding="utf-8"), _NothingLost)
     except FileNotFoundError:
         raise ConfigError(f"{what} {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -20,6 +20,7 @@ from fedefm.data.masks import mask_frame as mask_frame
 from fedefm.data.masks import read_row_mask as read_row_mask
 from fedefm.data.masks import size_mismatch as size_mismatch
 from fedefm.data.readers import read_image
+from fedefm.data.row_faults import told
 from fedefm.data.transforms import Transform
 from fedefm.errors import DataError, all_problems
 
@@ -256,13 +257,15 @@ def _refuse_unusable(
             f"the manifest in {manifest.folder} has no rows in split {split!r}; "
             f"it has {', '.join(found)}"
         )
-    problems = []
-    for position in positions:
-        row = manifest.rows[position]
-        if kinds is None and not row.mask_path:
-            problems.append(f"{where(position, row)} has no mask")
-        if kinds is not None and kinds[position] not in classes:
-            problems.append(f"{where(position, row)} has the unknown label {kinds[position]!r}")
+
+    def fault(position: int) -> str:
+        if kinds is None:
+            drawn = manifest.rows[position].mask_path
+            return "" if drawn else "has no mask; fill column mask_path, or leave such rows out"
+        known = kinds[position] in classes
+        return "" if known else f"has the unknown label {kinds[position]!r}"
+
+    problems = told(manifest, ((position, fault(position)) for position in positions))
     if problems:
         known = "" if kinds is None else f" (known labels: {', '.join(classes) or 'none'})"
         raise DataError(all_problems(f"the manifest in {manifest.folder}{known}", problems))

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from fedefm.data.dataset import FrameDataset, Progress, decode_frames
 from fedefm.data.kinds import names_in
-from fedefm.data.manifest import Manifest, where
+from fedefm.data.manifest import Manifest
+from fedefm.data.row_faults import told
 from fedefm.errors import ConfigError, DataError, all_problems
 
 MOST_LABELS = 62  # a set is a signed number of 64 bits
@@ -55,16 +56,13 @@ def memberships(sets: Tensor, num_classes: int) -> Tensor:
 
 def _sets(manifest: Manifest, positions: Sequence[int], classes: Sequence[str]) -> list[int]:
     bit = {name: 1 << k for k, name in enumerate(classes)}
-    sets, problems = [], []
+    sets, faults = [], []
     for position in positions:
-        row = manifest.rows[position]
-        names = set(names_in(row.label))
-        problems += [
-            f"{where(position, row)} has the unknown label {name!r}"
-            for name in sorted(names - bit.keys())
-        ]
+        names = set(names_in(manifest.rows[position].label))
+        unknown = sorted(names - bit.keys())
+        faults += [(position, f"has the unknown label {name!r}") for name in unknown]
         sets.append(sum(bit.get(name, 0) for name in names))
-    if problems:
+    if problems := told(manifest, faults):
         known = f"the manifest in {manifest.folder} (known labels: {', '.join(classes)})"
         raise DataError(all_problems(known, problems))
     return sets

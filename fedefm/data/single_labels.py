@@ -10,7 +10,8 @@ import torch
 
 from fedefm.data.dataset import FrameDataset, Progress, decode_frames
 from fedefm.data.kinds import names_in
-from fedefm.data.manifest import Manifest, Row, where
+from fedefm.data.manifest import Manifest, Row
+from fedefm.data.row_faults import told
 from fedefm.errors import DataError, all_problems
 
 
@@ -29,11 +30,8 @@ def load_single_labels(
     positions = manifest.of_split(split)
     if not positions:
         raise DataError(f"the manifest in {manifest.folder} has no rows in split {split!r}")
-    problems = [
-        f"{where(position, manifest.rows[position])} {fault}"
-        for position in positions
-        if (fault := _fault(manifest.rows[position], classes))
-    ]
+    rows = manifest.rows
+    problems = told(manifest, ((place, _fault(rows[place], classes)) for place in positions))
     if problems:
         known = f"the manifest in {manifest.folder} (known labels: {', '.join(classes)})"
         raise DataError(all_problems(known, problems))
@@ -51,7 +49,7 @@ def load_single_labels(
 def _fault(row: Row, classes: Sequence[str]) -> str:
     names = names_in(row.label)
     if not names:
-        return "has no label; fill its column label, or leave the row out"
+        return "has no label; fill column label, or leave such rows out"
     if len(names) > 1:
         return f"has {len(names)} labels; where several may hold, fine-tune for classification"
     return "" if names[0] in classes else f"has the unknown label {names[0]!r}"

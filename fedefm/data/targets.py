@@ -14,7 +14,8 @@ from torch import Tensor
 from fedefm.config.names import UNLABELED
 from fedefm.data.batch import Batch
 from fedefm.data.dataset import FrameDataset, Origins, Progress, decode_frames
-from fedefm.data.manifest import Manifest, Row, where
+from fedefm.data.manifest import Manifest, Row
+from fedefm.data.row_faults import told
 from fedefm.errors import DataError, all_problems
 
 FINENESS = 10_000  # positions in the range; finer than anybody measures an image
@@ -61,11 +62,9 @@ def load_targets(
     positions = manifest.of_split(split)
     if not positions:
         raise DataError(f"the manifest in {manifest.folder} has no rows in split {split!r}")
-    problems = [
-        f"{where(position, manifest.rows[position])} {fault}"
-        for position in positions
-        if (fault := _fault(manifest.rows[position], lowest, highest))
-    ]
+    rows = manifest.rows
+    faults = ((place, _fault(rows[place], lowest, highest)) for place in positions)
+    problems = told(manifest, faults)
     if problems:
         raise DataError(all_problems(f"the manifest in {manifest.folder}", problems))
     shares = [_share(manifest.rows[position], lowest, highest) for position in positions]
@@ -84,7 +83,7 @@ def _fault(row: Row, lowest: float, highest: float) -> str:
     try:
         share = _share(row, lowest, highest)
     except ValueError:
-        return "has no number as its label; fill its column label, or leave the row out"
+        return "has no number as its label; fill column label, or leave such rows out"
     if 0 <= share <= 1:
         return ""
     return f"has a number beyond {lowest:g} to {highest:g}; widen the range in the run file"

@@ -1,6 +1,7 @@
 """Who takes part in a round where sites train in stages, one group after the other."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 from fedefm.config import Stage
 from fedefm.errors import ConfigError, all_problems
@@ -10,10 +11,14 @@ from fedefm.topology.participation import Asked
 def asked_by_stage(stages: Sequence[Stage], sites: Sequence[str], together: int = 1) -> Asked:
     """The sites of the stage that a round is of.
 
-    Raises ConfigError where stages and ``sites`` are not the same, or a stage has fewer than the
-    ``together`` among whom one of them is to be hidden.
+    Raises ConfigError where stages and ``sites`` are not the same. Where so many as ``together``
+    are to hide one of them, also where a stage has fewer, and where stages share some of their
+    sites and not all: what is told of each stage, and of all sites, could be set off against each
+    other.
     """
-    problems = [*_strangers(stages, sites), *_too_small(stages, together)]
+    problems = [*_strangers(stages, sites)]
+    if together > 1:
+        problems += [*_too_small(stages, together), *_overlapping(stages)]
     if problems:
         raise ConfigError(all_problems("the plan of stages", problems))
     groups = [frozenset(stage.sites) for stage in stages for _ in range(stage.rounds)]
@@ -35,6 +40,25 @@ def _strangers(stages: Sequence[Stage], sites: Sequence[str]) -> list[str]:
         f"{site!r} is a site of this run and in no stage; name it in one, with a task in "
         "stagewise.tasks, or leave its folder out"
         for site in left_out
+    ]
+
+
+def groups_of(stages: Sequence[Stage]) -> dict[frozenset[str], tuple[int, ...]]:
+    """Who trains together, and in which stages, counted from 1."""
+    groups: dict[frozenset[str], tuple[int, ...]] = {}
+    for number, stage in enumerate(stages, start=1):
+        sites = frozenset(stage.sites)
+        groups[sites] = (*groups.get(sites, ()), number)
+    return groups
+
+
+def _overlapping(stages: Sequence[Stage]) -> list[str]:
+    return [
+        f"stages {first[0]} and {second[0]} share {', '.join(sorted(one & other))}, and not all of "
+        "their sites, so that secure sums over them could be told from each other; give them the "
+        "same sites, or none in common"
+        for (one, first), (other, second) in combinations(groups_of(stages).items(), 2)
+        if one & other
     ]
 
 

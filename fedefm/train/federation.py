@@ -234,6 +234,8 @@ class Federation:
         outcomes = self._network.run_round(parties, round_index)
         self._hear_troubles(outcomes)
         for name, outcome in outcomes.items():
+            if outcome.error is not None:
+                outcome.rejected.append(f"{type(outcome.error).__name__}: {outcome.error}")
             tell_rejected(self._log, round_index, name, outcome)
         server = outcomes[SERVER]
         if server.error is not None:

@@ -14,9 +14,9 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from fedefm.config import RunConfig, parse
+from fedefm.config import PrivacyConfig, RunConfig, parse
 from fedefm.data.manifest import Row, write_manifest
-from fedefm.errors import ConfigError, DataError, PolicyRefused
+from fedefm.errors import ConfigError, DataError
 from fedefm.events import read_events
 from fedefm.finetune.start import Start
 from fedefm.model.encoder import read_encoder
@@ -293,7 +293,7 @@ def test_secure_sums_tell_the_tasks_of_each_stage_after_each_stage_and_no_site_s
 ) -> None:
     out = run_in_process(in_sums(), six_wards, tmp_path / "run", hide=BySecureSums(None))
     found = stage_sums(out)
-    assert [told[:3] for told in found] == [(1, [1], 3), (1, [2], 3), (3, [1], 3), (3, [2], 3)]
+    assert [told[:3] for told in found] == [(1, [1], 3), (3, [1], 3), (3, [2], 3)]
     events = list(read_events(out / "events.jsonl"))
     assert not [event for event in events if event["event"] in ("evaluated", "rejected")]
     page = write_report(out).read_text()
@@ -301,7 +301,7 @@ def test_secure_sums_tell_the_tasks_of_each_stage_after_each_stage_and_no_site_s
     assert "classification and segmentation" in page
     assert "No site's own is told" in page
     rows = [row for event in events for row in rows_of(event)]
-    assert (3, "stage 1", "score/validation", found[2][4]) in rows
+    assert (3, "stage 1", "score/validation", found[1][4]) in rows
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -311,14 +311,26 @@ def test_who_is_lost_in_one_stage_s_sum_leaves_the_other_stage_s_whole(
     """Of three, all have to help to open a sum: two would not hide one from a colluder."""
 
     def lose(header: Header) -> bool:
-        lost = (f"metrics/{phase}", 1)
+        lost = (f"metrics/{phase}", 3)
         return "chest" in (header.sender, header.receiver) and (header.phase, header.round) == lost
 
     hide, faults = BySecureSums(None), Faults(lose=lose)
     out = run_in_process(in_sums(), six_wards, tmp_path / "run", faults=faults, hide=hide)
     found = stage_sums(out)
-    assert [told[:2] for told in found] == [(1, [1]), (1, [2]), (3, [1]), (3, [2])]
-    assert [told[2] for told in found] == [3, 0, 3, 3]
+    assert [told[:3] for told in found] == [(1, [1], 3), (3, [1], 3), (3, [2], 0)]
+
+
+def test_private_sites_tell_their_tasks_in_sums_from_their_own_stage_on(
+    six_wards: Path, tmp_path: Path
+) -> None:
+    """None is asked to tell before it trained, when its ledger has no entry for the run."""
+    folder = Path(shutil.copytree(six_wards, tmp_path / "sites"))
+    privacy = {"dp": {"epsilon": 8.0, "patients_per_step": 4}, "secagg": {"largest_site": 40}}
+    run = in_sums().model_copy(update={"privacy": PrivacyConfig.model_validate(privacy)})
+    hide = BySecureSums(None)
+    out = run_in_process(run, folder, tmp_path / "run", protect=ByLedger(), hide=hide)
+    assert [told[:3] for told in stage_sums(out)] == [(1, [1], 3), (3, [1], 3), (3, [2], 3)]
+    assert not [e for e in read_events(out / "events.jsonl") if e["event"] == "rejected"]
 
 
 @pytest.mark.slow
@@ -367,7 +379,7 @@ def test_stages_tell_the_same_sums_in_the_simulator(six_wards: Path, tmp_path: P
     run_in_process(in_sums(), six_wards, tmp_path / "process", hide=BySecureSums(None))
     run_in_simulator(in_sums(), six_wards, tmp_path / "simulator")
     one, other = (stage_sums(tmp_path / name) for name in ("process", "simulator"))
-    assert len(one) == 4
+    assert len(one) == 3
     assert one == other
 
 
@@ -438,14 +450,21 @@ def test_a_task_without_its_data_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [list(KINDS)[:3], list(KINDS)],  # all four less the three of a stage are one
+        [["eye", "skin", "head"], ["head", "chest", "eye"]],  # so are both less all
+    ],
+)
 def test_stages_that_would_show_a_site_by_what_others_gave_are_refused(
-    wards: Path, tmp_path: Path
+    wards: Path, tmp_path: Path, groups: list[list[str]]
 ) -> None:
-    """All four less the three of a stage are one."""
-    staged = [{"sites": list(KINDS)[:3], "rounds": 2}, {"sites": list(KINDS), "rounds": 2}]
+    staged = [{"sites": sites, "rounds": 2} for sites in groups]
     run = stages(stagewise={"stages": staged}, privacy={"secagg": {"largest_site": 40}})
-    with pytest.raises(PolicyRefused, match="could solve for what chest contributed"):
+    with pytest.raises(ConfigError, match="give them the same sites, or none in common"):
         run_in_process(run, wards, tmp_path / "run", hide=BySecureSums(None))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_stage_too_small_to_hide_a_site_is_refused(wards: Path, tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ from fedefm.train.rounds.shared_noise import (
     step_size,
 )
 from fedefm.train.rounds.stage_metrics import (
+    SPLITS_AT_THE_END,
     give_after_stage,
-    published_splits,
     take_after_stage,
 )
 from fedefm.train.rounds.stagewise import (
@@ -98,7 +98,7 @@ def _measured_in_sums(algorithm: Algorithm, stages: StagewiseConfig | None) -> A
         give, take = partial(give_after_stage, stages), partial(take_after_stage, stages)
         measurement = Measurement(give, take)
     if published is not None:
-        splits = PUBLISHED_SPLITS if stages is None else published_splits(stages)
+        splits = PUBLISHED_SPLITS if stages is None else SPLITS_AT_THE_END
         site = partial(publish_and_give, published.site, splits=splits)
         server = partial(publish_and_take, published.server, splits=splits)
         published = Publication(site, server)

@@ -43,15 +43,11 @@ def take_metrics(server: Server, round_index: int) -> Steps[Measured]:
 def give_among(
     sites: frozenset[str], site: Site, round_index: int, stats: RoundStats | None
 ) -> Steps[None]:
-    """The part of ``site`` in the sum over ``sites``; none where it is not of them, or failed.
-
-    Who was not asked in the round has trained on nothing.
-    """
+    """The part of ``site`` in the sum over ``sites``; none where it is not of them, or failed."""
     if stats is None or site.name not in sites:
         return
     points, images = site.measure(site.model, "validation")
-    trained_on = site.size if site.name in site.asked(round_index) else 0
-    part = round_part(stats, points, images, trained_on)
+    part = round_part(stats, points, images, site.size)
     cohort = _together(sites, site.handed)
     yield from site.sum(_occasion(round_index, ROUND_NUMBERS), {cohort: part}, None)
 

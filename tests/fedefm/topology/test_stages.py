@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fedefm.config import Stage
 from fedefm.errors import ConfigError
-from fedefm.topology.stages import asked_by_stage
+from fedefm.topology.stages import asked_by_stage, groups_of
 
 SITES = ("a", "b", "c", "d", "e", "f")
 
@@ -32,3 +32,25 @@ def test_each_round_asks_the_sites_of_its_stage(lengths):
 def test_stages_that_do_not_fit_the_sites_are_refused(sites, together, told):
     with pytest.raises(ConfigError, match=told):
         asked_by_stage([Stage(sites=("a", "b"))], sites, together)
+
+
+GROUPS = st.lists(st.sets(st.sampled_from(SITES), min_size=3), min_size=1, max_size=4)
+
+
+@given(GROUPS)
+def test_stages_that_are_to_hide_sites_share_all_of_them_or_none(groups):
+    stages = [Stage(sites=tuple(sorted(group))) for group in groups]
+    sites = sorted(set().union(*groups))
+    asked_by_stage(stages, sites)  # without anything to hide they may
+    partly = any(one & other and one != other for one in groups for other in groups)
+    if not partly:
+        asked_by_stage(stages, sites, together=3)
+        assert sum(len(numbers) for numbers in groups_of(stages).values()) == len(groups)
+        return
+    with pytest.raises(ConfigError, match="give them the same sites, or none in common"):
+        asked_by_stage(stages, sites, together=3)
+
+
+def test_who_trains_in_several_stages_is_one_group():
+    stages = [Stage(sites=sites) for sites in (SITES[:3], SITES[3:], SITES[2::-1])]
+    assert groups_of(stages) == {frozenset(SITES[:3]): (1, 3), frozenset(SITES[3:]): (2,)}

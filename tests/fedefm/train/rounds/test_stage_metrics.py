@@ -4,12 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedefm.config import Stage
 from fedefm.events import EventLog
 from fedefm.train.assemble import build_server, build_site
 from fedefm.train.exchange import plain_sum
 from fedefm.train.federation import Federation
-from fedefm.train.rounds.stage_metrics import groups_of
 from fedefm.train.secrecy import Secrecy
 from fedefm.train.simulate import Faults
 from fedefm.train.site_tasks import SharedEncoder
@@ -17,7 +15,6 @@ from fedefm.train.site_tasks import SharedEncoder
 SITES = ("north", "east", "south", "west", "hill", "lake")
 FIRST, SECOND = SITES[:3], SITES[3:]
 ONE_THEN_THE_OTHER = ({"sites": FIRST, "rounds": 2}, {"sites": SECOND, "rounds": 1})
-OVERLAPPING = ({"sites": SITES[:4], "rounds": 2}, {"sites": SITES[1:], "rounds": 1})
 
 
 def play(world, stages=ONE_THEN_THE_OTHER, lose=lambda header: False):
@@ -72,7 +69,7 @@ def mean(found, sites):
 def test_after_each_stage_every_stage_s_sites_tell_their_tasks_as_one_sum(world):
     run = play(world)
     ends = told(run, "stage")
-    assert [(e["round"], e["stages"]) for e in ends] == [(1, [1]), (1, [2]), (2, [1]), (2, [2])]
+    assert [(e["round"], e["stages"]) for e in ends] == [(1, [1]), (2, [1]), (2, [2])]
     for event in ends:
         sites = (FIRST, SECOND)[event["stages"][0] - 1]
         found = run.by_round[event["round"]]
@@ -80,9 +77,15 @@ def test_after_each_stage_every_stage_s_sites_tell_their_tasks_as_one_sum(world)
         assert (event["sites"], event["images"]) == (3, sum(found[s][1] for s in sites))
 
 
-def test_in_other_rounds_only_those_are_measured_who_train(world):
+def test_those_are_measured_who_train_and_at_a_stage_s_end_those_who_have_trained(world):
     run = play(world)
-    assert [set(found) for found in run.by_round] == [set(FIRST), set(SITES), set(SITES)]
+    assert [set(found) for found in run.by_round] == [set(FIRST), set(FIRST), set(SITES)]
+
+
+def test_who_trains_again_is_told_once(world):
+    run = play(world, (*ONE_THEN_THE_OTHER, {"sites": FIRST[::-1], "rounds": 1}))
+    told_after = [(event["round"], event["stages"]) for event in told(run, "stage")]
+    assert told_after == [(1, [1, 3]), (2, [1, 3]), (2, [2]), (3, [1, 3]), (3, [2])]
 
 
 def test_the_sum_of_a_round_is_that_of_its_stage(world):
@@ -105,30 +108,16 @@ def test_what_was_told_by_stage_is_not_told_again_of_all_sites(world):
 
 def test_a_site_that_is_not_heard_is_missing_in_its_stage_s_sum_alone(world):
     def lose(header):
-        return (header.phase, header.sender, header.round) == ("metrics", "lake", 1)
+        return (header.phase, header.sender, header.round) == ("metrics", "lake", 2)
 
-    first, second, *later = told(play(world, lose=lose), "stage")
+    _, first, second = told(play(world, lose=lose), "stage")
     assert (first["sites"], second["sites"]) == (3, 2)
     assert second["images"] == 8 + 9
-    assert {event["sites"] for event in later} == {3}
 
 
 def test_sites_without_the_encoder_of_the_stage_tell_nothing_of_it(world):
     def lose(header):
-        return (header.phase, header.receiver, header.round) == ("encoder", "west", 1)
+        return (header.phase, header.receiver, header.round) == ("encoder", "east", 2)
 
-    first, second, *_ = told(play(world, lose=lose), "stage")
-    assert (first["sites"], second["sites"]) == (3, 2)
-
-
-def test_stages_of_overlapping_sites_are_not_told_apart(world):
-    run = play(world, OVERLAPPING)
-    assert not told(run, "stage")
-    assert [event["sites"] for event in told(run, "metrics")[:3]] == [4, 4, 5]
-    assert set(run.server.verdict) == {"validation", "test"}
-
-
-def test_who_trains_in_several_stages_is_one_group():
-    stages = [Stage(sites=FIRST), Stage(sites=SECOND), Stage(sites=FIRST[::-1])]
-    assert groups_of(stages) == {frozenset(FIRST): (1, 3), frozenset(SECOND): (2,)}
-    assert groups_of([Stage(sites=FIRST), Stage(sites=SITES)]) == {}
+    _, first, second = told(play(world, lose=lose), "stage")
+    assert (first["sites"], second["sites"]) == (2, 3)
