@@ -7,6 +7,7 @@ from fedefm.data.kinds import names_in
 from fedefm.data.manifest import SPLITS, Row
 from fedefm.words import several
 
+MANY = 10  # classes lacking in a split, of which not each is told
 NONE = "(none)"  # of the names, in a corpus whose other rows have some
 
 
@@ -41,13 +42,22 @@ def count_classes(rows: Sequence[Row]) -> dict[str, ClassCount]:
 
 
 def missing_classes(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each class that a split lacks, where the manifest has splits at all."""
-    splits = [split for split in SPLITS if any(row.split == split for row in rows)]
-    return [
-        f"class {name!r} has no image in split {split!r}, but "
-        f"{several(sum(count.images.values()), 'image')} of "
-        f"{several(len(count.patients), 'patient')} in all"
-        for name, count in count_classes(rows).items()
-        for split in splits
-        if split not in count.images
-    ]
+    """A sentence for each class that a split lacks, where the manifest has splits at all.
+
+    Where a split lacks many, as when labels are numbers to be told, one sentence for all.
+    """
+    counts = count_classes(rows)
+    told = []
+    for split in (split for split in SPLITS if any(row.split == split for row in rows)):
+        lacking = {name: one for name, one in counts.items() if split not in one.images}
+        if len(lacking) > MANY:
+            first = next(iter(lacking))
+            told.append(f"{len(lacking)} classes have no image in split {split!r}, as {first!r}")
+            continue
+        told += [
+            f"class {name!r} has no image in split {split!r}, but "
+            f"{several(sum(count.images.values()), 'image')} of "
+            f"{several(len(count.patients), 'patient')} in all"
+            for name, count in lacking.items()
+        ]
+    return told

@@ -263,7 +263,7 @@ def _refuse_unusable(
             drawn = manifest.rows[position].mask_path
             return "" if drawn else "has no mask; fill column mask_path, or leave such rows out"
         known = kinds[position] in classes
-        return "" if known else f"has the unknown label {kinds[position]!r}"
+        return "" if known else f"has the unknown label {kinds[position]!r}; name it in the classes"
 
     problems = told(manifest, ((position, fault(position)) for position in positions))
     if problems:
@@ -289,6 +289,6 @@ def _frame(
     if mask.max(initial=0) >= min(mask_classes or 256, 256):
         raise DataError(
             f"{where(position, row)}: the mask has the value {mask.max()}, "
-            f"but there are {mask_classes} classes"
+            f"but there are {mask_classes} classes; name more of them, or mend the mask"
         )
     return image, mask

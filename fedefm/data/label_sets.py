@@ -60,7 +60,8 @@ def _sets(manifest: Manifest, positions: Sequence[int], classes: Sequence[str]) 
     for position in positions:
         names = set(names_in(manifest.rows[position].label))
         unknown = sorted(names - bit.keys())
-        faults += [(position, f"has the unknown label {name!r}") for name in unknown]
+        told_of = "has the unknown label {!r}; name it in the classes".format
+        faults += [(position, told_of(name)) for name in unknown]
         sets.append(sum(bit.get(name, 0) for name in names))
     if problems := told(manifest, faults):
         known = f"the manifest in {manifest.folder} (known labels: {', '.join(classes)})"

@@ -26,4 +26,5 @@ def told(manifest: Manifest, faults: Iterable[tuple[int, str]]) -> list[str]:
 def _told(fault: str, rows: list[str]) -> list[str]:
     if len(rows) <= FEW:
         return [f"{row} {fault}" for row in rows]
-    return [f"each of {len(rows)} rows {fault}: {', '.join(rows[:FEW])} and {len(rows) - FEW} more"]
+    named = f"{', '.join(rows[:FEW])} and {len(rows) - FEW} more"
+    return [f"{len(rows)} rows ({named}): each {fault}"]

@@ -90,6 +90,8 @@ def _fault(row: Row, lowest: float, highest: float) -> str:
 
 
 def _share(row: Row, lowest: float, highest: float) -> float:
-    """Where the number stands in the range, which is from 0 to 1; nan is nowhere."""
+    """Where the number stands in the range, which is from 0 to 1. Raises ValueError for none."""
     number = float(row.label)
-    return (number - lowest) / (highest - lowest) if math.isfinite(number) else math.inf
+    if not math.isfinite(number):
+        raise ValueError("nan and infinity are no numbers to be told")
+    return (number - lowest) / (highest - lowest)

@@ -147,6 +147,7 @@ def _learning(record: RunRecord) -> Context:
         "has_global": GLOBAL in scores,
         "in_sums": record.tells_sums,
         "staged": record.setting("stagewise") is not None,
+        "masked": record.setting("masking") is not None,
         "swapped": record.started.get("update") == "swap",
         "references": references,
         "score_figure": (

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from fedefm.config import MaskingConfig, ModelConfig, RunConfig, TrainingConfig
@@ -18,6 +19,7 @@ from fedefm.data.dataset import FrameDataset, Progress
 from fedefm.data.loading import Splits, load_splits
 from fedefm.data.manifest import Manifest
 from fedefm.data.masked import MaskedFrames
+from fedefm.errors import DataError
 from fedefm.model.encoder import Encoder
 from fedefm.model.foundation import FoundationModel, build_foundation
 from fedefm.model.mae import MASKING, MaskedAutoencoder, build_masked_autoencoder
@@ -136,8 +138,9 @@ class PaintingPatches:
         progress: Progress | None = None,
         scan_mode: ScanMode | None = None,
     ) -> Splits:
-        """Images as ``frames`` hands them out. Raises DataError."""
+        """Images as ``frames`` hands them out. Raises DataError, also where all are plain."""
         splits = load_splits(manifest, (UNLABELED,), model.image_size, progress=progress)
+        _refuse_plain(splits.train, manifest)
         return splits.as_frames(partial(self.frames, scan_mode=scan_mode))
 
     def frames(self, data: FrameDataset, scan_mode: ScanMode | None = None) -> MaskedFrames:
@@ -152,6 +155,17 @@ class PaintingPatches:
         """What is seen, painted and true, of some test images."""
         if tests and isinstance(model, MaskedAutoencoder):
             draw_painted(folder / PAINTED, model, tests)
+
+
+def _refuse_plain(train: FrameDataset, manifest: Manifest) -> None:
+    """One plain image among others does no harm: it has no texture, and its error is zero."""
+    values = train.images.flatten(1)
+    if torch.equal(values.amin(dim=1), values.amax(dim=1)):
+        raise DataError(
+            f"each training image of the manifest in {manifest.folder} is of one gray value, so "
+            "that nothing of it can be learned by painting; look at the export with `fedefm data "
+            "preview`"
+        )
 
 
 def pretext_of(run: RunConfig, site: str) -> Pretext:

@@ -114,21 +114,30 @@ def _explained(pretrained: list[Run]) -> Table:
 
 
 def _dice(runs: list[Run], patients: np.ndarray) -> Table:
-    """``fraction -> start -> {mean, std, gain}``; the gain over scratch is by patient."""
+    """``fraction -> start -> {mean, std, gain, over_local}``, the last two by patient.
+
+    A ``gain`` is over scratch; federated ones are told ``over_local`` ones of as many sites, too.
+    """
     table: Table = {}
     for fraction in dict.fromkeys(run["fraction"] for run in runs):
         row = table[f"{fraction:g}"] = {}
         held = _by_start([run for run in runs if run["fraction"] == fraction])
-        plain = _images(held[SCRATCH])
         for name, same in held.items():
             seeds = dict.fromkeys(run["seed"] for run in same)
             each = [statistics.mean(r["dice"] for r in same if r["seed"] == s) for s in seeds]
             row[name] = {**_over_seeds(each), "patients": same[0]["patients"]}
             if name != SCRATCH:
-                difference = (_images(same) - plain)[:, None]
-                (gain,) = patient_intervals(by_patient(difference, patients))
-                row[name]["gain"] = asdict(gain)
+                row[name]["gain"] = _gain(same, held[SCRATCH], patients)
+            alone = name.replace("federated", "local")
+            if alone != name:
+                row[name]["over_local"] = _gain(same, held[alone], patients)
     return table
+
+
+def _gain(runs: list[Run], others: list[Run], patients: np.ndarray) -> dict[str, Any]:
+    difference = (_images(runs) - _images(others))[:, None]
+    (gain,) = patient_intervals(by_patient(difference, patients))
+    return asdict(gain)
 
 
 def _images(runs: list[Run]) -> np.ndarray:
@@ -157,10 +166,10 @@ def show(table: Table) -> None:
         for what, cell in row.items():
             print(f"{name:22}{what:32}{_told(cell)}")
     for fraction, row in table["dice"].items():
-        print(f"\n{float(fraction):.0%} of the labels, Dice; gain over scratch by patient")
+        print(f"\n{float(fraction):.0%} of the labels, Dice; gain over scratch, over local")
         for name, cell in row.items():
-            gain = Interval(**cell["gain"]) if "gain" in cell else ""
-            print(f"{name:22}{_told(cell):>18}  {gain}")
+            gains = [str(Interval(**cell[key])) for key in ("gain", "over_local") if key in cell]
+            print(f"{name:22}{_told(cell):>18}  {'  '.join(gains)}")
 
 
 def _told(cell: dict[str, Any]) -> str:

@@ -133,7 +133,7 @@ def replace_images(site: Path, images: list[np.ndarray[Any, Any]]) -> None:
 
 @pytest.mark.parametrize("masking", ["texture", "random"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_constant_images_are_trained_on_as_any_others(
+def test_some_constant_images_are_trained_on_as_any_others(
     fedefm: Fedefm,
     write_run: Callable[..., Path],
     own_hospitals: Path,
@@ -141,9 +141,8 @@ def test_constant_images_are_trained_on_as_any_others(
     masking: str,
     optimizer: str,
 ) -> None:
-    """One site has nothing else, another has some of them: black, gray and white."""
+    """Black, gray and white."""
     constant = [np.full((16, 16), level, np.float32) for level in (0, 0.5, 1)]
-    replace_images(own_hospitals / "hosp-a", constant * 8)
     replace_images(own_hospitals / "hosp-b", constant)
     run = write_run(masking={"masking": masking}, training={"optimizer": optimizer})
     code, out, _ = fedefm("run", run, "--sites", own_hospitals, "--out", tmp_path / "out", "--json")
@@ -156,6 +155,20 @@ def test_constant_images_are_trained_on_as_any_others(
     ]
     assert len(losses) == 8
     assert all(math.isfinite(loss) for loss in losses)
+
+
+def test_a_site_of_nothing_but_constant_images_is_refused(
+    fedefm: Fedefm, write_run: Callable[..., Path], own_hospitals: Path, tmp_path: Path
+) -> None:
+    constant = [np.full((16, 16), level, np.float32) for level in (0, 0.5, 1)]
+    replace_images(own_hospitals / "hosp-a", constant * 8)
+    out = tmp_path / "out"
+    code, _, told = fedefm("run", write_run(), "--sites", own_hospitals, "--out", out)
+    assert code == 2
+    assert "each training image of the manifest in" in told
+    assert "hosp-a" in told
+    assert "is of one gray value" in " ".join(told.split())
+    assert not out.exists()
 
 
 def demand(sites: Path, name: str, min_cohort: int) -> None:

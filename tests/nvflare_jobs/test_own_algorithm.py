@@ -87,12 +87,12 @@ def test_the_page_runs_as_it_stands(make_run: Any, here: Path, privacy: dict[str
     (here / "run.yaml").write_text(dump(run))
     loaded(blocks()[1], "program")
     told = result_of(here / "runs" / "fedavgm")
-    assert told["algorithm"] == "fedavgm"
+    assert told["algorithm"] == "fedavgm 0.9"
     assert all(turns == [0, 1, 2] for turns in told["participation"].values())
     assert told["protection"]["differential_privacy"] is ("dp" in privacy)
     assert told["protection"]["secure_sums"] is ("secagg" in privacy)
-    assert "| algorithm | fedavgm |" in (here / "runs/fedavgm/model_card.md").read_text()
-    assert "by fedavgm through a server" in write_report(here / "runs" / "fedavgm").read_text()
+    assert "| algorithm | fedavgm 0.9 |" in (here / "runs/fedavgm/model_card.md").read_text()
+    assert "by fedavgm 0.9 through a server" in write_report(here / "runs" / "fedavgm").read_text()
     plan = plan_exchanges(run, tuple(told["sites"]))
     for site, spent in told["privacy"].items():
         planned = steps_of(efforts(run, plan.schedule, site, asked=plan.asked))
@@ -243,7 +243,7 @@ def test_a_run_goes_on_with_the_algorithm_that_it_began_with(make_run: Any, here
     with pytest.raises(Killed):
         begin(here / "out", listeners=(stop,))
     for other in (None, Algorithm(FEDAVGM.site_round, fedavg_server_round, name="other")):
-        with pytest.raises(ConfigError, match="began with algorithm 'fedavgm', and would go on"):
+        with pytest.raises(ConfigError, match=r"began with algorithm 'fedavgm 0\.9', and would"):
             run_in_process(run, sites, here / "out", resume=True, algorithm=other)
     begin(here / "out", resume=True)
     begin(here / "whole")
@@ -257,7 +257,7 @@ def test_noise_in_shares_has_rounds_of_its_own(make_run: Any) -> None:
     shared = {"dp": {"noise_multiplier": 1.0}, "secagg": {"noise_shares": {"honest": 3}}}
     parsed = RunConfig.model_validate(run | {"privacy": shared})
     plan = plan_exchanges(parsed, World.names)
-    with pytest.raises(ConfigError, match="'fedavgm' was handed in, and"):
+    with pytest.raises(ConfigError, match=r"'fedavgm 0\.9' was handed in, and"):
         algorithm_for(parsed, plan, fedavgm(0.9))
 
 

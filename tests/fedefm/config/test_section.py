@@ -24,6 +24,8 @@ from fedefm.errors import ConfigError
         (b"name: a\nname: b\n", "is not YAML: 'name' stands there twice"),
         (b"policy: {delta: 1.0e-5, delta: 0.1}", "'delta' stands there twice"),
         (b"? [a, b]\n: 1", "is not YAML: "),
+        (b"masking:\n# mask_ratio: 0.5\n", "nothing stands behind 'masking'; take the name out"),
+        (b"privacy: {dp: }", "nothing stands behind 'dp'"),
     ],
 )
 @pytest.mark.parametrize("read", [read_run, read_site])
@@ -43,3 +45,11 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         read_run(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_run(tmp_path)
+
+
+@pytest.mark.parametrize("nothing", ["null", "~", "Null"])
+def test_nothing_may_stand_behind_a_name_where_it_is_written_down(
+    tmp_path: Path, nothing: str
+) -> None:
+    (tmp_path / "run.yaml").write_text(f"name: nothing\nmasking: {nothing}\n")
+    assert read_run(tmp_path / "run.yaml").masking is None

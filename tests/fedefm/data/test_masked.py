@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from fedefm.config import parse
 from fedefm.config.masking import MaskingConfig
 from fedefm.data.dataset import FrameDataset, Origins, standardize
+from fedefm.data.degrade import degraded
 from fedefm.data.masked import MaskedBatch, MaskedFrames
-from fedefm.data.masking import texture
+from fedefm.data.masking import keep_plain, texture
 from fedefm.data.scan_mode import ULTRAFEDFM, random_scan_mode, to_convex
 from fedefm.data.transforms import compose, light
 from fedefm.errors import ConfigError, DataError
@@ -83,6 +84,15 @@ def test_the_target_is_the_varied_image_before_it_is_degraded():
     assert torch.equal(batch.clean, varied)
     as_it_is = (batch.images - standardize(varied)).abs().amax(dim=(1, 2, 3)) < 1e-5
     assert 15 < int(as_it_is.sum()) < 45  # half of them
+
+
+def test_what_is_hidden_is_chosen_by_the_texture_of_the_target_and_not_of_what_is_seen():
+    """Specks in what is seen would else decide."""
+    frames, draws = masked_frames(60), rng(4)
+    batch = frames.batch(torch.arange(60), light(), rng(4))
+    target, _ = light()(frames.images.float() / 255, None, draws)
+    degraded(target, draws)
+    assert torch.equal(batch.kept, keep_plain(texture(target, 8), 0.75, draws))
 
 
 def test_without_degrading_the_input_is_the_target():

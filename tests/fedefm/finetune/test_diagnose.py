@@ -227,7 +227,7 @@ def test_a_model_of_several_labels_is_no_diagnosis(tmp_path):
     [
         (lambda k: "cyst", "has the unknown label 'cyst'"),
         (lambda k: "benign|normal", "has 2 labels; where several may hold, fine-tune for classif"),
-        (lambda k: "", "has no label; fill its column label"),
+        (lambda k: "", "has no label; fill column label"),
         (lambda k: "benign", "all of class 'benign', and nothing can be told apart; add others"),
     ],
 )
