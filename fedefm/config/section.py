@@ -92,6 +92,10 @@ def _sentence(detail: dict[str, Any]) -> str:
         return f"{where} is missing"
     if detail["type"] in ("model_type", "dict_type"):
         return f"{where} = {detail['input']!r}: must be a mapping of names to values"
+    if detail["type"] in ("tuple_type", "list_type"):
+        return f"{where} = {detail['input']!r}: must be a list"
+    if detail["type"] == "too_short":
+        return f"{where} is empty; it needs one entry at least"
     reason = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
         return f"{at}: {reason}" if at else reason  # of the whole, several settings are at fault

@@ -53,3 +53,13 @@ def test_nothing_may_stand_behind_a_name_where_it_is_written_down(
 ) -> None:
     (tmp_path / "run.yaml").write_text(f"name: nothing\nmasking: {nothing}\n")
     assert read_run(tmp_path / "run.yaml").masking is None
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [("[]", "stagewise.stages is empty; it needs one entry at least"), ("7", "must be a list")],
+)
+def test_a_list_that_is_none_or_empty_is_called_so(tmp_path: Path, stages: str, words: str) -> None:
+    (tmp_path / "run.yaml").write_text(f"name: x\nstagewise: {{stages: {stages}, tasks: {{}}}}\n")
+    with pytest.raises(ConfigError, match=words):
+        read_run(tmp_path / "run.yaml")
