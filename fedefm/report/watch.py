@@ -33,6 +33,7 @@ class RunState:
     split: str = ""  # on whose images: validation in rounds, test at the end
     own_score: float | None = None  # of the sites' own models together, where sums are told
     loss: float | None = None  # of all sites together, where sums are told
+    measured: int | None = None  # the round of the last scores, and of that loss
     missing: dict[str, str] = field(default_factory=dict)
     sites: dict[str, SiteState] = field(default_factory=dict)
     told: list[Event] = field(default_factory=list)  # of rounds: when they began and ended
@@ -59,14 +60,14 @@ class RunState:
             self._take_end(event)
 
     def line(self) -> str:
-        """The last round in one line."""
+        """The last round in one line, with what was measured in it."""
         losses = [s.loss for s in self.sites.values() if s.loss is not None and known(s.loss)]
-        parts = [f"round {self.round + 1}/{self.rounds}"]
-        if loss := sum(losses) / len(losses) if losses else self.loss:
+        parts, now = [f"round {self.round + 1}/{self.rounds}"], self.measured == self.round
+        if loss := sum(losses) / len(losses) if losses else self.loss if now else None:
             parts.append(f"loss {decimal(loss)}")
-        if self.own_score is not None:
+        if now and self.own_score is not None:
             parts.append(f"own models {percent(self.own_score)}")
-        if self.score is not None:
+        if now and self.score is not None:
             parts.append(f"{self.words.noun} {percent(self.score)}")
         parts.append(duration(self.seconds))
         if self.missing:
@@ -98,12 +99,14 @@ class RunState:
             site.waiting = max(0.0, total - train - exchange)
 
     def _take_score(self, event: Event) -> None:
+        self.measured = event["round"]
         if event["site"] == GLOBAL:
             self.score, self.split = event[self.words.name], event.get("split") or ""
         elif "model" not in event:  # else how the shared model does there
             self._site(event["site"]).score = event[self.words.name]
 
     def _take_sum(self, event: Event) -> None:
+        self.measured = event["round"]
         if event["model"] == GLOBAL:
             self.score, self.split = event[self.words.name], event.get("split") or ""
         else:
