@@ -1,6 +1,6 @@
 """The model card: what a reader must know before using a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, isnan
 from typing import Any
 
@@ -102,7 +102,7 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         parts = ["# Model card", _table(("", ""), list(facts.items()))]
         parts += ["## Data", _table(("data", "used for", "images", "patients"), uses)]
         if self.scores:
-            parts += [f"## Measured on {self.scored_on or 'unnamed data'}", INTERVALS]
+            parts += [f"## Measured on {self.scored_on or 'unnamed data'}", _meaning(self.scores)]
             parts += [_table(("score", "value [95 % interval]"), list(self.scores.items()))]
             parts += [_grid("corpus", self.by_corpus)] if self.by_corpus else []
         parts += ["## Privacy", self.privacy or NOT_PROTECTED]
@@ -112,14 +112,23 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         return "\n\n".join(parts) + "\n"
 
 
-INTERVALS = (
-    "Intervals are drawn by patient (percentile bootstrap). A class that is in neither truth nor "
-    "prediction is left out. Jaccard is IoU; mIoU is its mean over the devices. HD95 and tip "
-    "distances are over images with the device; one that was missed counts as the diagonal of the "
-    "frame. Pixels are those of the resized frames; millimeters are by the manifest, of a "
-    "projection often at the detector. The error of an angle of progression is absolute, over "
-    "images with one in truth and prediction."
-)
+INTERVALS = "Intervals are drawn by patient (percentile bootstrap)."
+MEANINGS = {  # of the scores that have this in their names
+    "explained": "What is explained is the share of the variance within hidden patches that is "
+    "painted right: 1 is perfect, and 0 is plain gray.",
+    "Dice": "A class that is in neither truth nor prediction is left out.",
+    "mIoU": "Jaccard is IoU; mIoU is its mean over the classes but the background.",
+    "HD95": "HD95 and tip distances are over images with the device; one that was missed counts as "
+    "the diagonal of the frame. Pixels are those of the resized frames; millimeters are by the "
+    "manifest, of a projection often at the detector.",
+    "angle of progression": "The error of an angle of progression is absolute, over images with "
+    "one in truth and prediction.",
+}
+
+
+def _meaning(names: Iterable[str]) -> str:
+    told = [words for part, words in MEANINGS.items() if any(part in name for name in names)]
+    return " ".join([INTERVALS, *told])
 
 
 def named_scores(scores: Scores) -> dict[str, str]:

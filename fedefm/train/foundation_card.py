@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedefm.config import RunConfig
+from fedefm.config import FederationConfig, RunConfig
 from fedefm.finetune.card import DataUse, ModelCard, guarantee
 from fedefm.model.checkpoint import save_checkpoint
 from fedefm.train.pretext import Pretrained, product_of
@@ -63,7 +63,7 @@ def _card(
             "run": run.name,
             "scenario": federation.scenario,
             "algorithm": own_algorithm or federation.algorithm + update,
-            "topology": f"{federation.topology}, {federation.schedule}",
+            **_links(federation),
             "rounds": str(federation.rounds),
             "trained": _trained(run),
             **_hidden(run),
@@ -71,6 +71,13 @@ def _card(
         },
         privacy=guarantee(promised) if promised else "",
     )
+
+
+def _links(federation: FederationConfig) -> dict[str, str]:
+    """Who exchanged with whom, where sites did."""
+    decentralized = federation.scenario == "decentralized"
+    told = {"topology": f"{federation.topology}, {federation.schedule}"}
+    return told if decentralized else {}
 
 
 def _trained(run: RunConfig) -> str:
