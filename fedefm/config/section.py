@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ValidationError, ValidationInfo, field_validator
 
 from fedefm.errors import ConfigError, all_problems
+from fedefm.words import several
 
 Name = str
 
@@ -95,7 +96,8 @@ def _sentence(detail: dict[str, Any]) -> str:
     if detail["type"] in ("tuple_type", "list_type"):
         return f"{where} = {detail['input']!r}: must be a list"
     if detail["type"] == "too_short":
-        return f"{where} is empty; it needs one entry at least"
+        found, least = (detail["ctx"][key] for key in ("actual_length", "min_length"))
+        return f"{where} has {several(found, 'entry', 'entries')} and needs at least {least}"
     reason = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
         return f"{at}: {reason}" if at else reason  # of the whole, several settings are at fault

@@ -57,7 +57,7 @@ def test_nothing_may_stand_behind_a_name_where_it_is_written_down(
 
 @pytest.mark.parametrize(
     ("stages", "words"),
-    [("[]", "stagewise.stages is empty; it needs one entry at least"), ("7", "must be a list")],
+    [("[]", "stagewise.stages has 0 entries and needs at least 1"), ("7", "must be a list")],
 )
 def test_a_list_that_is_none_or_empty_is_called_so(tmp_path: Path, stages: str, words: str) -> None:
     (tmp_path / "run.yaml").write_text(f"name: x\nstagewise: {{stages: {stages}, tasks: {{}}}}\n")

@@ -11,6 +11,7 @@ from fedefm.train.exchange import RoundStats
 from fedefm.train.measure import ACCURACY
 from fedefm.train.pooled import (
     MOST,
+    PUBLISHED_SPLITS,
     ROUND_NUMBERS,
     UNIT,
     pooled_round,
@@ -76,6 +77,8 @@ def test_a_sum_of_nobody_says_nothing():
 
 
 def test_counts_of_the_splits_are_read_in_their_order():
-    verdict = pooled_splits(torch.tensor([3.0, 4, 0, 0]), 2)
+    verdict = pooled_splits(torch.tensor([3.0, 4, 0, 0]), 2, PUBLISHED_SPLITS)
     assert verdict["validation"].score(ACCURACY) == 0.75
     assert verdict["test"].score(ACCURACY) is None
+    alone = pooled_splits(torch.tensor([1.0, 4]), 2, ("test",))
+    assert {split: pooled.score(ACCURACY) for split, pooled in alone.items()} == {"test": 0.25}
