@@ -100,7 +100,8 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         }
         uses = [(d.name, d.used_for, _count(d.images), _count(d.patients)) for d in self.data]
         parts = ["# Model card", _table(("", ""), list(facts.items()))]
-        parts += ["## Data", _table(("data", "used for", "images", "patients"), uses)]
+        header = ("data", "used for", "images", "patients")
+        parts += ["## Data", _table(header, uses) if uses else "Not told."]
         if self.scores:
             parts += [f"## Measured on {self.scored_on or 'unnamed data'}", _meaning(self.scores)]
             parts += [_table(("score", "value [95 % interval]"), list(self.scores.items()))]

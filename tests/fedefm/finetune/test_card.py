@@ -25,3 +25,7 @@ def test_it_says_what_its_scores_mean(name: str, explained: str, unsaid: str) ->
     told = card(**{name: "0.500"})
     assert explained in told
     assert unsaid not in told
+
+
+def test_data_that_was_not_told_leaves_no_empty_table() -> None:
+    assert "## Data\n\nNot told." in card()
