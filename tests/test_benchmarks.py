@@ -296,7 +296,7 @@ def test_the_benchmark_of_ultrafedfm_in_both_places(
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     order = ("--quick", "--only", "where", "--data", two_sets, "--work", tmp_path / "w")
-    assert run("ultrafedfm", *order)["where"]["plain"]["same_file"]
+    assert run("ultrafedfm", *order)["where"]["4 sites"]["plain"]["same_file"]
 
 
 @pytest.mark.slow
