@@ -131,7 +131,9 @@ def _in_short(record: RunRecord) -> list[str]:
 def _participation(record: RunRecord) -> str:
     statuses = tables.turn_statuses(record)
     missed, some_rest = tables.missed_rounds(statuses), "resting" in statuses.values()
-    return sentences.participation_meaning(record.sites, missed, some_rest)
+    told = sentences.participation_meaning(record.sites, missed, some_rest)
+    unmoved = [event["round"] for event in record.of("server") if event.get("unmoved")]
+    return " ".join(filter(None, [told, sentences.unmoved_meaning(unmoved)]))
 
 
 def _learning(record: RunRecord) -> Context:

@@ -164,6 +164,16 @@ def participation_meaning(
     return f"{'; '.join(parts)}. A round counts as missed when the site was late, failed or absent."
 
 
+def unmoved_meaning(rounds: Sequence[int]) -> str:
+    """In which rounds what the sites had trained came to nothing; empty where there are none."""
+    if not rounds:
+        return ""
+    return (
+        f"In {count(len(rounds), 'round')} ({ranges(rounds)}) the server could open no sum, and "
+        "the shared model stayed as it was."
+    )
+
+
 def traffic_meaning(
     record: RunRecord, total: float | None, by_round: Sequence[tuple[int, float]]
 ) -> str:

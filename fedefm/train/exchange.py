@@ -43,7 +43,8 @@ class Exchange:
 class RoundStats:
     """What a party may tell about one round; numbers only.
 
-    A server says whose parts are ``left_out`` of the sum that it opened.
+    A server says whose parts are ``left_out`` of the sum that it opened, and whether its model is
+    ``unmoved``, as none opened.
     """
 
     loss: float | None = None
@@ -51,6 +52,7 @@ class RoundStats:
     train_seconds: float = 0.0
     similarity: Mapping[str, float] = field(default_factory=dict)  # by expert's host: mean 1 - EMD
     left_out: tuple[str, ...] = ()
+    unmoved: bool = False
 
 
 Steps = Generator[Exchange, Inbox, Result]

@@ -33,6 +33,7 @@ from fedefm.train.telling import (
     tell_measured,
     tell_rejected,
     tell_score,
+    tell_server,
     tell_site,
     tell_verdict,
     unheard,
@@ -185,8 +186,7 @@ class Federation:
         if outcome.error is not None:
             raise outcome.error
         self.sent_bytes += outcome.sent_bytes
-        tell_rejected(self._log, round_index, SERVER, outcome)
-        self._log.emit("server", round=round_index, sent_bytes=outcome.sent_bytes)
+        tell_server(self._log, round_index, outcome)
         return unheard(outcome)
 
     def _hear_troubles(self, outcomes: Mapping[str, Outcome[Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fedefm.errors import QuorumLost
 from fedefm.events import EventLog
-from fedefm.train.exchange import RoundStats
+from fedefm.train.exchange import SERVER, RoundStats
 from fedefm.train.measure import Scale
 from fedefm.train.pooled import Measured, Pooled
 from fedefm.train.simulate import Outcome
@@ -58,6 +58,13 @@ def unheard(server: Outcome[Any]) -> dict[str, str]:
     in_vain = dict.fromkeys(left_out, "its part is not in the server's sum")
     silent = dict.fromkeys(sorted(server.missing), "the server did not hear from it in time")
     return {**in_vain, **silent}
+
+
+def tell_server(log: EventLog, round_index: int, outcome: Outcome[RoundStats]) -> None:
+    """The server's part in a round; ``unmoved`` where no sum opened and its model is as it was."""
+    tell_rejected(log, round_index, SERVER, outcome)
+    unmoved = isinstance(outcome.result, RoundStats) and outcome.result.unmoved
+    log.emit("server", round=round_index, sent_bytes=outcome.sent_bytes, unmoved=unmoved)
 
 
 def close_round(

@@ -31,7 +31,7 @@ from fedefm.train.telling import (
     check_quorum,
     close_round,
     tell_measured,
-    tell_rejected,
+    tell_server,
     tell_verdict,
 )
 from fedefm.train.verdict import pooled_metrics
@@ -133,8 +133,7 @@ class Conductor:
         """Write down what everybody did in the round; who is missing in it, and why."""
         missing = self._roll.missing(server)
         if self._algorithm.server_round is not None:
-            tell_rejected(log, round_index, SERVER, server)
-            log.emit("server", round=round_index, sent_bytes=server.sent_bytes)
+            tell_server(log, round_index, server)
         for site, answer in answers.items():
             self._privacy.planned(log, site, answer)
             asked = site in self.plan.asked(round_index)

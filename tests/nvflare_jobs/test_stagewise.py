@@ -320,6 +320,17 @@ def test_who_is_lost_in_one_stage_s_sum_leaves_the_other_stage_s_whole(
     assert [told[:3] for told in found] == [(1, [1], 3), (3, [1], 3), (3, [2], 0)]
 
 
+def test_a_round_whose_sum_did_not_open_is_told(six_wards: Path, tmp_path: Path) -> None:
+    """Its sites trained in vain, and are not to blame."""
+    faults = Faults(lose=lambda h: (h.phase, h.sender, h.round) == ("sum/masked", "chest", 2))
+    hide = BySecureSums(None)
+    out = run_in_process(in_sums(), six_wards, tmp_path / "run", faults=faults, hide=hide)
+    events = list(read_events(out / "events.jsonl"))
+    assert [e["unmoved"] for e in events if e["event"] == "server"] == [False, False, True, False]
+    told = write_report(out).read_text().replace("\u00a0", " ")
+    assert "In 1 round (3) the server could open no sum" in told
+
+
 def test_private_sites_tell_their_tasks_in_sums_from_their_own_stage_on(
     six_wards: Path, tmp_path: Path
 ) -> None:

@@ -106,7 +106,7 @@ def hand_out_and_take(
     occasion = Occasion(round_index, "sum", numbers + beside + 1)
     total = yield from server.sum(occasion, {}, Cohort(SERVER, asked, agreed=server.handed))
     if not total.members:
-        return Opened(RoundStats(), None, total.next_step)
+        return Opened(RoundStats(unmoved=True), None, total.next_step)
     mean = total.vector[:-1] / total.vector[-1]
     server.load(unflatten(mean[:numbers], server.weights))
     left_out = tuple(sorted(asked - set(total.members)))

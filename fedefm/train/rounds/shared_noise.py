@@ -66,7 +66,7 @@ def shared_noise_server_round(
         moved = weights - size(round_index) / len(total.members) * total.vector
         server.load(unflatten(moved, server.weights))
     server.finish_round()
-    return RoundStats()
+    return RoundStats(unmoved=not total.members)
 
 
 def _occasion(round_index: int, length: int) -> Occasion:

@@ -26,7 +26,7 @@ def server(world):
 
 def play(world, sites, server, lost=lambda sender, receiver: False):
     steps = {name: fedavg_site_round(site, 0) for name, site in sites.items()}
-    world.exchange_by_hand({**steps, SERVER: fedavg_server_round(server, 0)}, lost)
+    return world.exchange_by_hand({**steps, SERVER: fedavg_server_round(server, 0)}, lost)
 
 
 def weighted_mean(parts):
@@ -55,6 +55,14 @@ def test_whoever_is_not_heard_is_left_out(world, sites, server):
     others = [site for name, site in sites.items() if name != "east"]
     parts = [(site.trainer.of(start), len(site.dataset)) for site in others]
     torch.testing.assert_close(server.weights, weighted_mean(parts))
+
+
+def test_a_server_that_hears_nobody_says_that_its_model_is_as_it_was(world, sites, server):
+    start = dict(server.weights)
+    told = play(world, sites, server, lambda a, b: b == SERVER)[SERVER]
+    torch.testing.assert_close(server.weights, start, rtol=0, atol=0)
+    assert told.unmoved
+    assert not play(world, sites, server)[SERVER].unmoved
 
 
 def test_who_was_handed_no_model_trains_on_none(world, sites):
