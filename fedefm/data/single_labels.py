@@ -52,6 +52,6 @@ def _fault(row: Row, classes: Sequence[str]) -> str:
         return "has no label; fill column label, or leave such rows out"
     if len(names) > 1:
         return f"has {len(names)} labels; where several may hold, fine-tune for classification"
-    return (
-        "" if names[0] in classes else f"has the unknown label {names[0]!r}; name it in the classes"
-    )
+    if names[0] not in classes:
+        return f"has the unknown label {names[0]!r}; name it in the classes"
+    return ""
