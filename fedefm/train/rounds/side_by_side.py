@@ -9,7 +9,9 @@ def side_by_side(protocols: Sequence[Steps[Result]]) -> Steps[list[Result]]:
     """Drive ``protocols`` in lock-step, so that nobody waits for one of them to end; their results.
 
     Their phases have to be alike, as those of sums of one length are. One may end before another.
-    Raises ValueError where two speak to, or wait for, the same party, or are of unlike phases.
+    Raises ValueError where two speak to, or wait for, the same party, or are of unlike phases. An
+    error of one ends all; sessions of one secure sum, which may fail alone, are driven by
+    ``privacy.secagg.together``.
     """
     results: dict[int, Result] = {}
     waiting: dict[int, Exchange] = {}
