@@ -524,3 +524,23 @@ def test_who_was_not_asked_missed_no_round(example_run: Maker, tmp_path: Path) -
     assert "every round in which they were asked" in page.texts["participation"]
     assert f"{resting} missed" not in page.texts["participation"]
     assert "5 of 5" in page.texts["score"]
+
+
+@pytest.mark.parametrize(
+    ("where", "in_sums", "said"),
+    [
+        ("process", False, None),
+        ("prod", False, "images stay at their sites"),
+        ("process", True, "in a run that protects them"),
+    ],
+)
+def test_it_says_why_nothing_painted_is_shown(
+    example_run: Maker, tmp_path: Path, where: str, in_sums: bool, said: str | None
+) -> None:
+    run = example_run(sites=3, rounds=3).tell()
+    run.events[0]["where"] = where
+    folder = (run.hide_single_numbers() if in_sums else run).write(tmp_path / "run")
+    (folder / "run.yaml").write_text(yaml.safe_dump({"masking": {}}))
+    page = write_report(folder).read_text()
+    assert ("hidden patches are painted as" in page) == (said is not None)
+    assert said is None or said in page
